@@ -1,0 +1,39 @@
+"""Character-level recurrent language models in JAX and Flax: trained fast, resumed exactly.
+
+    import jaxchar
+
+    run = jaxchar.fit(jaxchar.Config(corpus="my.txt", epochs=5), "runs/mine")
+    print(jaxchar.load("runs/mine").generate("ROMEO:", length=500, temperature=0.8, seed=1))
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxchar.config import Config
+    from jaxchar.errors import JaxcharError
+    from jaxchar.fit import fit, resume
+    from jaxchar.language_model import LanguageModel, load
+    from jaxchar.vocabulary import Vocabulary
+
+__version__ = "0.1.0"
+
+# Loaded at first use, so that `--help` and a mistyped setting need not wait for JAX.
+_HOMES = {
+    "Config": "config",
+    "JaxcharError": "errors",
+    "fit": "fit",
+    "resume": "fit",
+    "LanguageModel": "language_model",
+    "load": "language_model",
+    "Vocabulary": "vocabulary",
+}
+
+
+__all__ = ["Config", "JaxcharError", "LanguageModel", "Vocabulary", "fit", "load", "resume"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'jaxchar' has no attribute {name!r}")
+    return getattr(import_module(f"jaxchar.{_HOMES[name]}"), name)

@@ -1,0 +1,283 @@
+"""Every setting of a run, its unit and its default, checked when it is made; to and from JSON.
+
+The settings are grouped by the room that reads them (``ModelConfig`` for the model, and so on);
+``Config`` is all groups in one flat record, so ``Config(corpus="my.txt", epochs=5)`` is all it takes.
+This module imports neither JAX nor NumPy: ``--help`` must be instant.
+"""
+
+import dataclasses
+import json
+import math
+import types
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from jaxchar.errors import JaxcharError
+
+
+class Interval(NamedTuple):
+    """The values a number may take; written as mathematicians do, ``[low, high)``."""
+
+    low: float
+    high: float
+    ends: str = "[]"
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            return False
+        above = value > self.low if self.ends[0] == "(" else value >= self.low
+        below = value < self.high if self.ends[1] == ")" else value <= self.high
+        return above and below
+
+    def __str__(self) -> str:
+        return f"{self.ends[0]}{self.low:,}, {self.high:,}{self.ends[1]}"
+
+
+Count = Annotated[int, Interval(1, 10**9)]
+CountOrZero = Annotated[int, Interval(0, 10**9)]
+Width = Annotated[int, Interval(1, 65_536)]
+Rate = Annotated[float, Interval(0, 100, "(]")]
+Scale = Annotated[float, Interval(0, 1_000_000, "(]")]
+ScaleOrZero = Annotated[float, Interval(0, 1_000_000)]
+Probability = Annotated[float, Interval(0, 1, "[)")]  # what may not reach 1: a dropout, a decay
+Fraction = Annotated[float, Interval(0, 1)]
+Temperature = Annotated[float, Interval(0, 1_000)]  # 0 means greedy
+
+
+class _Checked:
+    """A record that refuses a value outside its field's declared type and range."""
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            value = _listed_as_tuple(getattr(self, name))
+            object.__setattr__(self, name, value)
+            problem = _problem_with(value, hint)
+            if problem:
+                raise JaxcharError(f"{name} must be {problem}, but it is {value!r}")
+
+
+def _listed_as_tuple(value: Any) -> Any:
+    """Return JSON's lists as the tuples that the fields are declared to be."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _problem_with(value: Any, hint: Any) -> str | None:
+    """Return what ``value`` should have been, or None where it fits the type hint."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        kind, interval = get_args(hint)
+        if _problem_with(value, kind) or value not in interval:
+            return f"{'a whole number' if kind is int else 'a number'} in {interval}"
+        return None
+    if origin is Literal:
+        return None if value in get_args(hint) else "one of " + ", ".join(map(repr, get_args(hint)))
+    if origin in (Union, types.UnionType):
+        problems = [_problem_with(value, kind) for kind in get_args(hint)]
+        return None if None in problems else " or ".join(filter(None, problems))
+    if origin is tuple:
+        if not isinstance(value, tuple) or not value:
+            return f"a sequence of at least one item, each {_problem_with(None, get_args(hint)[0])}"
+        return next(filter(None, (_problem_with(item, get_args(hint)[0]) for item in value)), None)
+    if hint is float:
+        return None if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
+    if hint is int:
+        return None if isinstance(value, int) and not isinstance(value, bool) else "a whole number"
+    if hint is types.NoneType:
+        return None if value is None else "None"
+    return None if isinstance(value, hint) else {str: "a text", bool: "True or False"}[hint]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig(_Checked):
+    """Which text, which of its characters, and how it is split."""
+
+    # "shakespeare", "nietzsche" or "python"; or files, folders and globs; or "-", standard input.
+    # "auto" is shakespeare, or python (the interpreter's own documentation) where it cannot be had.
+    corpus: str | tuple[str, ...] = "auto"
+    lowercase: bool = False  # lower-case the text
+    keep: str | None = None  # characters to keep; every other one becomes `fill`; None keeps all
+    fill: str = " "  # what stands for a character that is not kept
+    max_chars: Count | None = None  # use only so many characters from the start of the text
+    val_fraction: Fraction = 0.1  # share of the text held out for validation: before the test share
+    test_fraction: Fraction = 0.0  # share of the text held out for testing: the end of it
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.val_fraction + self.test_fraction >= 1:
+            raise JaxcharError(
+                "val_fraction + test_fraction must leave text to train on (a sum below 1), but they are "
+                f"{self.val_fraction} and {self.test_fraction}"
+            )
+        if len(self.fill) != 1:
+            raise JaxcharError(f"fill must be exactly one character, but it is {self.fill!r}")
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The corpus setting as a tuple: one name, or one or more paths."""
+        return (self.corpus,) if isinstance(self.corpus, str) else self.corpus
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchConfig(_Checked):
+    """How sequences are cut from the text."""
+
+    batching: Literal["streams", "windows"] = "streams"  # contiguous lanes, or overlapping windows
+    batch_size: Count = 64  # B: parallel streams, or windows a step
+    seq_len: Annotated[int, Interval(1, 1_000_000)] = 64  # T: time steps a sequence
+    stride: Count = 1  # windows: characters from one window's start to the next
+    shuffle: bool = False  # windows: a new order every epoch
+    max_windows: Count | None = None  # windows: train on only so many, from the start of the text
+    # Begin with the state that the step before ended with. None: yes for streams, no for windows.
+    stateful: bool | None = None
+    return_sequences: bool = True  # a target at every step, not only after the last one
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shuffle and self.stateful:
+            raise JaxcharError(
+                "stateful must be False with shuffled windows, which do not follow one another, but it "
+                "is True; set shuffle to False, or use batching='streams'"
+            )
+        if self.batching == "streams" and (self.shuffle or self.stride != 1 or self.max_windows):
+            raise JaxcharError(
+                "shuffle, stride and max_windows are for batching='windows', but batching is 'streams'"
+            )
+        if self.batching == "streams" and not self.return_sequences:
+            raise JaxcharError(
+                "return_sequences must be True with batching='streams', where every character is a "
+                "target; use batching='windows' for one target after each window"
+            )
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether a step begins with the state that the step before ended with."""
+        return self.batching == "streams" if self.stateful is None else self.stateful
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(_Checked):
+    """The network: input, stacked cells, head."""
+
+    cell: Literal["lstm", "gru", "rnn"] = "lstm"  # rnn is the plain tanh cell
+    hidden_size: Width | tuple[Width, ...] = 512  # H: units of every layer, or one number for each
+    num_layers: Annotated[int, Interval(1, 100)] = 1  # L; ignored where hidden_size lists the layers
+    embedding_size: Annotated[int, Interval(0, 65_536)] = 0  # learned input vectors; 0: one-hot
+    gate: Literal["sigmoid", "hard_sigmoid"] = "sigmoid"  # hard: clip(0.2 x + 0.5, 0, 1), as Keras 1
+    forget_bias: Annotated[float, Interval(-100, 100)] = 1.0  # first value of the LSTM's forget bias
+    # Where kernels start: the head's, the input's and (unless orthogonal) the recurrent ones.
+    kernel_init: Literal["glorot_uniform", "lecun_normal", "uniform", "normal"] = "glorot_uniform"
+    recurrent_init: Literal["orthogonal", "same"] = "orthogonal"  # same: as kernel_init
+    init_scale: Scale = 0.08  # half-width of "uniform", standard deviation of "normal"
+    dropout: Probability = 0.0  # after every layer: between layers and before the head
+    input_dropout: Probability = 0.0  # on a layer's input, one mask a sequence (Keras: dropout_W)
+    recurrent_dropout: Probability = 0.0  # on h in the recurrence, likewise (Keras: dropout_U)
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of matrix products; sums are float32
+    implementation: Literal["fused", "scan"] = "fused"  # of the recurrence; scan is the reference
+
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """The hidden size of every layer, first to last."""
+        if isinstance(self.hidden_size, tuple):
+            return self.hidden_size
+        return (self.hidden_size,) * self.num_layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig(_Checked):
+    """The update rule, its schedule, and the weight average."""
+
+    optimizer: Literal["adam", "adamw", "rmsprop", "adagrad", "sgd"] = "adamw"
+    learning_rate: Rate = 4e-3  # the schedule's highest value
+    beta1: Probability = 0.9  # Adam: decay of the gradient's average
+    beta2: Probability = 0.99  # Adam: decay of the squared gradient's average
+    epsilon: Annotated[float, Interval(0, 1, "(]")] = 1e-8  # Adam, RMSprop, Adagrad
+    rms_decay: Probability = 0.9  # RMSprop: decay of the squared gradient's average
+    momentum: Probability = 0.0  # SGD
+    weight_decay: Annotated[float, Interval(0, 100)] = 0.0  # AdamW
+    clip_value: ScaleOrZero = 0.0  # clip every gradient element to [-c, c]; 0: off
+    clip_norm: ScaleOrZero = 0.0  # scale the gradient to a global norm of at most c; 0: off
+    loss_reduction: Literal["mean", "sum"] = "mean"  # over the time steps of a sequence
+    schedule: Literal["constant", "exponential", "step", "cosine"] = "constant"
+    warmup_steps: CountOrZero = 0  # cosine: linear from 0 to learning_rate
+    decay_rate: Annotated[float, Interval(0, 1, "(]")] = 0.97  # exponential, step: factor a decay
+    decay_after: CountOrZero = 0  # exponential: epochs before the first decay
+    decay_every: Count = 1  # exponential, step: epochs between decays
+    ema_decay: Probability = 0.0  # of the weight average used outside training; 0: no average
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(_Checked):
+    """How long to train, and what to do on the way."""
+
+    epochs: CountOrZero = 8  # passes over the training text, in all
+    max_steps: Count | None = None  # stop after so many steps, whatever epochs says
+    seed: Annotated[int, Interval(0, 2**32 - 1)] = 0  # all randomness follows from (seed, step)
+    log_every: Count = 50  # steps between lines of training loss in metrics.jsonl
+    eval_every: Count | None = None  # steps between evaluations; None: at the end of each epoch
+    # A stateful pass; cold blocks of eval_block characters; or windows as in training. None: as trained.
+    eval_protocol: Literal["stateful", "blocks", "windows"] | None = None
+    eval_block: Annotated[int, Interval(1, 1_000_000)] = 256  # characters a cold block
+    eval_stride: Count = 1  # windows: characters between the starts of validation windows
+    early_stopping: CountOrZero = 0  # stop after so many evaluations without a better loss; 0: never
+    checkpoint_every: Count | None = None  # steps between checkpoints; None: at the end of each epoch
+    keep_checkpoints: CountOrZero = 5  # the newest so many stay, and the best one; 0: all stay
+    sample_every: Count | None = None  # steps between samples; None: at the end of each epoch
+    sample_length: CountOrZero = 200  # characters a sample; 0: no samples
+    sample_temperatures: tuple[Temperature, ...] = (0.8,)  # one sample for each
+    # What a sample goes on from: sample_prompt, a random place of the training text, or the state
+    # and character that training has just reached.
+    sample_from: Literal["prompt", "corpus", "training"] = "corpus"
+    sample_prompt: str = "\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(CorpusConfig, BatchConfig, ModelConfig, OptimizerConfig, RunConfig):
+    """All settings of a run in one flat record; see the groups for each."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sample_from == "training" and self.batching == "windows":
+            raise JaxcharError("sample_from='training' needs batching='streams', but it is 'windows'")
+        if self.eval_protocol == "windows" and self.batching == "streams":
+            raise JaxcharError("eval_protocol='windows' needs batching='windows', but it is 'streams'")
+        if self.eval_protocol != "windows" and not self.return_sequences and self.eval_protocol:
+            raise JaxcharError(
+                f"eval_protocol must be 'windows' where return_sequences is False, but it is "
+                f"{self.eval_protocol!r}"
+            )
+
+    @property
+    def protocol(self) -> Literal["stateful", "blocks", "windows"]:
+        """The evaluation protocol: the one asked for, else the one that is like the training."""
+        return self.eval_protocol or ("stateful" if self.batching == "streams" else "windows")
+
+    def replace(self, **changes: Any) -> "Config":
+        """Return a copy with some settings changed, checked anew."""
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as a JSON object, in the order of their declaration."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, settings: dict[str, Any]) -> "Config":
+        """Return the settings that a JSON object holds; what it lacks takes its default.
+
+        Raises:
+            JaxcharError: a name that is no setting, or a value out of range.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(settings) - known)
+        if unknown:
+            raise JaxcharError(f"unknown settings: {', '.join(unknown)}; they may be of a newer jaxchar")
+        return cls(**settings)
+
+    def describe_changes(self, other: "Config", ignoring: Collection[str] = ()) -> list[str]:
+        """Return ``name: here -> there`` for every setting in which ``other`` differs."""
+        here, there = self.to_json(), other.to_json()
+        return [
+            f"{name}: {json.dumps(here[name])} -> {json.dumps(there[name])}"
+            for name in here
+            if here[name] != there[name] and name not in ignoring
+        ]

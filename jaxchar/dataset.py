@@ -1,0 +1,57 @@
+"""A corpus in ids: encoded by a vocabulary, cut into its splits, laid on the device."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxchar.config import Config
+from jaxchar.corpus import load_corpus, split_positions
+from jaxchar.errors import JaxcharError
+from jaxchar.vocabulary import UnknownCharactersError, Vocabulary
+
+
+class CorpusIdentity(NamedTuple):
+    """What tells one corpus from another, kept in every checkpoint."""
+
+    source: tuple[str, ...]
+    sha256: str  # of the bytes read
+    characters: int  # after reduction and limit
+
+    def to_json(self) -> dict:
+        """Return a JSON object."""
+        return {**self._asdict(), "source": list(self.source)}
+
+
+class Dataset(NamedTuple):
+    """Everything that training needs to know of a text."""
+
+    vocabulary: Vocabulary
+    splits: dict[str, jax.Array]  # "train", "validation", "test": ids [N], the smallest unsigned type
+    identity: CorpusIdentity
+    notice: str  # one line for the user, or nothing
+
+
+def load_dataset(config: Config, vocabulary: Vocabulary | None = None) -> Dataset:
+    """Load, encode and split the corpus of a configuration.
+
+    Args:
+        config: which corpus, and its splits.
+        vocabulary: the symbols to encode with; None takes those of the text itself.
+
+    Raises:
+        JaxcharError: the corpus cannot be had, or holds characters that the vocabulary lacks.
+    """
+    corpus = load_corpus(config)
+    vocabulary = vocabulary or Vocabulary(corpus.text)
+    try:
+        ids = vocabulary.encode(corpus.text)
+    except UnknownCharactersError as error:
+        raise JaxcharError(f"corpus {' '.join(corpus.source)!r}: {error}") from error
+    identity = CorpusIdentity(corpus.source, corpus.sha256, len(ids))
+    splits = {
+        name: jnp.asarray(ids[split.start : split.stop])
+        for name, split in split_positions(len(ids), config).items()
+    }
+    return Dataset(vocabulary, splits, identity, corpus.notice)
+

@@ -1,0 +1,105 @@
+"""The folder of a run, less its checkpoints: settings, metrics, samples, summary, picture."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jaxchar.config import Config
+from jaxchar.errors import JaxcharError
+
+# What the files of a run are called. The logs grow while it lasts; on resuming they are cut back to
+# where they stood when the checkpoint was saved, so that nothing is told twice.
+CONFIG, METRICS, SAMPLES, SUMMARY, PICTURE = (
+    "config.json",
+    "metrics.jsonl",
+    "samples.txt",
+    "summary.json",
+    "loss.png",
+)
+LOGS = (METRICS, SAMPLES)
+
+
+class RunFolder:
+    """Reads and writes the files of one run."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Take a folder, which need not exist yet.
+
+        Raises:
+            JaxcharError: the path is a file.
+        """
+        self.path = Path(path).expanduser()
+        if self.path.exists() and not self.path.is_dir():
+            raise JaxcharError(f"--run-dir {str(path)!r} is a file; give a folder, existing or new")
+
+    def holds_run(self) -> bool:
+        """Whether a run has begun here."""
+        return (self.path / CONFIG).exists()
+
+    def create(self, config: Config) -> None:
+        """Make the folder and write the settings into it.
+
+        Raises:
+            JaxcharError: it cannot be made, or holds things that are not a run's.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.write_json(CONFIG, config.to_json())
+        except OSError as error:
+            raise JaxcharError(f"cannot write to --run-dir {str(self.path)!r}: {error.strerror}") from error
+
+    def write_json(self, name: str, record: dict[str, Any]) -> None:
+        """Write a JSON file whole or not at all."""
+        partial = self.path / f"{name}.partial"
+        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        partial.replace(self.path / name)
+
+    def log_metrics(self, record: dict[str, Any]) -> None:
+        """Add a line to the metrics."""
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def log_sample(self, title: str, prompt: str, text: str) -> None:
+        """Add a sample, its prompt marked off by the title line."""
+        with (self.path / SAMPLES).open("a", encoding="utf-8", newline="") as file:
+            file.write(f"--- {title}, after {prompt!r}\n{text}\n\n")
+
+    def log_sizes(self) -> dict[str, int]:
+        """Return the size of each log in bytes."""
+        files = {name: self.path / name for name in LOGS}
+        return {name: file.stat().st_size if file.exists() else 0 for name, file in files.items()}
+
+    def cut_logs(self, sizes: dict[str, int]) -> None:
+        """Cut the logs back to sizes that :meth:`log_sizes` returned."""
+        for name, size in sizes.items():
+            file = self.path / name
+            if file.exists() and file.stat().st_size > size:
+                with file.open("r+b") as opened:
+                    opened.truncate(size)
+
+    def set_aside(self, checkpoints: list[Path], label: str) -> Path | None:
+        """Move checkpoints and copies of the logs into a folder of their own beside them.
+
+        Returns:
+            The folder, or None where there was nothing to move.
+        """
+        if not checkpoints:
+            return None
+        aside = next_free(self.path / f"set-aside-{label}")
+        aside.mkdir()
+        for name in LOGS:
+            if (self.path / name).exists():
+                (aside / name).write_bytes((self.path / name).read_bytes())
+        kept = aside / checkpoints[0].parent.name
+        kept.mkdir()
+        for checkpoint in checkpoints:
+            checkpoint.rename(kept / checkpoint.name)
+        return aside
+
+
+def next_free(path: Path) -> Path:
+    """Return the path, or the first of path-2, path-3, ... that does not exist."""
+    if not path.exists():
+        return path
+    numbers = iter(range(2, 1_000_000))
+    return next(p for n in numbers if not (p := path.with_name(f"{path.name}-{n}")).exists())

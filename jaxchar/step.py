@@ -1,0 +1,223 @@
+"""One training step, many of them in one call, and evaluation: plain functions of plain pytrees."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax import lax
+
+from jaxchar.batches import Batch, Blocks, Streams, Windows
+from jaxchar.config import Config
+from jaxchar.loss import Totals, cross_entropy_totals
+from jaxchar.model import CharRNN
+from jaxchar.optimizer import average_weights, make_optimizer
+from jaxchar.unroll import Carry
+
+SMOOTHING = 0.999  # min-char-rnn's smoothed loss: 0.999 old + 0.001 new
+
+# Everything random follows from (seed, step): one stream of keys for each purpose.
+INIT_KEY, SHUFFLE_KEY, DROPOUT_KEY, SAMPLE_KEY = range(4)
+
+
+class TrainState(NamedTuple):
+    """All that training is: saved whole, a run goes on from it bit for bit."""
+
+    step: jax.Array  # [] int32, steps done
+    params: nnx.State
+    opt_state: optax.OptState
+    average: nnx.State | None  # moving average of params, where one is kept
+    carry: tuple[Carry, ...]  # the streams' state after the last step
+    epoch_totals: Totals  # since the start of the epoch
+    recent_totals: Totals  # since the last line of the log
+    smoothed_loss: jax.Array  # [] float32, nats per character
+
+
+class Program(NamedTuple):
+    """A configuration made executable: the functions of one run."""
+
+    graphdef: nnx.GraphDef
+    batches: Windows | Streams
+    initial_state: Callable[[], TrainState]
+    train_steps: Callable[[TrainState, jax.Array, jax.Array], TrainState]
+    total_steps: int
+
+
+def purpose_key(seed: int, purpose: int) -> jax.Array:
+    """Return the key of one purpose (INIT_KEY, SHUFFLE_KEY, ...) under a seed."""
+    return jax.random.fold_in(jax.random.key(seed), purpose)
+
+
+def training_batches(config: Config, num_chars: int) -> Windows | Streams:
+    """Return how the configuration cuts ``num_chars`` characters of training text."""
+    if config.batching == "streams":
+        return Streams(num_chars, config.seq_len, config.batch_size)
+    return Windows(
+        num_chars,
+        config.seq_len,
+        config.batch_size,
+        config.stride,
+        config.shuffle,
+        config.return_sequences,
+        config.max_windows,
+    )
+
+
+def total_steps(config: Config, steps_per_epoch: int) -> int:
+    """Return the step at which a run of this configuration ends."""
+    steps = config.epochs * steps_per_epoch
+    return steps if config.max_steps is None else min(steps, config.max_steps)
+
+
+def split_model(config: Config, vocab_size: int) -> tuple[nnx.GraphDef, nnx.State]:
+    """Return the structure of the model and its first parameters, drawn from the seed."""
+    model = CharRNN(config, vocab_size, rngs=nnx.Rngs(purpose_key(config.seed, INIT_KEY)))
+    return nnx.split(model)
+
+
+def make_program(config: Config, vocab_size: int, num_chars: int) -> Program:
+    """Build the functions that train on ``num_chars`` characters with ``vocab_size`` symbols."""
+    batches = training_batches(config, num_chars)
+    steps = total_steps(config, batches.steps_per_epoch)
+    optimizer = make_optimizer(config, batches.steps_per_epoch, steps)
+    graphdef, _ = jax.eval_shape(lambda: split_model(config, vocab_size))
+    one_step = _make_step(config, graphdef, batches, optimizer)
+
+    def initial_state() -> TrainState:
+        _, params = split_model(config, vocab_size)
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            opt_state=optimizer.init(params),
+            average=jax.tree.map(jnp.copy, params) if config.ema_decay else None,
+            carry=nnx.merge(graphdef, params).initial_carry(config.batch_size),
+            epoch_totals=Totals.zero(),
+            recent_totals=Totals.zero(),
+            smoothed_loss=jnp.log(jnp.float32(vocab_size)),  # a model that knows nothing
+        )
+
+    def train_steps(state: TrainState, ids: jax.Array, stop: jax.Array) -> TrainState:
+        """Train until ``stop`` steps are done; one compilation serves every number of them."""
+        return lax.while_loop(lambda state: state.step < stop, lambda state: one_step(state, ids), state)
+
+    return Program(
+        graphdef,
+        batches,
+        jax.jit(initial_state),
+        jax.jit(train_steps, donate_argnums=0),
+        steps,
+    )
+
+
+def _make_step(
+    config: Config,
+    graphdef: nnx.GraphDef,
+    batches: Windows | Streams,
+    optimizer: optax.GradientTransformation,
+) -> Callable[[TrainState, jax.Array], TrainState]:
+    shuffle_key = purpose_key(config.seed, SHUFFLE_KEY)
+    dropout_key = purpose_key(config.seed, DROPOUT_KEY)
+    drops = config.dropout or config.input_dropout or config.recurrent_dropout
+
+    def loss_of(params: nnx.State, batch: Batch, carry: Any, key: jax.Array | None):
+        totals, carry = _predict(nnx.merge(graphdef, params), batch, carry, key)
+        loss = totals.loss / totals.count
+        if config.loss_reduction == "sum":
+            loss = loss * config.seq_len
+        return loss, (totals, carry)
+
+    def one_step(state: TrainState, ids: jax.Array) -> TrainState:
+        starts_epoch = state.step % batches.steps_per_epoch == 0
+        starts_line = state.step % config.log_every == 0
+        fresh = starts_epoch if config.carries_state else jnp.bool_(True)
+        carry = _zero_where(fresh, state.carry)
+        batch = batches.batch(ids, state.step, shuffle_key)
+        key = jax.random.fold_in(dropout_key, state.step) if drops else None
+        gradient = jax.grad(loss_of, has_aux=True)
+        grads, (totals, carry) = gradient(state.params, batch, carry, key)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        average = state.average
+        if average is not None:
+            average = average_weights(average, params, state.step, config.ema_decay)
+        return TrainState(
+            step=state.step + 1,
+            params=params,
+            opt_state=opt_state,
+            average=average,
+            carry=carry,
+            epoch_totals=_zero_where(starts_epoch, state.epoch_totals).add(totals),
+            recent_totals=_zero_where(starts_line, state.recent_totals).add(totals),
+            smoothed_loss=SMOOTHING * state.smoothed_loss
+            + (1 - SMOOTHING) * totals.loss / totals.count,
+        )
+
+    return one_step
+
+
+def _predict(
+    model: CharRNN, batch: Batch, carry: tuple[Carry, ...], key: jax.Array | None
+) -> tuple[Totals, tuple[Carry, ...]]:
+    predict = model if batch.targets.ndim == 2 else model.last_logits
+    logits, carry = predict(batch.inputs, carry, key)
+    return cross_entropy_totals(logits, batch.targets, batch.weights), carry
+
+
+def _zero_where(condition: jax.Array, tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.where(condition, jnp.zeros_like(leaf), leaf), tree)
+
+
+# ---- evaluation ----------------------------------------------------------------------------------
+
+# Lanes of a stateful pass: as many as leave each at least LANE_CHARS characters, so that reading them
+# in parallel costs less than 0.005 nats against one single pass; MOST_LANES at the most.
+LANE_CHARS = 8192
+MOST_LANES = 64
+EVALUATION_STEP_CHARS = 128  # characters of each lane that a step of a stateful pass reads
+EVALUATION_ROWS = 128  # windows or blocks evaluated side by side
+
+
+def stateful_pass(num_chars: int, lanes: int | None = None) -> Streams:
+    """Return the protocol that reads a text once, carrying the state, in parallel lanes."""
+    lanes = lanes or min(MOST_LANES, max(1, num_chars // LANE_CHARS))
+    return Streams(num_chars, EVALUATION_STEP_CHARS, lanes, whole=True)
+
+
+def evaluation_batches(config: Config, num_chars: int) -> Windows | Streams | Blocks:
+    """Return the configuration's evaluation protocol over ``num_chars`` characters."""
+    if config.protocol == "stateful":
+        return stateful_pass(num_chars)
+    if config.protocol == "blocks":
+        return Blocks(num_chars, config.eval_block, EVALUATION_ROWS)
+    return Windows(
+        num_chars,
+        config.seq_len,
+        EVALUATION_ROWS,
+        config.eval_stride,
+        return_sequences=config.return_sequences,
+    )
+
+
+def make_evaluation(
+    graphdef: nnx.GraphDef, batches: Windows | Streams | Blocks
+) -> Callable[[nnx.State, jax.Array], Totals]:
+    """Return ``evaluate(params, ids) -> Totals`` over the whole text, in one call."""
+    stateful = isinstance(batches, Streams)
+    no_key = jax.random.key(0)  # no protocol shuffles
+
+    def evaluate(params: nnx.State, ids: jax.Array) -> Totals:
+        model = nnx.merge(graphdef, params)
+        zero_carry = model.initial_carry(batches.batch_size)
+
+        def body(step: jax.Array, so_far: tuple[Totals, Any]) -> tuple[Totals, Any]:
+            totals, carry = so_far
+            batch = batches.batch(ids, step, no_key)
+            new, carry = _predict(model, batch, carry if stateful else zero_carry, None)
+            return totals.add(new), carry
+
+        totals, _ = lax.fori_loop(0, batches.steps_per_epoch, body, (Totals.zero(), zero_carry))
+        return totals
+
+    return jax.jit(evaluate)

@@ -1,0 +1,309 @@
+"""The loop: steps, evaluation, samples, checkpoints, progress.
+
+Nothing here changes what is learned: a run is cut into calls of ``train_steps`` at the steps where
+something is to be done, and where the cuts lie changes no bit of the result.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxchar.batches import Streams
+from jaxchar.checkpoint import CheckpointStore, Metadata, describe_machine, library_versions
+from jaxchar.config import Config
+from jaxchar.console import TrainingDisplay
+from jaxchar.dataset import Dataset
+from jaxchar.errors import JaxcharError
+from jaxchar.generate import Context, Generator, StreamContext
+from jaxchar.language_model import evaluation_params
+from jaxchar.loss import Means, bits_per_char
+from jaxchar.optimizer import make_schedule
+from jaxchar.plot import plot_loss
+from jaxchar.run_folder import METRICS, PICTURE, SUMMARY, RunFolder
+from jaxchar.step import (
+    SAMPLE_KEY,
+    Program,
+    TrainState,
+    evaluation_batches,
+    make_evaluation,
+    purpose_key,
+)
+
+CHUNK_SECONDS = 0.25  # how long one call of train_steps should last: progress, Ctrl-C
+
+
+class RunResult(NamedTuple):
+    """What a run came to."""
+
+    run_dir: Path
+    summary: dict[str, Any]  # as in summary.json
+    stopped_by: int | None  # the signal that ended it early, if one did
+
+
+class Trainer:
+    """One run from a state to its end."""
+
+    def __init__(
+        self,
+        config: Config,
+        dataset: Dataset,
+        program: Program,
+        state: TrainState,
+        folder: RunFolder,
+        display: TrainingDisplay,
+    ) -> None:
+        """Take everything that a run is made of; see :func:`jaxchar.fit` for the usual way in."""
+        self.config = config
+        self.dataset = dataset
+        self.program = program
+        self.state = state
+        self.folder = folder
+        self.display = display
+        self.step = int(state.step)
+        self.best: dict[str, float] = {}
+        self.seconds = 0.0  # of training: no compilation, evaluation, sampling or saving
+        self._val: Means | None = None
+        self._steps_timed = 0
+        self._seconds_timed = 0.0
+        self._train_ids = dataset.splits["train"]
+        self._schedule = make_schedule(config, program.batches.steps_per_epoch, program.total_steps)
+        self._generator = Generator(program.graphdef, config.seq_len if config.batching == "windows" else None)
+        self._evaluate = self._make_evaluation()
+
+    def go_on_from(self, metadata: Metadata) -> None:
+        """Take up the bookkeeping of a checkpoint whose state this trainer was given."""
+        self.best = dict(metadata.best)
+        self.seconds = metadata.metrics.get("seconds", 0.0)
+        self.folder.cut_logs(metadata.logs)
+
+    def run(self) -> RunResult:
+        """Train to the end, or until a signal asks to stop; then save, and sum up."""
+        store = CheckpointStore(self.folder.path, self.config.keep_checkpoints)
+        saved_at = self.step
+        with _stop_requests() as requested, self.display.live(self.program.total_steps):
+            train_steps = self._compiled()
+            steps = 1
+            while self.step < self.program.total_steps and not requested():
+                started = time.perf_counter()
+                stop = self._next_stop(self.step + steps)
+                self.state = jax.block_until_ready(
+                    train_steps(self.state, self._train_ids, np.int32(stop))
+                )
+                steps = self._timed(stop - self.step, time.perf_counter() - started)
+                self.step = stop
+                self._do_what_is_due()
+                if self._is_due(self.config.checkpoint_every) or requested() or self._gave_up():
+                    store.save(self.state, self._metadata())
+                    saved_at = self.step
+                if self._gave_up():
+                    break
+            if saved_at != self.step:
+                store.save(self.state, self._metadata())
+        store.close()
+        return self._finish(requested())
+
+    # ---- one round of the loop -------------------------------------------------------------------
+
+    def _compiled(self) -> Callable[..., TrainState]:
+        lowered = self.program.train_steps.lower(self.state, self._train_ids, np.int32(0))
+        return lowered.compile()
+
+    def _next_stop(self, wished: int) -> int:
+        """Return the step to train to: the one wished for, or an earlier one where something is due."""
+        config = self.config
+        periods = (config.log_every, *map(self._period, (config.eval_every, config.checkpoint_every)))
+        periods += (self._period(config.sample_every),)
+        stops = [self.step - self.step % period + period for period in periods]
+        return min(wished, self.program.total_steps, *stops)
+
+    def _period(self, every: int | None) -> int:
+        return every or self.program.batches.steps_per_epoch
+
+    def _is_due(self, every: int | None) -> bool:
+        return self.step % self._period(every) == 0 or self.step == self.program.total_steps
+
+    def _timed(self, steps: int, seconds: float) -> int:
+        """Take down how long some steps took; return how many the next call should do."""
+        self._steps_timed += steps
+        self._seconds_timed += seconds
+        self.seconds += seconds
+        return max(1, min(4 * steps, round(CHUNK_SECONDS * steps / seconds)))
+
+    def _do_what_is_due(self) -> None:
+        recent = Means.of(self.state.recent_totals)
+        self._show_progress(recent)
+        if self.step % self.config.log_every == 0 or self.step == self.program.total_steps:
+            self._log(train_loss=recent.loss, train_accuracy=recent.accuracy)
+        if self._is_due(self.config.eval_every):
+            self._evaluate_now()
+        if self.config.sample_length and self._is_due(self.config.sample_every):
+            self._sample_now()
+
+    def _log(self, **figures: float) -> None:
+        smoothed = float(self.state.smoothed_loss)
+        rate = float(self._schedule(np.int32(self.step)))
+        where = {"step": self.step, "epoch": self.step / self.program.batches.steps_per_epoch}
+        figures = {**figures, "smoothed_loss": smoothed, "learning_rate": rate}
+        self.folder.log_metrics({**where, **figures, "seconds": round(self.seconds, 3)})
+
+    # ---- progress --------------------------------------------------------------------------------
+
+    @property
+    def _steps_per_second(self) -> float:
+        return self._steps_timed / max(self._seconds_timed, 1e-9)
+
+    @property
+    def _chars_per_second(self) -> float:
+        """Characters read by the model, every window's anew."""
+        return self._steps_per_second * self.config.batch_size * self.config.seq_len
+
+    def _position(self) -> str:
+        per_epoch = self.program.batches.steps_per_epoch
+        epoch = min(self.step // per_epoch + 1, -(-self.program.total_steps // per_epoch))
+        return f"epoch {epoch}  step {self.step:,}/{self.program.total_steps:,}"
+
+    def _show_progress(self, recent: Means) -> None:
+        left = (self.program.total_steps - self.step) / self._steps_per_second
+        rates = (self._steps_per_second, self._chars_per_second)
+        self.display.progress(self.step, self._position(), recent.loss, recent.accuracy, rates, left)
+
+    # ---- evaluation ------------------------------------------------------------------------------
+
+    def _make_evaluation(self) -> Callable[[nnx.State], Means] | None:
+        ids = self.dataset.splits["validation"]
+        if len(ids) == 0:
+            return None
+        evaluate = make_evaluation(self.program.graphdef, evaluation_batches(self.config, len(ids)))
+        return lambda params: Means.of(evaluate(params, ids))
+
+    def _evaluate_now(self) -> None:
+        train = Means.of(self.state.epoch_totals)
+        is_best = False
+        if self._evaluate is not None:
+            self._val = val = self._evaluate(evaluation_params(self.state))
+            is_best = val.loss < self.best.get("val_loss", float("inf"))
+            if is_best:
+                self.best = {"step": self.step, "val_loss": val.loss, "evaluations_since": 0}
+            else:
+                self.best["evaluations_since"] = self.best.get("evaluations_since", 0) + 1
+            bits = bits_per_char(val.loss)
+            self._log(val_loss=val.loss, val_accuracy=val.accuracy, val_bits_per_char=bits)
+        per_epoch = self.program.batches.steps_per_epoch
+        position = f"epoch {-(-self.step // per_epoch)}  step {self.step:,}"
+        self.display.evaluation(position, train, self._val, is_best)
+
+    def _gave_up(self) -> bool:
+        """Whether early stopping says that it is enough."""
+        patience = self.config.early_stopping
+        return bool(patience) and self.best.get("evaluations_since", 0) >= patience
+
+    # ---- samples ---------------------------------------------------------------------------------
+
+    def _sample_now(self) -> None:
+        vocabulary = self.dataset.vocabulary
+        key = jax.random.fold_in(purpose_key(self.config.seed, SAMPLE_KEY), self.step)
+        params, context, prompt = self._sample_start(key)
+        for number, temperature in enumerate(self.config.sample_temperatures):
+            pieces = self._generator.ids(
+                params,
+                context,
+                self.config.sample_length,
+                temperature=temperature,
+                key=jax.random.fold_in(key, number),
+            )
+            text = "".join(vocabulary.decode(piece) for piece in pieces)
+            title = f"sample at step {self.step:,}, temperature {temperature}"
+            self.folder.log_sample(title, prompt, text)
+            self.display.sample(title, prompt, text)
+
+    def _sample_start(self, key: jax.Array) -> tuple[nnx.State, Context, str]:
+        """Return the parameters, the context and the prompt that samples go on from."""
+        config, vocabulary = self.config, self.dataset.vocabulary
+        if config.sample_from == "training":
+            place = ((self.step - 1) % self.program.batches.steps_per_epoch + 1) * config.seq_len
+            carry = jax.tree.map(lambda leaf: leaf[:1], self.state.carry)
+            last = self._train_ids[place].astype(np.int32)
+            prompt = vocabulary.decode(np.asarray(last)[None])
+            return self.state.params, StreamContext(carry, last), prompt
+        params = evaluation_params(self.state)
+        prompt = config.sample_prompt
+        if config.sample_from == "corpus":
+            length = min(config.seq_len, len(self._train_ids))
+            start = int(jax.random.randint(key, (), 0, len(self._train_ids) - length + 1))
+            prompt = vocabulary.decode(self._train_ids[start : start + length])
+        return params, self._generator.context(params, vocabulary.encode(prompt)), prompt
+
+    # ---- saving and summing up -------------------------------------------------------------------
+
+    def _metadata(self) -> Metadata:
+        metrics = {"seconds": round(self.seconds, 3)}
+        if self._val is not None:
+            metrics |= {"val_loss": self._val.loss, "val_accuracy": self._val.accuracy}
+        return Metadata(
+            step=self.step,
+            epoch=self.step // self.program.batches.steps_per_epoch,
+            steps_per_epoch=self.program.batches.steps_per_epoch,
+            config=self.config,
+            vocabulary=self.dataset.vocabulary,
+            corpus=self.dataset.identity.to_json(),
+            metrics=metrics,
+            best=self.best,
+            logs=self.folder.log_sizes(),
+            versions=library_versions(),
+            machine=describe_machine(),
+        )
+
+    def _finish(self, stopped_by: int | None) -> RunResult:
+        train = Means.of(self.state.epoch_totals)
+        summary = {
+            "steps": self.step,
+            "epochs": self.step / self.program.batches.steps_per_epoch,
+            "seconds": round(self.seconds, 3),
+            "steps_per_second": round(self._steps_per_second, 3),
+            "chars_per_second": round(self._chars_per_second, 1),
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(self.state.params)),
+            "train_loss": train.loss,
+            "train_accuracy": train.accuracy,
+            "val_loss": self._val and self._val.loss,
+            "val_accuracy": self._val and self._val.accuracy,
+            "val_bits_per_char": self._val and bits_per_char(self._val.loss),
+            "best_step": self.best.get("step"),
+            "best_val_loss": self.best.get("val_loss"),
+        }
+        self.folder.write_json(SUMMARY, summary)
+        if (self.folder.path / METRICS).exists():
+            plot_loss(self.folder.path / METRICS, self.folder.path / PICTURE)
+        return RunResult(self.folder.path, summary, stopped_by)
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], int | None]]:
+    """Take note of Ctrl-C and SIGTERM instead of dying of them; a second one leaves at once.
+
+    Yields a function that returns the signal received, or None. Outside the main thread, where
+    Python lets nobody handle signals, it is always None.
+    """
+    received: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        del frame
+        if received:
+            raise SystemExit(128 + number)
+        received.append(number)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:
+        before = {}
+    try:
+        yield lambda: received[0] if received else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,90 @@
+"""Characters to integer ids and back."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+CHUNK = 1 << 20  # characters encoded at a time: bounds the four bytes a character on the way
+
+
+class UnknownCharactersError(ValueError):
+    """A text holds characters that the vocabulary lacks."""
+
+
+class Vocabulary:
+    """The characters that a model knows; a character's id is its place in code-point order.
+
+    The order depends on nothing but the characters themselves: not on the process, the platform or
+    the order in which a text uses them.
+    """
+
+    def __init__(self, symbols: str) -> None:
+        """Take the distinct characters of ``symbols``, in any order."""
+        self.symbols = "".join(sorted(set(symbols)))
+        self._code_points = np.array([ord(symbol) for symbol in self.symbols], np.uint32)
+        self._table = np.full(int(self._code_points.max(initial=0)) + 2, -1, np.int32)
+        self._table[self._code_points] = np.arange(len(self.symbols))
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.symbols == other.symbols
+
+    def __hash__(self) -> int:
+        return hash(self.symbols)
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({self.symbols!r})"
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The smallest unsigned type that holds every id."""
+        return np.min_scalar_type(max(len(self) - 1, 0))
+
+    def encode(self, text: str) -> np.ndarray:
+        """Return the ids of a text, [N], in the smallest unsigned type.
+
+        Raises:
+            UnknownCharactersError: it names the characters that the vocabulary lacks.
+        """
+        ids = np.empty(len(text), self.dtype)
+        start = 0
+        for codes in _code_point_chunks(text):
+            found = self._table[np.minimum(codes, len(self._table) - 1)]
+            if (found < 0).any():
+                raise UnknownCharactersError(_unknown_message(self.unknown(text)))
+            ids[start : start + len(codes)] = found
+            start += len(codes)
+        return ids
+
+    def decode(self, ids: np.ndarray) -> str:
+        """Return the text of ids, [N]."""
+        codes = self._code_points[np.asarray(ids)].astype("<u4")
+        return codes.tobytes().decode("utf-32-le", "surrogatepass")
+
+    def unknown(self, text: str) -> str:
+        """Return the characters of a text that the vocabulary lacks, each once, in order."""
+        return "".join(sorted(set(text) - set(self.symbols)))
+
+    def to_json(self) -> list[str]:
+        """Return the symbols as a JSON array, in the order of their ids."""
+        return list(self.symbols)
+
+    @classmethod
+    def from_json(cls, symbols: list[str]) -> "Vocabulary":
+        """Return the vocabulary that :meth:`to_json` wrote."""
+        return cls("".join(symbols))
+
+
+def _code_point_chunks(text: str) -> Iterator[np.ndarray]:
+    for start in range(0, len(text), CHUNK):
+        chunk = text[start : start + CHUNK].encode("utf-32-le", "surrogatepass")
+        yield np.frombuffer(chunk, "<u4")
+
+
+def _unknown_message(characters: str) -> str:
+    shown = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in characters[:10])
+    more = f" and {len(characters) - 10} more" if len(characters) > 10 else ""
+    plural = "s" if len(characters) > 1 else ""
+    return f"the vocabulary has no character{plural} {shown}{more}; leave them out or replace them"
