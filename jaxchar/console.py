@@ -2,10 +2,12 @@
 
 import contextlib
 import io
+import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from rich.console import Console
@@ -46,27 +48,52 @@ def one_line_errors() -> Iterator[None]:
         raise SystemExit(130) from None
 
 
-def parse(kind: Callable[..., T], *, arguments: Sequence[str] | None = None, **options: Any) -> T:
-    """Parse the command line with tyro, its framed errors turned into one line each."""
+def parse(kind: Callable[..., T], *, door: str, arguments: Sequence[str] | None = None, **options: Any) -> T:
+    """Parse the command line with tyro, its framed errors turned into one line each.
+
+    Args:
+        kind: the dataclass to fill.
+        door: the module's name, as a user types it after ``python -m``.
+        arguments: the command line; None takes the process's own.
+        options: further ones of ``tyro.cli``.
+    """
     import tyro
 
-    framed = io.StringIO()
+    def attempt() -> T:
+        return tyro.cli(kind, args=arguments, prog=f"python -m {door}", **options)
+
     try:
-        with contextlib.redirect_stderr(framed):
-            return tyro.cli(kind, args=arguments, **options)
+        with contextlib.redirect_stderr(io.StringIO()):
+            return attempt()
     except SystemExit as leaving:
         if leaving.code in (0, None):
             raise
-        fail(_unframed(framed.getvalue()))
+    framed = io.StringIO()
+    with contextlib.suppress(SystemExit), contextlib.redirect_stderr(framed), _unbounded_width():
+        attempt()
+    fail(_unframed(framed.getvalue()))
+
+
+@contextlib.contextmanager
+def _unbounded_width() -> Iterator[None]:
+    """Let tyro draw its frame so wide that nothing in it is broken into lines."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "10000"
+    try:
+        yield
+    finally:
+        os.environ.pop("COLUMNS") if before is None else os.environ.update(COLUMNS=before)
 
 
 def _unframed(box: str) -> str:
-    """Return the text inside a drawn frame, as one line, up to tyro's closing advice."""
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in box.splitlines()]
-    inside = [line.strip("│╭╮╰╯─ ") for line in lines]
-    text = " ".join(line for line in inside if line)
+    """Return the text inside a drawn frame as one line, less title and closing advice."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in box.splitlines()]
+    text = " ".join(line.strip("│╭╮╰╯─ ") for line in lines if not line.lstrip().startswith("╭"))
     text = re.split(r"Argument helptext:|For full helptext", text)[0]
-    return f"{text.strip()}; see --help"
+    text = re.sub(r"^\s*Error parsing (?:[a-z]+: )?", "", text)
+    text = re.sub(r"invalid literal for int\(\) with base 10: ", "expected a whole number, but it is ", text)
+    text = re.sub(r"could not convert string to float: ", "expected a number, but it is ", text)
+    return f"{' '.join(text.split())}; see --help"
 
 
 # ---- text ----------------------------------------------------------------------------------------
@@ -90,6 +117,47 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
+# ---- evaluation ----------------------------------------------------------------------------------
+
+
+def evaluation_table(result: dict[str, Any]) -> None:
+    """Show the figures of every split that ``jaxchar.evaluate`` scored."""
+    table = Table(title=f"{result['checkpoint']}: {result['corpus']}, {result['protocol']}")
+    for heading in ("Split", "Predictions", "Loss (nats)", "Bits/char", "Perplexity", "Accuracy"):
+        table.add_column(heading, justify="left" if heading == "Split" else "right")
+    for split, figures in result["splits"].items():
+        numbers = [f"{figures[name]:.4f}" for name in ("loss", "bits_per_char", "perplexity", "accuracy")]
+        table.add_row(split, f"{figures['predictions']:,}", *numbers)
+    Console(highlight=False).print(table)
+
+
+# ---- sampling ------------------------------------------------------------------------------------
+
+
+def echo(prompt: str, pieces: Iterable[str]) -> int:
+    """Write a prompt and the text that follows to standard output as it comes; count what came.
+
+    On a terminal the prompt is dimmed and control characters are shown as symbols; a pipe gets the
+    text as it is.
+    """
+    terminal = sys.stdout.isatty()
+    written = 0
+    sys.stdout.write(f"\x1b[2m{visible(prompt)}\x1b[22m" if terminal else prompt)
+    for piece in pieces:
+        sys.stdout.write(visible(piece) if terminal else piece)
+        sys.stdout.flush()
+        written += len(piece)
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+    return written
+
+
+def sampling_statistics(characters: int, seconds: float, seed: int) -> None:
+    """Say on standard error how fast the text came, and the seed that writes it again."""
+    rate = characters / max(seconds, 1e-9)
+    print(f"{characters:,} characters in {seconds:.2f} s ({rate:,.0f}/s), seed {seed}", file=sys.stderr)
+
+
 # ---- training ------------------------------------------------------------------------------------
 
 
@@ -104,7 +172,7 @@ class TrainingDisplay:
 
     def notice(self, line: str) -> None:
         """Say one thing that the user should know."""
-        self.console.print(line, markup=False)
+        self.console.print(line, markup=False, soft_wrap=True)
 
     def summary(self, title: str, rows: Sequence[tuple[str, str, int]], facts: Sequence[str]) -> None:
         """Show the model's layers with their parameter counts, as Keras's users know it."""
@@ -117,7 +185,7 @@ class TrainingDisplay:
         table.add_row("Total", "", f"{sum(row[2] for row in rows):,}")
         self.console.print(table)
         for fact in facts:
-            self.console.print(fact, markup=False)
+            self.notice(fact)
 
     @contextlib.contextmanager
     def live(self, total_steps: int) -> Iterator[None]:
@@ -168,3 +236,18 @@ class TrainingDisplay:
         self.console.print(f"--- {title}", style="dim", markup=False)
         self.console.print(visible(prompt), style="dim", end="", markup=False, soft_wrap=True)
         self.console.print(visible(text), markup=False, soft_wrap=True)
+
+    def finished(self, run_dir: Path, summary: dict[str, Any]) -> None:
+        """Say where the run lies and what it came to."""
+        figures = (
+            f"{summary['steps']:,} steps in {_clock(summary['seconds'])} of training "
+            f"({summary['steps_per_second']:,.1f} steps/s, {summary['chars_per_second']:,.0f} chars/s; "
+            "compiling, evaluating, sampling and saving not counted)"
+        )
+        self.notice(figures)
+        if summary["best_val_loss"] is not None:
+            self.notice(
+                f"Best validation loss {summary['best_val_loss']:.4f} nats per character, at step "
+                f"{summary['best_step']:,}"
+            )
+        self.notice(f"The run is in {run_dir}; write with: python -m jaxchar.sample --ckpt {run_dir}")

@@ -15,7 +15,7 @@ from jaxchar.dataset import Dataset, load_dataset
 from jaxchar.errors import JaxcharError
 from jaxchar.language_model import evaluation_params, state_structure
 from jaxchar.run_folder import RunFolder
-from jaxchar.step import Program, TrainState, make_program
+from jaxchar.step import Program, TrainState, evaluation_batches, make_program
 from jaxchar.trainer import RunResult, Trainer
 from jaxchar.vocabulary import Vocabulary
 
@@ -150,12 +150,8 @@ def _program(config: Config, dataset: Dataset) -> Program:
             f"{config.batch_size} as {config.batching} need at least {need:,}; lower them, or give more text"
         )
     num_val = len(dataset.splits["validation"])
-    need = config.seq_len + 1 if config.protocol == "windows" else 2
-    if 0 < num_val < need:
-        raise JaxcharError(
-            f"the validation text has {num_val:,} characters, but needs at least {need:,}; raise "
-            "val_fraction, or set it to 0 to do without"
-        )
+    if num_val:
+        evaluation_batches(config, num_val)  # refuses a text that is too short
     return make_program(config, len(dataset.vocabulary), num_chars)
 
 

@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import numpy as np
 from flax import nnx
 
+from jaxchar.batches import Blocks, Streams, Windows
 from jaxchar.checkpoint import Loaded, Metadata, Which, load_checkpoint
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
 from jaxchar.generate import Generator
-from jaxchar.step import TrainState, make_program, split_model
+from jaxchar.loss import Means
+from jaxchar.step import TrainState, make_evaluation, make_program, split_model
 from jaxchar.vocabulary import UnknownCharactersError, Vocabulary
 
 
@@ -58,12 +61,17 @@ class LanguageModel:
             ids = self.vocabulary.encode(prompt)
         except UnknownCharactersError as error:
             raise JaxcharError(f"prompt: {error}") from error
-        context = self._generator.context(self.params, ids)
+        return self._pieces(ids, length, temperature, seed)
+
+    def _pieces(self, prompt: np.ndarray, length: int, temperature: float, seed: int) -> Iterator[str]:
+        context = self._generator.context(self.params, prompt)
         key = jax.random.key(seed)
-        for piece in self._generator.ids(
-            self.params, context, length, temperature=temperature, key=key
-        ):
-            yield self.vocabulary.decode(piece)
+        for ids in self._generator.ids(self.params, context, length, temperature=temperature, key=key):
+            yield self.vocabulary.decode(ids)
+
+    def evaluate(self, ids: jax.Array, batches: Windows | Streams | Blocks) -> Means:
+        """Return loss and accuracy over ids, [N], cut by an evaluation protocol of :mod:`jaxchar.step`."""
+        return Means.of(make_evaluation(self.graphdef, batches)(self.params, ids))
 
 
 def load(path: str | Path, which: Which = "last") -> LanguageModel:

@@ -11,6 +11,7 @@ from jax import lax
 
 from jaxchar.batches import Batch, Blocks, Streams, Windows
 from jaxchar.config import Config
+from jaxchar.errors import JaxcharError
 from jaxchar.loss import Totals, cross_entropy_totals
 from jaxchar.model import CharRNN
 from jaxchar.optimizer import average_weights, make_optimizer
@@ -185,18 +186,34 @@ def stateful_pass(num_chars: int, lanes: int | None = None) -> Streams:
     return Streams(num_chars, EVALUATION_STEP_CHARS, lanes, whole=True)
 
 
-def evaluation_batches(config: Config, num_chars: int) -> Windows | Streams | Blocks:
-    """Return the configuration's evaluation protocol over ``num_chars`` characters."""
+def evaluation_batches(
+    config: Config, num_chars: int, split: str = "validation"
+) -> Windows | Streams | Blocks:
+    """Return the configuration's evaluation protocol over the ``num_chars`` characters of a split.
+
+    Windows of the training split are those that are trained on; elsewhere they are ``eval_stride`` apart.
+
+    Raises:
+        JaxcharError: the text is too short for a single prediction.
+    """
+    least = config.seq_len + 1 if config.protocol == "windows" else 2
+    if num_chars < least:
+        raise JaxcharError(
+            f"the {split} text has {num_chars:,} characters, but a single prediction needs {least:,}; "
+            "give more text, a larger share of it, or no share at all"
+        )
     if config.protocol == "stateful":
         return stateful_pass(num_chars)
     if config.protocol == "blocks":
         return Blocks(num_chars, config.eval_block, EVALUATION_ROWS)
+    trained_on = split == "train"
     return Windows(
         num_chars,
         config.seq_len,
         EVALUATION_ROWS,
-        config.eval_stride,
+        config.stride if trained_on else config.eval_stride,
         return_sequences=config.return_sequences,
+        max_windows=config.max_windows if trained_on else None,
     )
 
 
