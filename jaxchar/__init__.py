@@ -1,9 +1,9 @@
 """Character-level recurrent language models in JAX and Flax: trained fast, resumed exactly.
 
-    import jaxchar
+import jaxchar
 
-    run = jaxchar.fit(jaxchar.Config(corpus="my.txt", epochs=5), "runs/mine")
-    print(jaxchar.load("runs/mine").generate("ROMEO:", length=500, temperature=0.8, seed=1))
+run = jaxchar.fit(jaxchar.Config(corpus="my.txt", epochs=5), "runs/mine")
+print(jaxchar.load("runs/mine").generate("ROMEO:", length=500, temperature=0.8, seed=1))
 """
 
 from importlib import import_module
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxchar.config import Config
     from jaxchar.errors import JaxcharError
-    from jaxchar.fit import fit, resume
     from jaxchar.language_model import LanguageModel, load
+    from jaxchar.launch import fit, resume
     from jaxchar.vocabulary import Vocabulary
 
 __version__ = "0.1.0"
@@ -22,8 +22,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "Config": "config",
     "JaxcharError": "errors",
-    "fit": "fit",
-    "resume": "fit",
+    "fit": "launch",
+    "resume": "launch",
     "LanguageModel": "language_model",
     "load": "language_model",
     "Vocabulary": "vocabulary",

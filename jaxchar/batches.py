@@ -50,11 +50,6 @@ class Windows:
         """How many batches they make, the smaller last one counted in."""
         return -(-self.count // self.batch_size)
 
-    @property
-    def chars_used(self) -> int:
-        """How many characters, from the start of the text, the windows and their targets cover."""
-        return (self.count - 1) * self.stride + self.seq_len + 1
-
     def batch(self, ids: jax.Array, step: jax.Array, key: jax.Array) -> Batch:
         """Return the batch of a step; a smaller last batch is filled up with weightless windows."""
         epoch, position = step // self.steps_per_epoch, step % self.steps_per_epoch
@@ -77,7 +72,7 @@ class Streams:
 
     Training leaves out the few characters at a lane's end that fill no whole step; evaluation
     (``whole``) reads them too, in a last step that is partly padding, and so scores every character
-    of the text but the first of each lane.
+    of the text but the first: a lane's first character is the last target of the lane before it.
     """
 
     num_chars: int

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import platform
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -35,6 +36,8 @@ FOLDER = "checkpoints"
 PACKAGES = ("jaxchar", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
+# A read that fails leaves Orbax's other reads of the same checkpoint behind, not waited for.
+warnings.filterwarnings("ignore", r"coroutine .* was never awaited", RuntimeWarning)
 
 Which = Literal["last", "best"]
 
@@ -145,9 +148,7 @@ def _preserve_newest_and_best(keep: int) -> preservation_policy.PreservationPoli
     return preservation_policy.AnyPreservationPolicy(
         [
             preservation_policy.LatestN(keep),
-            preservation_policy.BestN(
-                get_metric_fn=_goodness, n=1, keep_checkpoints_without_metrics=False
-            ),
+            preservation_policy.BestN(get_metric_fn=_goodness, n=1, keep_checkpoints_without_metrics=False),
         ]
     )
 
@@ -242,9 +243,7 @@ class Loaded(NamedTuple):
     warnings: list[str]
 
 
-def load_checkpoint(
-    path: str | Path, like: Callable[[Metadata], Any], which: Which = "last"
-) -> Loaded:
+def load_checkpoint(path: str | Path, like: Callable[[Metadata], Any], which: Which = "last") -> Loaded:
     """Load the newest (or best) whole checkpoint that a path means.
 
     Args:
@@ -256,14 +255,14 @@ def load_checkpoint(
     Raises:
         JaxcharError: no checkpoint there is whole.
     """
-    candidates, warnings = _candidates(path, which)
+    candidates, passed_over = _candidates(path, which)
     for candidate in candidates:
         try:
             metadata = read_metadata(candidate)
-            return Loaded(candidate, metadata, read_state(candidate, like(metadata)), warnings)
+            return Loaded(candidate, metadata, read_state(candidate, like(metadata)), passed_over)
         except Damaged as error:
-            warnings.append(f"{error}; passed over")
-    raise JaxcharError(_nothing_found(path, warnings))
+            passed_over.append(f"{error}; passed over")
+    raise JaxcharError(_nothing_found(path, passed_over))
 
 
 def peek(path: str | Path) -> Metadata:
@@ -272,17 +271,17 @@ def peek(path: str | Path) -> Metadata:
     Raises:
         JaxcharError: no checkpoint there has whole metadata.
     """
-    candidates, warnings = _candidates(path, "last")
+    candidates, passed_over = _candidates(path, "last")
     for candidate in candidates:
         try:
             return read_metadata(candidate)
         except Damaged as error:
-            warnings.append(str(error))
-    raise JaxcharError(_nothing_found(path, warnings))
+            passed_over.append(str(error))
+    raise JaxcharError(_nothing_found(path, passed_over))
 
 
 def _candidates(path: str | Path, which: Which) -> tuple[list[Path], list[str]]:
-    """Return the checkpoints that a path may mean, the preferred one first, and warnings."""
+    """Return the checkpoints that a path may mean, the preferred one first, and passed_over."""
     given = Path(path).expanduser().resolve()
     if given.name.isdigit() and (given / "state").exists():
         return [given], []
@@ -290,17 +289,17 @@ def _candidates(path: str | Path, which: Which) -> tuple[list[Path], list[str]]:
     candidates = [folder / str(step) for step in steps_in(folder)]
     if which == "last":
         return candidates, []
-    losses, warnings = {}, []
+    losses, passed_over = {}, []
     for candidate in candidates:
         try:
             losses[candidate] = read_metadata(candidate).metrics.get("val_loss", float("inf"))
         except Damaged as error:
-            warnings.append(f"{error}; passed over")
-    return sorted(losses, key=losses.__getitem__), warnings
+            passed_over.append(f"{error}; passed over")
+    return sorted(losses, key=losses.__getitem__), passed_over
 
 
-def _nothing_found(path: str | Path, warnings: list[str]) -> str:
-    damaged = f" that is whole ({'; '.join(warnings)})" if warnings else ""
+def _nothing_found(path: str | Path, passed_over: list[str]) -> str:
+    damaged = f" that is whole ({'; '.join(passed_over)})" if passed_over else ""
     return (
         f"no checkpoint{damaged} in {str(path)!r}; give a run folder, its {FOLDER} folder, or one "
         "checkpoint's folder"

@@ -7,7 +7,6 @@ This module imports neither JAX nor NumPy: ``--help`` must be instant.
 
 import dataclasses
 import json
-import math
 import types
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -17,21 +16,23 @@ from jaxchar.errors import JaxcharError
 
 
 class Interval(NamedTuple):
-    """The values a number may take; written as mathematicians do, ``[low, high)``."""
+    """The values a number may take; ``ends`` as mathematicians write them: "[)" is from low to below high."""
 
     low: float
     high: float
     ends: str = "[]"
 
     def __contains__(self, value: object) -> bool:
-        if not isinstance(value, int | float) or not math.isfinite(value):
+        if not isinstance(value, int | float):
             return False
         above = value > self.low if self.ends[0] == "(" else value >= self.low
         below = value < self.high if self.ends[1] == ")" else value <= self.high
         return above and below
 
     def __str__(self) -> str:
-        return f"{self.ends[0]}{self.low:,}, {self.high:,}{self.ends[1]}"
+        low = f"above {self.low:,}" if self.ends[0] == "(" else f"of at least {self.low:,}"
+        high = f"below {self.high:,}" if self.ends[1] == ")" else f"at most {self.high:,}"
+        return f"{low} and {high}"
 
 
 Count = Annotated[int, Interval(1, 10**9)]
@@ -68,16 +69,16 @@ def _problem_with(value: Any, hint: Any) -> str | None:
     if origin is Annotated:
         kind, interval = get_args(hint)
         if _problem_with(value, kind) or value not in interval:
-            return f"{'a whole number' if kind is int else 'a number'} in {interval}"
+            return f"{'a whole number' if kind is int else 'a number'} {interval}"
         return None
     if origin is Literal:
         return None if value in get_args(hint) else "one of " + ", ".join(map(repr, get_args(hint)))
     if origin in (Union, types.UnionType):
         problems = [_problem_with(value, kind) for kind in get_args(hint)]
-        return None if None in problems else " or ".join(filter(None, problems))
+        return None if None in problems else " or ".join(dict.fromkeys(filter(None, problems)))
     if origin is tuple:
         if not isinstance(value, tuple) or not value:
-            return f"a sequence of at least one item, each {_problem_with(None, get_args(hint)[0])}"
+            return f"a list, each item {_problem_with(None, get_args(hint)[0])}"
         return next(filter(None, (_problem_with(item, get_args(hint)[0]) for item in value)), None)
     if hint is float:
         return None if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
@@ -109,6 +110,8 @@ class CorpusConfig(_Checked):
                 "val_fraction + test_fraction must leave text to train on (a sum below 1), but they are "
                 f"{self.val_fraction} and {self.test_fraction}"
             )
+        if not all(self.sources):
+            raise JaxcharError("corpus must be a name or a path, but it is empty")
         if len(self.fill) != 1:
             raise JaxcharError(f"fill must be exactly one character, but it is {self.fill!r}")
 
@@ -187,21 +190,23 @@ class ModelConfig(_Checked):
 class OptimizerConfig(_Checked):
     """The update rule, its schedule, and the weight average."""
 
-    optimizer: Literal["adam", "adamw", "rmsprop", "adagrad", "sgd"] = "adamw"
+    # muon: Muon for the recurrent kernels, AdamW for everything else.
+    optimizer: Literal["adam", "adamw", "muon", "rmsprop", "adagrad", "sgd"] = "adamw"
     learning_rate: Rate = 4e-3  # the schedule's highest value
-    beta1: Probability = 0.9  # Adam: decay of the gradient's average
-    beta2: Probability = 0.99  # Adam: decay of the squared gradient's average
+    muon_learning_rate: Rate = 0.03  # likewise, for the weights that Muon updates
+    beta1: Probability = 0.9  # Adam, AdamW: decay of the gradient's average
+    beta2: Probability = 0.99  # Adam, AdamW: decay of the squared gradient's average
     epsilon: Annotated[float, Interval(0, 1, "(]")] = 1e-8  # Adam, RMSprop, Adagrad
     rms_decay: Probability = 0.9  # RMSprop: decay of the squared gradient's average
     momentum: Probability = 0.0  # SGD
-    weight_decay: Annotated[float, Interval(0, 100)] = 0.0  # AdamW
+    weight_decay: Annotated[float, Interval(0, 100)] = 0.0  # AdamW, times the learning rate
     clip_value: ScaleOrZero = 0.0  # clip every gradient element to [-c, c]; 0: off
     clip_norm: ScaleOrZero = 0.0  # scale the gradient to a global norm of at most c; 0: off
     loss_reduction: Literal["mean", "sum"] = "mean"  # over the time steps of a sequence
-    schedule: Literal["constant", "exponential", "step", "cosine"] = "constant"
-    warmup_steps: CountOrZero = 0  # cosine: linear from 0 to learning_rate
+    schedule: Literal["constant", "exponential", "step", "linear", "cosine"] = "constant"
+    warmup_steps: CountOrZero = 0  # linear, cosine: steps from 0 up to the highest value
     decay_rate: Annotated[float, Interval(0, 1, "(]")] = 0.97  # exponential, step: factor a decay
-    decay_after: CountOrZero = 0  # exponential: epochs before the first decay
+    decay_after: CountOrZero = 0  # exponential: the epoch at whose end the first decay comes
     decay_every: Count = 1  # exponential, step: epochs between decays
     ema_decay: Probability = 0.0  # of the weight average used outside training; 0: no average
 
@@ -232,7 +237,7 @@ class RunConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(CorpusConfig, BatchConfig, ModelConfig, OptimizerConfig, RunConfig):
+class Config(RunConfig, OptimizerConfig, ModelConfig, BatchConfig, CorpusConfig):
     """All settings of a run in one flat record; see the groups for each."""
 
     def __post_init__(self) -> None:
@@ -267,6 +272,8 @@ class Config(CorpusConfig, BatchConfig, ModelConfig, OptimizerConfig, RunConfig)
         Raises:
             JaxcharError: a name that is no setting, or a value out of range.
         """
+        if not isinstance(settings, dict):
+            raise JaxcharError(f"settings must be a JSON object, but they are {settings!r}")
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(settings) - known)
         if unknown:

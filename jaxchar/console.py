@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -20,8 +20,6 @@ if TYPE_CHECKING:  # loss imports JAX, which an error message or --help need not
     from jaxchar.loss import Means
 
 PLAIN_LINE_SECONDS = 10  # between progress lines where the output is no terminal
-
-T = TypeVar("T")
 
 
 # ---- errors and arguments ------------------------------------------------------------------------
@@ -48,7 +46,9 @@ def one_line_errors() -> Iterator[None]:
         raise SystemExit(130) from None
 
 
-def parse(kind: Callable[..., T], *, door: str, arguments: Sequence[str] | None = None, **options: Any) -> T:
+def parse(
+    kind: Callable[..., Any], *, door: str, arguments: Sequence[str] | None = None, **options: Any
+) -> Any:
     """Parse the command line with tyro, its framed errors turned into one line each.
 
     Args:
@@ -59,7 +59,7 @@ def parse(kind: Callable[..., T], *, door: str, arguments: Sequence[str] | None 
     """
     import tyro
 
-    def attempt() -> T:
+    def attempt() -> Any:
         return tyro.cli(kind, args=arguments, prog=f"python -m {door}", **options)
 
     try:

@@ -4,13 +4,13 @@ The one room that touches the network or the file system for text. A named corpu
 verified by its SHA-256 and kept in a cache folder: ``JAXCHAR_CACHE``, or the user's own.
 """
 
+import contextlib
 import glob
 import hashlib
 import http.client
 import os
 import re
 import sys
-import tempfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,7 +87,9 @@ def reduce_alphabet(text: str, config: CorpusConfig) -> str:
     if config.lowercase:
         text = text.lower()
     if config.keep is not None:
-        text = re.sub(f"[^{re.escape(config.keep)}]" if config.keep else "(?s:.)", config.fill, text)
+        text = re.sub(
+            f"[^{re.escape(config.keep)}]" if config.keep else "(?s:.)", lambda _: config.fill, text
+        )
     return text
 
 
@@ -146,7 +148,15 @@ def _python_documentation() -> bytes:
 
 def _files_of(source: str) -> list[Path]:
     """Return the files that a path, a folder or a glob stands for, in sorted order."""
-    path = Path(source).expanduser()
+    try:
+        return _files_at(source, Path(source).expanduser())
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, JaxcharError):
+            raise
+        raise JaxcharError(f"the corpus path {source!r} cannot be used: {error}") from error
+
+
+def _files_at(source: str, path: Path) -> list[Path]:
     if path.is_dir():
         inside = (file for file in path.rglob("*") if file.is_file())
         files = sorted(f for f in inside if not any(p.startswith(".") for p in f.relative_to(path).parts))
@@ -155,12 +165,13 @@ def _files_of(source: str) -> list[Path]:
         return files
     if path.exists():
         return [path]
-    files = sorted(Path(match) for match in glob.glob(str(path), recursive=True) if Path(match).is_file())
+    matches = glob.glob(str(path), recursive=True)  # noqa: PTH207, Path.glob takes no absolute pattern
+    files = sorted(Path(match) for match in matches if Path(match).is_file())
     if not files:
         names = ", ".join(["auto", *REMOTE_CORPORA, "python"])
         raise JaxcharError(
-            f"no corpus {source!r}: expected a file, a folder, a glob, '-' for standard input, or one of "
-            f"the names {names}; check the path"
+            f"no corpus {source!r}: expected files, folders and globs, or '-' for standard input, or one of "
+            f"the names {names}, by itself; check the path"
         )
     return files
 
@@ -174,12 +185,12 @@ def _file_content(file: Path) -> bytes:
 
 def _decoded(name: str, content: bytes) -> str:
     """Decode UTF-8, less a byte-order mark; line endings stay as they are."""
-    content = content.removeprefix(BYTE_ORDER_MARK)
     try:
-        return content.decode("utf-8")
+        return content.removeprefix(BYTE_ORDER_MARK).decode("utf-8")
     except UnicodeDecodeError as error:
         raise JaxcharError(
-            f"{name!r} is not UTF-8: byte 0x{content[error.start]:02x} at position {error.start:,}; "
+            f"{name!r} is not UTF-8: byte 0x{error.object[error.start]:02x} at position "
+            f"{error.start + len(content) - len(error.object):,}; "
             "convert it first, for instance with `iconv -f LATIN1 -t UTF-8`"
         ) from error
 
@@ -221,10 +232,11 @@ def _fetched(name: str, remote: RemoteCorpus, file: Path) -> bytes:
 
 def _keep(file: Path, content: bytes) -> None:
     """Write into the cache whole or not at all; a cache that cannot be written is done without."""
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as partial:
-            partial.write(content)
-        os.replace(partial.name, file)
+        partial.write_bytes(content)
+        partial.replace(file)
     except OSError:
-        return
+        with contextlib.suppress(OSError):
+            partial.unlink()

@@ -1,6 +1,6 @@
 """A corpus in ids: encoded by a vocabulary, cut into its splits, laid on the device."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ class CorpusIdentity(NamedTuple):
     sha256: str  # of the bytes read
     characters: int  # after reduction and limit
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
         return {**self._asdict(), "source": list(self.source)}
 
@@ -43,7 +43,8 @@ def load_dataset(config: Config, vocabulary: Vocabulary | None = None) -> Datase
         JaxcharError: the corpus cannot be had, or holds characters that the vocabulary lacks.
     """
     corpus = load_corpus(config)
-    vocabulary = vocabulary or Vocabulary(corpus.text)
+    if vocabulary is None:
+        vocabulary = Vocabulary(corpus.text)
     try:
         ids = vocabulary.encode(corpus.text)
     except UnknownCharactersError as error:
@@ -55,3 +56,11 @@ def load_dataset(config: Config, vocabulary: Vocabulary | None = None) -> Datase
     }
     return Dataset(vocabulary, splits, identity, corpus.notice)
 
+
+def refuse_another_corpus(trained_on: dict[str, Any], given: CorpusIdentity) -> None:
+    """Raise a JaxcharError unless a text is the one that a checkpoint was trained on."""
+    if trained_on != given.to_json():
+        raise JaxcharError(
+            f"the corpus is not the one that the run was trained on: {trained_on} then, {given.to_json()} "
+            "now; give the same text again, or name another one with --corpus"
+        )

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def evaluate(typed: Arguments) -> dict[str, Any]:
     """Return the figures of every split asked for, as a JSON object."""
     from jaxchar.checkpoint import load_checkpoint
-    from jaxchar.dataset import load_dataset
+    from jaxchar.dataset import load_dataset, refuse_another_corpus
     from jaxchar.language_model import from_checkpoint, state_structure
     from jaxchar.loss import bits_per_char
     from jaxchar.step import evaluation_batches, stateful_pass
@@ -65,6 +65,8 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
             corpus=typed.corpus, val_fraction=0.0, test_fraction=0.0, max_chars=None, max_windows=None
         )
     dataset = load_dataset(config, model.vocabulary)
+    if typed.corpus is None:
+        refuse_another_corpus(loaded.metadata.corpus, dataset.identity)
     figures = {}
     for split in SPLITS if typed.split == "all" else (typed.split,):
         ids = dataset.splits[split]

@@ -41,8 +41,8 @@ Context = StreamContext | WindowContext
 
 def draw(logits: jax.Array, key: jax.Array, temperature: jax.Array) -> jax.Array:
     """Draw an id from softmax(logits / temperature), [V]; temperature 0 takes the most probable."""
-    scaled = logits / jnp.maximum(temperature, jnp.finfo(jnp.float32).tiny)
-    drawn = jax.random.categorical(key, jnp.maximum(scaled, jnp.finfo(jnp.float32).min))
+    below_best = logits - jnp.max(logits)  # 0 at the most: no temperature makes it overflow upwards
+    drawn = jax.random.categorical(key, below_best / jnp.maximum(temperature, jnp.finfo(jnp.float32).tiny))
     return jnp.where(temperature == 0, jnp.argmax(logits), drawn).astype(jnp.int32)
 
 

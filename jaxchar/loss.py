@@ -13,7 +13,7 @@ class Totals(NamedTuple):
 
     loss: jax.Array  # float32, nats
     correct: jax.Array  # int32, predictions whose most probable character was right
-    count: jax.Array  # int32
+    count: jax.Array  # type: ignore[assignment]  # int32
 
     @classmethod
     def zero(cls) -> "Totals":
@@ -30,7 +30,7 @@ class Means(NamedTuple):
 
     loss: float  # nats per character
     accuracy: float
-    count: int
+    count: int  # type: ignore[assignment]
 
     @classmethod
     def of(cls, totals: Totals) -> "Means":

@@ -5,7 +5,7 @@ Batch comes first at this door, ``[B, T]``; inside, time comes first, as :mod:`j
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -82,16 +82,20 @@ class CharRNN(nnx.Module):
         """Return the zero state of every layer, [batch_size, H] each part."""
         return tuple(initial_carry(cell, batch_size) for cell in self.cells)
 
-    def summary(self) -> list[LayerParameters]:
-        """Return name, output shape and parameter count of every layer, input to head."""
+    def summary(self, *, return_sequences: bool = True) -> list[LayerParameters]:
+        """Return name, output shape and parameter count of every layer, input to head.
+
+        Args:
+            return_sequences: whether the head predicts at every time step or at the last only.
+        """
         rows = []
         if self.embedding is not None:
             rows.append(_row("embedding", self.embedding, f"(B, T, {self.config.embedding_size})"))
         for number, cell in enumerate(self.cells, start=1):
             name = f"{self.config.cell} {number}"
             rows.append(_row(name, cell, f"(B, T, {cell.hidden_features})"))
-        shape = f"(B, T, {self.vocab_size})" if _every_step(self.config) else f"(B, {self.vocab_size})"
-        rows.append(_row("dense", self.head, shape))
+        steps = "T, " if return_sequences else ""
+        rows.append(_row("dense", self.head, f"(B, {steps}{self.vocab_size})"))
         return rows
 
     def _hiddens(
@@ -146,10 +150,6 @@ def _row(name: str, module: nnx.Module, output_shape: str) -> LayerParameters:
     return LayerParameters(name, output_shape, num_parameters(module))
 
 
-def _every_step(config: ModelConfig) -> bool:
-    return getattr(config, "return_sequences", True)
-
-
 # ---- dropout -------------------------------------------------------------------------------------
 
 
@@ -171,10 +171,8 @@ def _dropout(features: jax.Array, rate: float, key: jax.Array | None) -> jax.Arr
 def _make_cell(config: ModelConfig, features: int, hidden_size: int, rngs: nnx.Rngs) -> Cell:
     blocks = GATE_BLOCKS[config.cell]
     kernel_init = _kernel_init(config)
-    recurrent_init = (
-        nnx.initializers.orthogonal() if config.recurrent_init == "orthogonal" else kernel_init
-    )
-    options = {
+    recurrent_init = nnx.initializers.orthogonal() if config.recurrent_init == "orthogonal" else kernel_init
+    options: dict[str, Any] = {
         "kernel_init": _by_gate(kernel_init, blocks),
         "recurrent_kernel_init": _by_gate(recurrent_init, blocks),
         "dtype": jnp.dtype(config.dtype),

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 
 def plot_loss(metrics_file: Path, picture: Path) -> None:
@@ -13,10 +14,11 @@ def plot_loss(metrics_file: Path, picture: Path) -> None:
 
     records = [json.loads(line) for line in metrics_file.read_text(encoding="utf-8").splitlines()]
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for name, label, style in (
+    styles: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("train_loss", "training", {"linewidth": 1.2, "color": "tab:blue"}),
         ("val_loss", "validation", {"marker": "o", "markersize": 4, "color": "tab:orange"}),
-    ):
+    )
+    for name, label, style in styles:
         points = [(record["step"], record[name]) for record in records if name in record]
         if points:
             steps, losses = zip(*points, strict=True)

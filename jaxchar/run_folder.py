@@ -28,8 +28,12 @@ class RunFolder:
         Raises:
             JaxcharError: the path is a file.
         """
-        self.path = Path(path).expanduser()
-        if self.path.exists() and not self.path.is_dir():
+        try:
+            self.path = Path(path).expanduser()
+            is_file = self.path.exists() and not self.path.is_dir()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise JaxcharError(f"--run-dir {str(path)!r} cannot be used: {error}") from error
+        if is_file:
             raise JaxcharError(f"--run-dir {str(path)!r} is a file; give a folder, existing or new")
 
     def holds_run(self) -> bool:
@@ -42,11 +46,15 @@ class RunFolder:
         Raises:
             JaxcharError: it cannot be made, or holds things that are not a run's.
         """
+        if self.path.is_dir() and not self.holds_run() and any(self.path.iterdir()):
+            raise JaxcharError(
+                f"--run-dir {str(self.path)!r} is not empty and holds no run; give a new or an empty folder"
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.write_json(CONFIG, config.to_json())
-        except OSError as error:
-            raise JaxcharError(f"cannot write to --run-dir {str(self.path)!r}: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            raise JaxcharError(f"cannot write to --run-dir {str(self.path)!r}: {error}") from error
 
     def write_json(self, name: str, record: dict[str, Any]) -> None:
         """Write a JSON file whole or not at all."""

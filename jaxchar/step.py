@@ -42,7 +42,7 @@ class Program(NamedTuple):
     graphdef: nnx.GraphDef
     batches: Windows | Streams
     initial_state: Callable[[], TrainState]
-    train_steps: Callable[[TrainState, jax.Array, jax.Array], TrainState]
+    train_steps: jax.stages.Wrapped  # (state, ids, stop) -> state; the state given is used up
     total_steps: int
 
 
@@ -87,6 +87,7 @@ def make_program(config: Config, vocab_size: int, num_chars: int) -> Program:
     one_step = _make_step(config, graphdef, batches, optimizer)
 
     def initial_state() -> TrainState:
+        """Return the state before the first step."""
         _, params = split_model(config, vocab_size)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
@@ -125,11 +126,12 @@ def _make_step(
     def loss_of(params: nnx.State, batch: Batch, carry: Any, key: jax.Array | None):
         totals, carry = _predict(nnx.merge(graphdef, params), batch, carry, key)
         loss = totals.loss / totals.count
-        if config.loss_reduction == "sum":
+        if config.loss_reduction == "sum" and config.return_sequences:
             loss = loss * config.seq_len
         return loss, (totals, carry)
 
     def one_step(state: TrainState, ids: jax.Array) -> TrainState:
+        """Read a batch, follow its gradient, and count."""
         starts_epoch = state.step % batches.steps_per_epoch == 0
         starts_line = state.step % config.log_every == 0
         fresh = starts_epoch if config.carries_state else jnp.bool_(True)
@@ -151,8 +153,7 @@ def _make_step(
             carry=carry,
             epoch_totals=_zero_where(starts_epoch, state.epoch_totals).add(totals),
             recent_totals=_zero_where(starts_line, state.recent_totals).add(totals),
-            smoothed_loss=SMOOTHING * state.smoothed_loss
-            + (1 - SMOOTHING) * totals.loss / totals.count,
+            smoothed_loss=SMOOTHING * state.smoothed_loss + (1 - SMOOTHING) * totals.loss / totals.count,
         )
 
     return one_step
@@ -225,6 +226,7 @@ def make_evaluation(
     no_key = jax.random.key(0)  # no protocol shuffles
 
     def evaluate(params: nnx.State, ids: jax.Array) -> Totals:
+        """Add up the predictions of every batch of the text."""
         model = nnx.merge(graphdef, params)
         zero_carry = model.initial_carry(batches.batch_size)
 

@@ -1,9 +1,9 @@
 """Train a model: ``python -m jaxchar.train --corpus my.txt --run-dir runs/mine``."""
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
@@ -45,9 +45,7 @@ class Arguments:
         return Config(**{name: value for group in groups for name, value in vars(group).items()})
 
 
-def main(
-    default: Config | None = None, name: str = "run", *, arguments: Sequence[str] | None = None
-) -> None:
+def main(default: Config | None = None, name: str = "run", *, arguments: Sequence[str] | None = None) -> None:
     """Train as the command line says.
 
     Args:
@@ -58,17 +56,15 @@ def main(
     with one_line_errors():
         begin, config = parse_arguments(default or Config(), arguments)
         display = TrainingDisplay()
-        from jaxchar.fit import fit, resume
+        from jaxchar.launch import fit, resume
         from jaxchar.run_folder import next_free
 
         if begin.goes_on:
             if begin.run_dir is None:
                 raise JaxcharError("--resume and --initial-epoch need --run-dir, the run to go on with")
-            result = resume(
-                begin.run_dir, config=config, initial_epoch=begin.initial_epoch, display=display
-            )
+            result = resume(begin.run_dir, config=config, initial_epoch=begin.initial_epoch, display=display)
         else:
-            run_dir = begin.run_dir or next_free(os.path.join("runs", name))
+            run_dir = begin.run_dir or next_free(Path("runs") / name)
             result = fit(config, run_dir, init_from=begin.init_from, display=display)
     display.finished(result.run_dir, result.summary)
     if result.stopped_by is not None:
@@ -82,9 +78,7 @@ def parse_arguments(default: Config, arguments: Sequence[str] | None) -> tuple[W
     whole = tyro.conf.OmitArgPrefixes[Arguments]
     # Where to begin decides what the other settings default to, so it is read first, by itself.
     door = "jaxchar.train"
-    begin, _ = parse(
-        WhereToBegin, door=door, arguments=arguments, return_unknown_args=True, add_help=False
-    )
+    begin, _ = parse(WhereToBegin, door=door, arguments=arguments, return_unknown_args=True, add_help=False)
     if begin.init_from and begin.goes_on:
         raise JaxcharError("--init-from begins a new run; it cannot go with --resume or --initial-epoch")
     if begin.goes_on and begin.run_dir is not None:

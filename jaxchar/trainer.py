@@ -15,12 +15,10 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxchar.batches import Streams
 from jaxchar.checkpoint import CheckpointStore, Metadata, describe_machine, library_versions
 from jaxchar.config import Config
 from jaxchar.console import TrainingDisplay
 from jaxchar.dataset import Dataset
-from jaxchar.errors import JaxcharError
 from jaxchar.generate import Context, Generator, StreamContext
 from jaxchar.language_model import evaluation_params
 from jaxchar.loss import Means, bits_per_char
@@ -73,8 +71,12 @@ class Trainer:
         self._steps_timed = 0
         self._seconds_timed = 0.0
         self._train_ids = dataset.splits["train"]
-        self._schedule = make_schedule(config, program.batches.steps_per_epoch, program.total_steps)
-        self._generator = Generator(program.graphdef, config.seq_len if config.batching == "windows" else None)
+        self._schedule = make_schedule(
+            config, config.learning_rate, program.batches.steps_per_epoch, program.total_steps
+        )
+        self._generator = Generator(
+            program.graphdef, config.seq_len if config.batching == "windows" else None
+        )
         self._evaluate = self._make_evaluation()
 
     def go_on_from(self, metadata: Metadata) -> None:
@@ -93,9 +95,7 @@ class Trainer:
             while self.step < self.program.total_steps and not requested():
                 started = time.perf_counter()
                 stop = self._next_stop(self.step + steps)
-                self.state = jax.block_until_ready(
-                    train_steps(self.state, self._train_ids, np.int32(stop))
-                )
+                self.state = jax.block_until_ready(train_steps(self.state, self._train_ids, np.int32(stop)))
                 steps = self._timed(stop - self.step, time.perf_counter() - started)
                 self.step = stop
                 self._do_what_is_due()
@@ -139,7 +139,7 @@ class Trainer:
     def _do_what_is_due(self) -> None:
         recent = Means.of(self.state.recent_totals)
         self._show_progress(recent)
-        if self.step % self.config.log_every == 0 or self.step == self.program.total_steps:
+        if self.step % self.config.log_every == 0:
             self._log(train_loss=recent.loss, train_accuracy=recent.accuracy)
         if self._is_due(self.config.eval_every):
             self._evaluate_now()
@@ -237,7 +237,7 @@ class Trainer:
         if config.sample_from == "corpus":
             length = min(config.seq_len, len(self._train_ids))
             start = int(jax.random.randint(key, (), 0, len(self._train_ids) - length + 1))
-            prompt = vocabulary.decode(self._train_ids[start : start + length])
+            prompt = vocabulary.decode(np.asarray(self._train_ids[start : start + length]))
         return params, self._generator.context(params, vocabulary.encode(prompt)), prompt
 
     # ---- saving and summing up -------------------------------------------------------------------

@@ -63,6 +63,9 @@ class DropoutMasks(NamedTuple):
     recurrent: jax.Array | None = None  # [B, H]
 
 
+NO_DROPOUT = DropoutMasks()
+
+
 def hard_sigmoid(x: jax.Array) -> jax.Array:
     """Return ``clip(0.2 x + 0.5, 0, 1)``, the gate function of Keras 1 (and of Theano before it)."""
     return jnp.clip(0.2 * x + 0.5, 0.0, 1.0)
@@ -79,7 +82,7 @@ def unroll(
     inputs: jax.Array,
     carry: Carry,
     *,
-    masks: DropoutMasks = DropoutMasks(),
+    masks: DropoutMasks = NO_DROPOUT,
     implementation: Implementation = "fused",
 ) -> tuple[Carry, jax.Array]:
     """Run a cell over a sequence.
@@ -101,9 +104,7 @@ def unroll(
 # ---- the reference -------------------------------------------------------------------------------
 
 
-def _unroll_scan(
-    cell: Cell, inputs: jax.Array, carry: Carry, masks: DropoutMasks
-) -> tuple[Carry, jax.Array]:
+def _unroll_scan(cell: Cell, inputs: jax.Array, carry: Carry, masks: DropoutMasks) -> tuple[Carry, jax.Array]:
     if inputs.ndim == 2:
         inputs = jax.nn.one_hot(inputs, cell.in_features)
     if masks.inputs is not None:
@@ -111,8 +112,9 @@ def _unroll_scan(
     cell = _with_recurrent_mask(cell, masks.recurrent)
 
     def step(carry: Carry, inputs_t: jax.Array) -> tuple[Carry, jax.Array]:
-        flax_carry = tuple(carry) if isinstance(carry, LSTMCarry) else carry.hidden
-        flax_carry, _ = cell(flax_carry, inputs_t)  # Flax's (c, h) has the order of LSTMCarry
+        # Flax's (c, h) has the order of LSTMCarry; its other cells carry h alone.
+        flax_carry: Any = tuple(carry) if isinstance(carry, LSTMCarry) else carry.hidden
+        flax_carry, _ = cell(flax_carry, inputs_t)
         parts = [part.astype(jnp.float32) for part in jax.tree.leaves(flax_carry)]
         carry = type(carry)(*parts)
         return carry, carry.hidden
@@ -125,7 +127,7 @@ def _with_recurrent_mask(cell: Cell, mask: jax.Array | None) -> Cell:
     if mask is None:
         return cell
     recurrent_product = cell.dense_h
-    masked = nnx.clone(cell)
+    masked: Any = nnx.clone(cell)
     masked.dense_h = lambda hidden: recurrent_product(hidden * mask)
     return masked
 
@@ -137,7 +139,7 @@ def _unroll_fused(
     cell: Cell, inputs: jax.Array, carry: Carry, masks: DropoutMasks
 ) -> tuple[Carry, jax.Array]:
     dtype = cell.dtype or jnp.float32
-    bias = cell.dense_i.bias if cell.dense_h.bias is None else cell.dense_h.bias
+    bias: Any = cell.dense_i.bias if cell.dense_h.bias is None else cell.dense_h.bias
     projected = _project(inputs, cell.dense_i.kernel[...], bias[...], masks.inputs, dtype)
     kernel = cell.dense_h.kernel[...].astype(dtype)
     return _recur(_equations_of(cell), projected, kernel, carry, masks.recurrent)
@@ -147,11 +149,12 @@ def _project(
     inputs: jax.Array, kernel: jax.Array, bias: jax.Array, mask: jax.Array | None, dtype: Any
 ) -> jax.Array:
     """Return ``inputs * mask @ kernel + bias``, [T, B, G] float32, for all time steps at once."""
-    if inputs.ndim == 2 and mask is None:
-        return lookup(kernel + bias, inputs)
-    if inputs.ndim == 2:  # a masked one-hot row times the kernel is a row of it, scaled
+    if inputs.ndim == 2:
+        kernel = kernel.astype(dtype).astype(jnp.float32)  # what a product in dtype would read
+        if mask is None:
+            return lookup(kernel + bias, inputs)
         scale = jnp.take_along_axis(mask, inputs.T, axis=1).T  # [T, B]
-        return lookup(kernel, inputs) * scale[..., None] + bias
+        return lookup(kernel, inputs) * scale[..., None] + bias  # a masked one-hot row picks a scaled row
     if mask is not None:
         inputs = inputs * mask
     return _matmul(inputs.astype(dtype), kernel.astype(dtype)) + bias
@@ -287,6 +290,7 @@ class LSTMEquations(NamedTuple):
         return LSTMCarry(cell, o * tanh_cell), (activations, carry.cell, tanh_cell)
 
     def backward(self, d_carry, saved):
+        """Let dh flow into c' through tanh; give each gate its share times its activation's slope."""
         activations, cell_before, tanh_cell = saved
         i, f, g, o = jnp.split(activations, 4, axis=-1)
         gate_derivative = _gate_derivative(self.gate_fn)

@@ -60,7 +60,7 @@ class Vocabulary:
 
     def decode(self, ids: np.ndarray) -> str:
         """Return the text of ids, [N]."""
-        codes = self._code_points[np.asarray(ids)].astype("<u4")
+        codes = self._code_points[np.asarray(ids, np.intp)].astype("<u4")
         return codes.tobytes().decode("utf-32-le", "surrogatepass")
 
     def unknown(self, text: str) -> str:

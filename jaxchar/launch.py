@@ -11,7 +11,7 @@ from flax import nnx
 from jaxchar.checkpoint import FOLDER, Damaged, Loaded, load_checkpoint, read_metadata, steps_in
 from jaxchar.config import Config, RunConfig
 from jaxchar.console import TrainingDisplay
-from jaxchar.dataset import Dataset, load_dataset
+from jaxchar.dataset import Dataset, load_dataset, refuse_another_corpus
 from jaxchar.errors import JaxcharError
 from jaxchar.language_model import evaluation_params, state_structure
 from jaxchar.run_folder import RunFolder
@@ -93,11 +93,7 @@ def resume(
     config = config or loaded.metadata.config
     _refuse_changes(loaded.metadata.config, config)
     dataset, config = _load(config, loaded.metadata.vocabulary)
-    if dataset.identity.to_json() != loaded.metadata.corpus:
-        raise JaxcharError(
-            f"the corpus is not the one that the run was trained on: {loaded.metadata.corpus} before, "
-            f"{dataset.identity.to_json()} now; give the same text, or start a new run with --init-from"
-        )
+    refuse_another_corpus(loaded.metadata.corpus, dataset.identity)
     program = _program(config, dataset)
     if loaded.metadata.step >= program.total_steps:
         raise JaxcharError(
@@ -129,7 +125,8 @@ def _train(trainer: Trainer) -> RunResult:
     ]
     if dataset.notice:
         trainer.display.notice(dataset.notice)
-    trainer.display.summary(f"CharRNN on {jax.devices()[0].device_kind}", model.summary(), facts)
+    rows = model.summary(return_sequences=config.return_sequences)
+    trainer.display.summary(f"CharRNN on {jax.devices()[0].device_kind}", rows, facts)
     return trainer.run()
 
 

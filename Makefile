@@ -1,0 +1,45 @@
+# What a newcomer needs: `make train` and `make test`. Everything is installed at first use.
+
+PYTHON ?= python3
+EXPERIMENT ?= shakespeare
+RUN ?= runs/$(EXPERIMENT)
+ARGS ?=
+
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: help install train sample evaluate test prove check clean
+
+help: ## Show what there is to make
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(READY) ## Make .venv and install the package with its development tools
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("jaxchar needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+train: $(READY) ## Train EXPERIMENT (shakespeare), with ARGS="--epochs 3" and the like
+	$(BIN)/python experiments/$(EXPERIMENT).py $(ARGS)
+
+sample: $(READY) ## Write text with the model of RUN (runs/EXPERIMENT)
+	$(BIN)/python -m jaxchar.sample --ckpt $(RUN) $(ARGS)
+
+evaluate: $(READY) ## Score the model of RUN
+	$(BIN)/python -m jaxchar.evaluate --ckpt $(RUN) $(ARGS)
+
+test: $(READY) ## Run the tests
+	$(BIN)/python -m pytest -q $(ARGS)
+
+prove: $(READY) ## Run the long proofs
+	$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+check: $(READY) ## Lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## Remove .venv and caches, but no run
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,373 @@
+"""Text from files, folders and standard input; its alphabet and its splits; the cache of named corpora."""
+
+import errno
+import hashlib
+import http.client
+import io
+import os
+import string
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jaxchar import corpus
+from jaxchar.config import CorpusConfig
+from jaxchar.corpus import RemoteCorpus, load_corpus, reduce_alphabet, split_positions
+from jaxchar.errors import JaxcharError
+
+
+def load(source, **chosen):
+    return load_corpus(CorpusConfig(corpus=str(source) if isinstance(source, Path) else source, **chosen))
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A folder of texts, some of them hidden."""
+    texts = {"b.txt": "B", "a.txt": "A", "c/d.md": "D", ".hidden": "no", ".git/e.txt": "no", "c/.f": "no"}
+    for name, text in texts.items():
+        file = tmp_path / "texts" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return tmp_path / "texts"
+
+
+# ---- files, folders, globs, standard input -------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(min_size=1).filter(lambda text: not text.startswith("\ufeff")))
+def test_a_file_is_read_character_for_character(tmp_path, text):
+    content = text.encode()
+    (tmp_path / "text").write_bytes(content)
+    read = load(tmp_path / "text")
+    assert read == ((str(tmp_path / "text"),), text, hashlib.sha256(content).hexdigest(), "")
+
+
+@pytest.mark.parametrize(
+    "content, text",
+    [
+        (b"\xef\xbb\xbfabc", "abc"),
+        (b"ab\xef\xbb\xbfc", "ab\ufeffc"),
+        (b"a\r\nb\rc\nd\n\r", "a\r\nb\rc\nd\n\r"),
+        ("\u2028\x85\x0b\x00".encode(), "\u2028\x85\x0b\x00"),
+    ],
+    ids=["byte-order mark", "no mark inside", "line endings", "odd line endings"],
+)
+def test_a_leading_byte_order_mark_is_dropped_and_nothing_else(tmp_path, content, text):
+    (tmp_path / "text").write_bytes(content)
+    assert load(tmp_path / "text").text == text
+
+
+@pytest.mark.parametrize(
+    "sources, text",
+    [
+        (["{}/b.txt", "{}/a.txt"], "BA"),
+        ("{}", "ABD"),
+        ("{}/*.txt", "AB"),
+        ("{}/**/*.??*", "ABD"),
+        (["{}/c", "{}/?.txt"], "DAB"),
+        ("{}/.hidden", "no"),
+    ],
+    ids=["as listed", "folder", "glob", "recursive glob", "folder and glob", "hidden but named"],
+)
+def test_sources_are_read_in_the_order_given_and_sorted_within(folder, sources, text):
+    named = [s.format(folder) for s in sources] if isinstance(sources, list) else sources.format(folder)
+    read = load(named)
+    assert read.text == text
+    assert read.source == CorpusConfig(corpus=named).sources
+    assert read.sha256 == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_every_file_may_begin_with_a_byte_order_mark(tmp_path):
+    for name in "ab":
+        (tmp_path / name).write_text(name, encoding="utf-8-sig")
+    assert load([f"{tmp_path}/a", f"{tmp_path}/b"]).text == "ab"
+
+
+def test_an_existing_file_wins_over_the_glob_of_its_name(tmp_path):
+    (tmp_path / "[ab]").write_text("itself")
+    (tmp_path / "a").write_text("matched")
+    assert load(tmp_path / "[ab]").text == "itself"
+
+
+def test_a_dash_reads_standard_input_as_it_is(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfa\r\n\xc3\xa9")))
+    assert load("-")[:2] == (("-",), "a\r\n\u00e9")
+
+
+@pytest.mark.parametrize("content, position", [(b"ab\xffc", "2"), (b"a" * 1_234 + b"\xc3(", "1,234")])
+def test_text_that_is_not_utf_8_is_refused_with_file_and_position(tmp_path, content, position):
+    (tmp_path / "good").write_text("good")
+    (tmp_path / "latin").write_bytes(content)
+    with pytest.raises(JaxcharError, match=rf"latin' is not UTF-8: byte 0x(ff|c3) at position {position};"):
+        load([f"{tmp_path}/good", f"{tmp_path}/latin"])
+
+
+def test_the_position_of_a_bad_byte_is_that_in_the_file(tmp_path):
+    (tmp_path / "latin").write_bytes(b"\xef\xbb\xbfab\xff")
+    with pytest.raises(JaxcharError, match="at position 5;"):
+        load(tmp_path / "latin")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf"], ids=["no bytes", "a mark alone"])
+def test_an_empty_text_is_refused(tmp_path, content):
+    (tmp_path / "empty").write_bytes(content)
+    with pytest.raises(JaxcharError, match=r"empty' is empty"):
+        load(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("missing", ["gone.txt", "*.gone", "no/such/folder", "c/d.md/e", "a\0b"])
+def test_a_missing_source_is_refused_by_name_with_what_there_is(folder, missing):
+    with pytest.raises(JaxcharError) as refused:
+        load([f"{folder}/a.txt", f"{folder}/{missing}"])
+    assert repr(f"{folder}/{missing}") in str(refused.value)
+    assert all(name in str(refused.value) for name in ("shakespeare", "nietzsche", "python", "auto"))
+
+
+def test_a_folder_without_visible_files_is_refused(tmp_path):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / ".hidden").write_text("no")
+    with pytest.raises(JaxcharError, match="holds no files"):
+        load(tmp_path / "texts")
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that cannot be read")
+def test_a_file_that_cannot_be_read_is_refused_by_name():
+    with pytest.raises(JaxcharError, match=r"cannot read .*'/proc/self/mem'"):
+        load("/proc/self/mem")
+
+
+@pytest.mark.parametrize("source", ["a" * 300, "~no-such-user/text"], ids=["too long", "unknown user"])
+def test_a_path_that_cannot_exist_is_refused_as_missing(source):
+    with pytest.raises(JaxcharError):
+        load(source)
+
+
+# ---- the alphabet and the limit ------------------------------------------------------------------
+
+LETTERS_AND_MARKS = string.ascii_lowercase + ",.?! \n:;-'\""
+
+
+@settings(deadline=None)
+@given(st.text(st.one_of(st.characters(), st.sampled_from(LETTERS_AND_MARKS + string.ascii_uppercase))))
+def test_the_small_alphabet_lowers_letters_and_blanks_all_it_lacks(text):
+    lowered = "".join(c.lower() for c in text)
+    expected = "".join(c if c in LETTERS_AND_MARKS else " " for c in lowered)
+    assert reduce_alphabet(text, CorpusConfig(lowercase=True, keep=LETTERS_AND_MARKS)) == expected
+
+
+@settings(deadline=None)
+@given(st.text(), st.text(), st.characters().filter(lambda fill: fill != "\\"))
+def test_any_characters_may_be_kept_and_the_length_stays(text, keep, fill):
+    expected = "".join(c if c in keep else fill for c in text)
+    assert reduce_alphabet(text, CorpusConfig(keep=keep, fill=fill)) == expected
+
+
+@pytest.mark.parametrize("keep", ["", "^a", "a-c", "]", "[[:", "\\w", "&&", "--", "~~", "||", "a]b"])
+def test_characters_with_a_meaning_in_patterns_are_kept_as_themselves(keep):
+    text = string.printable
+    expected = "".join(c if c in keep else "_" for c in text)
+    assert reduce_alphabet(text, CorpusConfig(keep=keep, fill="_")) == expected
+
+
+def test_a_backslash_may_be_the_fill():
+    assert reduce_alphabet("abc", CorpusConfig(keep="a", fill="\\")) == "a\\\\"
+
+
+def test_an_alphabet_is_left_alone_unless_asked():
+    assert reduce_alphabet("A\tb\u00c9", CorpusConfig()) == "A\tb\u00c9"
+    assert reduce_alphabet("A\tb\u00c9", CorpusConfig(lowercase=True)) == "a\tb\u00e9"
+
+
+@pytest.mark.parametrize("limit, text", [(1, "\u00e9"), (3, "\u00e9\U0001f600b"), (99, "\u00e9\U0001f600bc")])
+def test_the_limit_counts_characters_from_the_start(tmp_path, limit, text):
+    (tmp_path / "text").write_text("\u00e9\U0001f600bc", encoding="utf-8")
+    assert load(tmp_path / "text", max_chars=limit).text == text
+
+
+def test_the_digest_is_of_the_bytes_before_any_reduction(tmp_path):
+    (tmp_path / "text").write_text("ABC")
+    plain, reduced = load(tmp_path / "text"), load(tmp_path / "text", lowercase=True, max_chars=1)
+    assert reduced.text == "a"
+    assert reduced.sha256 == plain.sha256
+
+
+# ---- splits --------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.integers(0, 10**9), st.floats(0, 1), st.floats(0, 1))
+def test_splits_are_contiguous_complete_and_of_the_shares_asked_for(num_chars, val, test):
+    if val + test >= 1:
+        val, test = val / 2.5, test / 2.5
+    splits = split_positions(num_chars, CorpusConfig(val_fraction=val, test_fraction=test))
+    assert list(splits) == ["train", "validation", "test"]
+    edges = [position for split in splits.values() for position in split]
+    assert edges == [0, edges[1], edges[1], edges[3], edges[3], num_chars]
+    assert edges == sorted(edges)
+    for name, share in (("train", 1 - val - test), ("validation", val), ("test", test)):
+        assert abs(splits[name].stop - splits[name].start - num_chars * share) <= 1 + 1e-6
+
+
+# ---- named corpora -------------------------------------------------------------------------------
+
+CONTENT = b"To be, or not to be: that is the question.\n" * 3
+
+
+class Remote:
+    """A stand-in for a public text: where it lies, where its cached copy will."""
+
+    def __init__(self, folder: Path) -> None:
+        self.original = folder / "original.txt"
+        self.original.write_bytes(CONTENT)
+        self.cached = folder / "cache" / "tiny.txt"
+
+    def cache_files(self) -> list[str]:
+        return sorted(file.name for file in self.cached.parent.glob("*"))
+
+
+@pytest.fixture
+def remote(tmp_path, monkeypatch) -> Remote:
+    made = Remote(tmp_path)
+    record = RemoteCorpus(
+        "tiny.txt", made.original.as_uri(), len(CONTENT), hashlib.sha256(CONTENT).hexdigest()
+    )
+    monkeypatch.setattr(corpus, "REMOTE_CORPORA", {"shakespeare": record})
+    return made
+
+
+def test_a_named_corpus_is_fetched_once_and_kept(remote):
+    first = load("shakespeare")
+    remote.original.unlink()
+    assert load("shakespeare") == first
+    assert first == (("shakespeare",), CONTENT.decode(), hashlib.sha256(CONTENT).hexdigest(), "")
+    assert remote.cache_files() == ["tiny.txt"]
+    assert remote.cached.read_bytes() == CONTENT
+
+
+SPOILT = {
+    "altered": CONTENT.replace(b"not", b"now"),
+    "truncated": CONTENT[:-1],
+    "empty": b"",
+    "long": CONTENT + b"x",
+}
+
+
+@pytest.mark.parametrize("spoilt", SPOILT.values(), ids=SPOILT)
+def test_a_spoilt_cached_copy_is_replaced(remote, spoilt):
+    remote.cached.parent.mkdir()
+    remote.cached.write_bytes(spoilt)
+    assert load("shakespeare").text == CONTENT.decode()
+    assert remote.cached.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("spoilt", SPOILT.values(), ids=SPOILT)
+def test_a_spoilt_cached_copy_is_not_used_even_without_network(remote, spoilt):
+    remote.cached.parent.mkdir()
+    remote.cached.write_bytes(spoilt)
+    remote.original.unlink()
+    with pytest.raises(JaxcharError, match="cannot be fetched"):
+        load("shakespeare")
+
+
+@pytest.mark.parametrize("spoilt", SPOILT.values(), ids=SPOILT)
+def test_a_spoilt_download_is_refused_and_leaves_nothing_behind(remote, spoilt):
+    remote.original.write_bytes(spoilt)
+    with pytest.raises(JaxcharError, match="SHA-256") as refused:
+        load("shakespeare")
+    assert str(remote.cached) in str(refused.value)
+    assert remote.cache_files() == []
+
+
+def test_the_cache_is_filled_in_one_move(remote, monkeypatch):
+    moves = []
+
+    def replace(partial, final):
+        moves.append((Path(partial).read_bytes(), Path(partial).parent, Path(final), Path(final).exists()))
+        rename(partial, final)
+
+    rename = os.replace
+    monkeypatch.setattr(os, "replace", replace)
+    load("shakespeare")
+    assert moves == [(CONTENT, remote.cached.parent, remote.cached, False)]
+
+
+def test_a_failed_move_into_the_cache_leaves_nothing_behind(remote):
+    (remote.cached / "in the way").mkdir(parents=True)
+    assert load("shakespeare").text == CONTENT.decode()
+    assert remote.cache_files() == ["tiny.txt"]
+
+
+def test_a_cache_that_cannot_be_made_is_done_without(remote):
+    remote.cached.parent.write_text("a file where the folder should be")
+    assert load("shakespeare").text == CONTENT.decode()
+
+
+def test_a_read_only_cache_is_done_without(remote, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", refuse)
+    assert load("shakespeare").text == CONTENT.decode()
+    assert remote.cache_files() == []
+
+
+@pytest.mark.parametrize(
+    "failure", [TimeoutError("timed out"), http.client.IncompleteRead(b"To be"), ConnectionResetError()]
+)
+def test_a_corpus_that_cannot_be_fetched_says_where_to_put_it(remote, monkeypatch, failure):
+    def fail(*args, **kwargs):
+        raise failure
+
+    monkeypatch.setattr(urllib.request, "urlopen", fail)
+    with pytest.raises(JaxcharError, match="'shakespeare' cannot be fetched") as refused:
+        load("shakespeare")
+    assert f"put the file at {remote.cached}" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    remote.cached.parent.mkdir()
+    remote.cached.write_bytes(CONTENT)  # as the message says
+    assert load("shakespeare").text == CONTENT.decode()
+
+
+def test_auto_is_shakespeare_where_it_can_be_had(remote):
+    assert load("auto") == load("shakespeare")
+
+
+def test_auto_falls_back_to_python_and_says_so(remote):
+    remote.original.unlink()
+    fallen_back, python = load("auto"), load("python")
+    assert fallen_back.source == ("python",)
+    assert "python" in fallen_back.notice
+    assert fallen_back._replace(notice="") == python
+
+
+def test_python_needs_no_network(monkeypatch):
+    def forbid(*args, **kwargs):
+        pytest.fail("the network was asked")
+
+    monkeypatch.setattr(urllib.request, "urlopen", forbid)
+    assert len(load("python").text) > 100_000
+
+
+@pytest.mark.parametrize("chosen", ["/some/cache", "~/cache"])
+def test_the_cache_is_where_the_environment_says(monkeypatch, chosen):
+    monkeypatch.setenv("JAXCHAR_CACHE", chosen)
+    assert corpus.cache_folder() == Path(chosen).expanduser()
+
+
+def test_the_cache_is_the_users_own_otherwise(monkeypatch):
+    monkeypatch.delenv("JAXCHAR_CACHE")
+    assert corpus.cache_folder().is_absolute()
+    assert corpus.cache_folder().name == "jaxchar"
+
+
+@pytest.mark.parametrize("name, remote", corpus.REMOTE_CORPORA.items(), ids=corpus.REMOTE_CORPORA)
+def test_the_real_records_are_well_formed(name, remote):
+    assert remote.address.startswith("https://")
+    assert len(bytes.fromhex(remote.sha256)) == 32
+    assert remote.num_bytes > 500_000
