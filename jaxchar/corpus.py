@@ -20,6 +20,7 @@ from jaxchar.config import CorpusConfig
 from jaxchar.errors import JaxcharError
 
 FETCH_TIMEOUT_SECONDS = 20
+CHUNK = 1 << 20  # characters replaced at a time: bounds the memory that the replacements take
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -72,11 +73,7 @@ def load_corpus(config: CorpusConfig) -> Corpus:
     """
     source, parts, notice = _open_sources(config.sources)
     digest = hashlib.sha256()
-    texts = []
-    for name, content in parts:
-        digest.update(content)
-        texts.append(_decoded(name, content))
-    text = reduce_alphabet("".join(texts), config)[: config.max_chars]
+    text = reduce_alphabet(_read(parts, digest), config)[: config.max_chars]
     if not text:
         raise JaxcharError(f"the corpus {' '.join(source)!r} is empty; give a text with characters in it")
     return Corpus(source, text, digest.hexdigest(), notice)
@@ -87,9 +84,9 @@ def reduce_alphabet(text: str, config: CorpusConfig) -> str:
     if config.lowercase:
         text = text.lower()
     if config.keep is not None:
-        text = re.sub(
-            f"[^{re.escape(config.keep)}]" if config.keep else "(?s:.)", lambda _: config.fill, text
-        )
+        other = re.compile(f"[^{re.escape(config.keep)}]" if config.keep else "(?s:.)")
+        pieces = (text[start : start + CHUNK] for start in range(0, len(text), CHUNK))
+        text = "".join(other.sub(lambda _: config.fill, piece) for piece in pieces)
     return text
 
 
@@ -138,6 +135,15 @@ def _open_sources(sources: tuple[str, ...]) -> tuple[tuple[str, ...], Parts, str
         return sources, iter([("standard input", sys.stdin.buffer.read())]), ""
     files = [file for source in sources for file in _files_of(source)]
     return sources, ((str(file), _file_content(file)) for file in files), ""
+
+
+def _read(parts: Parts, digest: "hashlib._Hash") -> str:
+    """Return the text of all parts, one after the other; take their bytes into the digest."""
+    texts = []
+    for name, content in parts:
+        digest.update(content)
+        texts.append(_decoded(name, content))
+    return "".join(texts)
 
 
 def _python_documentation() -> bytes:

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxchar.config import Config
 from jaxchar.corpus import load_corpus, split_positions
@@ -42,6 +43,18 @@ def load_dataset(config: Config, vocabulary: Vocabulary | None = None) -> Datase
     Raises:
         JaxcharError: the corpus cannot be had, or holds characters that the vocabulary lacks.
     """
+    vocabulary, ids, identity, notice = _encoded(config, vocabulary)
+    splits = {
+        name: jnp.asarray(ids[split.start : split.stop])
+        for name, split in split_positions(len(ids), config).items()
+    }
+    return Dataset(vocabulary, splits, identity, notice)
+
+
+def _encoded(
+    config: Config, vocabulary: Vocabulary | None
+) -> tuple[Vocabulary, np.ndarray, CorpusIdentity, str]:
+    """Return vocabulary, ids, identity and notice of a corpus; its text is forgotten on the way."""
     corpus = load_corpus(config)
     if vocabulary is None:
         vocabulary = Vocabulary(corpus.text)
@@ -49,12 +62,7 @@ def load_dataset(config: Config, vocabulary: Vocabulary | None = None) -> Datase
         ids = vocabulary.encode(corpus.text)
     except UnknownCharactersError as error:
         raise JaxcharError(f"corpus {' '.join(corpus.source)!r}: {error}") from error
-    identity = CorpusIdentity(corpus.source, corpus.sha256, len(ids))
-    splits = {
-        name: jnp.asarray(ids[split.start : split.stop])
-        for name, split in split_positions(len(ids), config).items()
-    }
-    return Dataset(vocabulary, splits, identity, corpus.notice)
+    return vocabulary, ids, CorpusIdentity(corpus.source, corpus.sha256, len(ids)), corpus.notice
 
 
 def refuse_another_corpus(trained_on: dict[str, Any], given: CorpusIdentity) -> None:

@@ -14,7 +14,7 @@ from jaxchar.console import TrainingDisplay
 from jaxchar.dataset import Dataset, load_dataset, refuse_another_corpus
 from jaxchar.errors import JaxcharError
 from jaxchar.language_model import evaluation_params, state_structure
-from jaxchar.run_folder import RunFolder
+from jaxchar.run_folder import LOGS, RunFolder
 from jaxchar.step import Program, TrainState, evaluation_batches, make_program
 from jaxchar.trainer import RunResult, Trainer
 from jaxchar.vocabulary import Vocabulary
@@ -49,7 +49,7 @@ def fit(
     """
     display = display or TrainingDisplay()
     folder = RunFolder(run_dir)
-    if folder.holds_run():
+    if folder.holds_run() and steps_in(folder.path / FOLDER):
         raise JaxcharError(
             f"{str(folder.path)!r} already holds a run; go on with it (--resume), or give another --run-dir"
         )
@@ -60,6 +60,7 @@ def fit(
     if donor is not None:
         state = _with_weights_of(donor, config, state)
     folder.create(config)
+    folder.cut_logs(dict.fromkeys(LOGS, 0))  # of a run that died before its first checkpoint
     return _train(Trainer(config, dataset, program, state, folder, display))
 
 

@@ -41,7 +41,7 @@ class RunFolder:
         return (self.path / CONFIG).exists()
 
     def create(self, config: Config) -> None:
-        """Make the folder and write the settings into it.
+        """Make the folder, if it is not there, and write the settings into it.
 
         Raises:
             JaxcharError: it cannot be made, or holds things that are not a run's.

@@ -4,6 +4,7 @@ Nothing here changes what is learned: a run is cut into calls of ``train_steps``
 something is to be done, and where the cuts lie changes no bit of the result.
 """
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from jaxchar.checkpoint import CheckpointStore, Metadata, describe_machine, libr
 from jaxchar.config import Config
 from jaxchar.console import TrainingDisplay
 from jaxchar.dataset import Dataset
+from jaxchar.errors import JaxcharError
 from jaxchar.generate import Context, Generator, StreamContext
 from jaxchar.language_model import evaluation_params
 from jaxchar.loss import Means, bits_per_char
@@ -138,6 +140,11 @@ class Trainer:
 
     def _do_what_is_due(self) -> None:
         recent = Means.of(self.state.recent_totals)
+        if not math.isfinite(recent.loss):
+            raise JaxcharError(
+                f"the loss is {recent.loss} by step {self.step:,}: training has diverged; lower "
+                "--learning-rate or set --clip-norm 1, and begin anew or --resume from the last checkpoint"
+            )
         self._show_progress(recent)
         if self.step % self.config.log_every == 0:
             self._log(train_loss=recent.loss, train_accuracy=recent.accuracy)

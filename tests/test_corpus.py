@@ -7,7 +7,6 @@ import io
 import os
 import string
 import sys
-import tempfile
 import urllib.request
 from pathlib import Path
 
@@ -312,7 +311,7 @@ def test_a_read_only_cache_is_done_without(remote, monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(tempfile, "NamedTemporaryFile", refuse)
+    monkeypatch.setattr(Path, "write_bytes", refuse)
     assert load("shakespeare").text == CONTENT.decode()
     assert remote.cache_files() == []
 

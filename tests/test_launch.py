@@ -16,6 +16,7 @@ from jaxchar.config import Config
 from jaxchar.console import TrainingDisplay
 from jaxchar.errors import JaxcharError
 from jaxchar.language_model import state_structure
+from jaxchar.loss import cross_entropy_totals
 from jaxchar.trainer import Trainer
 
 # Everything that could tell one training from another: dropout of all kinds, carried state, a schedule,
@@ -272,3 +273,31 @@ def test_three_lines_of_python_train_load_and_write(tmp_path):
 def test_samples_can_go_on_from_anywhere(tmp_path, sample_from):
     fit(STREAMS.replace(epochs=1, sample_from=sample_from, sample_prompt="The"), tmp_path / "run")
     assert "temperature 0.8, after " in (tmp_path / "run" / "samples.txt").read_text()
+
+
+def test_a_run_that_died_before_its_first_checkpoint_can_be_begun_anew(undisturbed, tmp_path, monkeypatch):
+    config, run_dir = undisturbed
+
+    def die(trainer):
+        raise MemoryError
+
+    monkeypatch.setattr(Trainer, "_sample_now", die)
+    with pytest.raises(MemoryError):
+        fit(config, tmp_path / "run")
+    monkeypatch.undo()
+    fit(config, tmp_path / "run")
+    assert_same_run(run_dir, tmp_path / "run")
+
+
+def test_a_diverged_run_stops_and_keeps_its_last_good_checkpoint(tmp_path, monkeypatch):
+    fit(STREAMS.replace(epochs=1), tmp_path / "run")
+    before = steps_in(tmp_path / "run" / "checkpoints")
+
+    def not_a_number(*arguments):
+        totals = cross_entropy_totals(*arguments)
+        return totals._replace(loss=totals.loss * np.float32("nan"))
+
+    monkeypatch.setattr("jaxchar.step.cross_entropy_totals", not_a_number)
+    with pytest.raises(JaxcharError, match="training has diverged"):
+        resume(tmp_path / "run", config=STREAMS.replace(epochs=2))
+    assert steps_in(tmp_path / "run" / "checkpoints") == before
