@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 EXPERIMENT ?= shakespeare
-RUN ?= runs/$(EXPERIMENT)
+RUN ?= $(shell ls -td runs/$(EXPERIMENT) runs/$(EXPERIMENT)-[0-9]* 2>/dev/null | head -n 1)
 ARGS ?=
 
 BIN := .venv/bin
@@ -24,11 +24,11 @@ $(READY): pyproject.toml
 train: $(READY) ## Train EXPERIMENT (shakespeare), with ARGS="--epochs 3" and the like
 	$(BIN)/python experiments/$(EXPERIMENT).py $(ARGS)
 
-sample: $(READY) ## Write text with the model of RUN (runs/EXPERIMENT)
-	$(BIN)/python -m jaxchar.sample --ckpt $(RUN) $(ARGS)
+sample: $(READY) ## Write text with the model of RUN (the newest of EXPERIMENT)
+	$(BIN)/python -m jaxchar.sample --ckpt "$(RUN)" $(ARGS)
 
 evaluate: $(READY) ## Score the model of RUN
-	$(BIN)/python -m jaxchar.evaluate --ckpt $(RUN) $(ARGS)
+	$(BIN)/python -m jaxchar.evaluate --ckpt "$(RUN)" $(ARGS)
 
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest -q $(ARGS)

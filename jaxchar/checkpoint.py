@@ -12,6 +12,7 @@ No pickle, no code: what is read is numbers and JSON, and it is checked before i
 import hashlib
 import json
 import logging
+import math
 import os
 import platform
 import warnings
@@ -22,18 +23,18 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+import jaxchar
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
 from jaxchar.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
 FOLDER = "checkpoints"
-PACKAGES = ("jaxchar", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
 # A read that fails leaves Orbax's other reads of the same checkpoint behind, not waited for.
@@ -52,6 +53,7 @@ class Metadata(NamedTuple):
     vocabulary: Vocabulary
     corpus: dict[str, Any]  # source, sha256, characters
     metrics: dict[str, float]  # at this step
+    last: dict[str, float]  # step, val_loss and val_accuracy of the last evaluation, or nothing
     best: dict[str, float]  # step and val_loss of the best evaluation so far, or nothing
     logs: dict[str, int]  # bytes of each log file when this was saved
     versions: dict[str, str]
@@ -89,7 +91,8 @@ def describe_machine() -> dict[str, Any]:
 
 def library_versions() -> dict[str, str]:
     """Return the versions of the packages that make the numbers, and of Python."""
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    ours = {"jaxchar": jaxchar.__version__, "python": platform.python_version()}
+    return ours | {name: version(name) for name in PACKAGES}
 
 
 class CheckpointStore:
@@ -139,7 +142,8 @@ class CheckpointStore:
 
 
 def _goodness(metrics: dict[str, float]) -> float:
-    return -metrics["val_loss"]
+    loss = metrics["val_loss"]
+    return -math.inf if math.isnan(loss) else -loss
 
 
 def _preserve_newest_and_best(keep: int) -> preservation_policy.PreservationPolicy:
@@ -160,7 +164,8 @@ def steps_in(folder: Path) -> list[int]:
     """Return the steps that a checkpoint folder has a folder for, newest first, sound or not."""
     if not folder.is_dir():
         return []
-    return sorted((int(p.name) for p in folder.iterdir() if p.is_dir() and p.name.isdigit()), reverse=True)
+    folders = (path for path in folder.iterdir() if path.is_dir())
+    return sorted((int(path.name) for path in folders if path.name.isdecimal()), reverse=True)
 
 
 def read_metadata(checkpoint: Path) -> Metadata:
@@ -204,18 +209,27 @@ def read_state(checkpoint: Path, like: Any) -> Any:
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     with _damage_named(checkpoint):
         for name, leaf in zip(names, wanted, strict=True):
-            saved = record["leaves"][name]
+            saved = record["leaves"].get(name)
+            if saved is None:
+                raise Damaged(f"it has no array {name} (it was written with {record['versions']})")
             if (tuple(saved["shape"]), saved["dtype"]) != (leaf.shape, leaf.dtype.name):
                 raise Damaged(
                     f"{name} is {saved['dtype']}{saved['shape']}, expected {leaf.dtype.name}"
                     f"{list(leaf.shape)}"
                 )
         abstract = {
-            name: jax.ShapeDtypeStruct(saved["shape"], jnp.dtype(saved["dtype"]), sharding=device)
-            for name, saved in record["leaves"].items()
+            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
+            for name, leaf in zip(names, wanted, strict=True)
         }
-        with ocp.StandardCheckpointer() as checkpointer:
-            leaves = checkpointer.restore((checkpoint / "state").resolve(), abstract)
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            leaves = checkpointer.restore(
+                (checkpoint / "state").resolve(),
+                args=ocp.args.PyTreeRestore(
+                    abstract,
+                    restore_args=ocp.checkpoint_utils.construct_restore_args(abstract),
+                    partial_restore=True,
+                ),
+            )
         for name in names:
             if _digest_of_array(leaves[name]) != record["leaves"][name]["sha256"]:
                 raise Damaged(f"{name} does not match its SHA-256")
@@ -282,17 +296,20 @@ def peek(path: str | Path) -> Metadata:
 
 def _candidates(path: str | Path, which: Which) -> tuple[list[Path], list[str]]:
     """Return the checkpoints that a path may mean, the preferred one first, and passed_over."""
-    given = Path(path).expanduser().resolve()
-    if given.name.isdigit() and (given / "state").exists():
-        return [given], []
-    folder = given / FOLDER if (given / FOLDER).is_dir() else given
-    candidates = [folder / str(step) for step in steps_in(folder)]
+    try:
+        given = Path(path).expanduser().resolve()
+        if given.name.isdecimal() and (given / "state").exists():
+            return [given], []
+        folder = given / FOLDER if (given / FOLDER).is_dir() else given
+        candidates = [folder / str(step) for step in steps_in(folder)]
+    except (OSError, RuntimeError, ValueError) as error:
+        raise JaxcharError(f"the path {str(path)!r} cannot be used: {error}") from error
     if which == "last":
         return candidates, []
     losses, passed_over = {}, []
     for candidate in candidates:
         try:
-            losses[candidate] = read_metadata(candidate).metrics.get("val_loss", float("inf"))
+            losses[candidate] = -_goodness({"val_loss": math.inf, **read_metadata(candidate).metrics})
         except Damaged as error:
             passed_over.append(f"{error}; passed over")
     return sorted(losses, key=losses.__getitem__), passed_over
@@ -312,7 +329,9 @@ def _nothing_found(path: str | Path, passed_over: list[str]) -> str:
 def named_leaves(tree: Any) -> dict[str, Any]:
     """Return the leaves of a pytree by a name that is made of the path to each."""
     leaves, _ = jax.tree.flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+    names = (jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves)
+    # Flax's variables hold their array in a field called value, which says nothing.
+    return {name.removesuffix(".value"): leaf for name, (_, leaf) in zip(names, leaves, strict=True)}
 
 
 def _describe(leaves: dict[str, jax.Array]) -> dict[str, dict[str, Any]]:

@@ -164,7 +164,7 @@ class ModelConfig(_Checked):
 
     cell: Literal["lstm", "gru", "rnn"] = "lstm"  # rnn is the plain tanh cell
     hidden_size: Width | tuple[Width, ...] = 512  # H: units of every layer, or one number for each
-    num_layers: Annotated[int, Interval(1, 100)] = 1  # L; ignored where hidden_size lists the layers
+    num_layers: Annotated[int, Interval(1, 100)] = 1  # L; leave at 1 where hidden_size lists the layers
     embedding_size: Annotated[int, Interval(0, 65_536)] = 0  # learned input vectors; 0: one-hot
     gate: Literal["sigmoid", "hard_sigmoid"] = "sigmoid"  # hard: clip(0.2 x + 0.5, 0, 1), as Keras 1
     forget_bias: Annotated[float, Interval(-100, 100)] = 1.0  # first value of the LSTM's forget bias
@@ -177,6 +177,14 @@ class ModelConfig(_Checked):
     recurrent_dropout: Probability = 0.0  # on h in the recurrence, likewise (Keras: dropout_U)
     dtype: Literal["float32", "bfloat16"] = "float32"  # of matrix products; sums are float32
     implementation: Literal["fused", "scan"] = "fused"  # of the recurrence; scan is the reference
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.hidden_size, tuple) and self.num_layers not in (1, len(self.hidden_size)):
+            raise JaxcharError(
+                f"num_layers must be left out where hidden_size lists the layers, but they are "
+                f"{self.num_layers} and {self.hidden_size}"
+            )
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:
@@ -235,6 +243,11 @@ class RunConfig(_Checked):
     sample_from: Literal["prompt", "corpus", "training"] = "corpus"
     sample_prompt: str = "\n"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.sample_prompt:
+            raise JaxcharError("sample_prompt must have at least one character, but it is empty")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(RunConfig, OptimizerConfig, ModelConfig, BatchConfig, CorpusConfig):
@@ -255,7 +268,16 @@ class Config(RunConfig, OptimizerConfig, ModelConfig, BatchConfig, CorpusConfig)
     @property
     def protocol(self) -> Literal["stateful", "blocks", "windows"]:
         """The evaluation protocol: the one asked for, else the one that is like the training."""
-        return self.eval_protocol or ("stateful" if self.batching == "streams" else "windows")
+        if self.eval_protocol is not None:
+            return self.eval_protocol
+        if self.batching == "windows":
+            return "windows"
+        return "stateful" if self.carries_state else "blocks"
+
+    @property
+    def context_limit(self) -> int | None:
+        """How many characters a prediction can look back on; None where the state is carried on."""
+        return self.seq_len if self.batching == "windows" or not self.carries_state else None
 
     def replace(self, **changes: Any) -> "Config":
         """Return a copy with some settings changed, checked anew."""

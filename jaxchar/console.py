@@ -34,13 +34,22 @@ def fail(message: str) -> NoReturn:
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn an error that the user caused into one line and exit code 2; Ctrl-C into exit code 130."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character shows a question mark
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         yield
     except JaxcharError as error:
         fail(str(error))
     except BrokenPipeError:  # the reader of our output has left: nothing is wrong
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
+    except OSError as error:
+        fail(f"{error.strerror or error}: {error.filename or 'a file'}; see that it can be read and written")
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        fail("the machine has not enough memory for these settings; lower --batch-size, --seq-len or sizes")
     except KeyboardInterrupt:
         print(file=sys.stderr)
         raise SystemExit(130) from None
@@ -93,6 +102,7 @@ def _unframed(box: str) -> str:
     text = re.sub(r"^\s*Error parsing (?:[a-z]+: )?", "", text)
     text = re.sub(r"invalid literal for int\(\) with base 10: ", "expected a whole number, but it is ", text)
     text = re.sub(r"could not convert string to float: ", "expected a number, but it is ", text)
+    text = text.split("Got errors")[0].replace("[bold]", "").replace("[/bold]", "")
     return f"{' '.join(text.split())}; see --help"
 
 

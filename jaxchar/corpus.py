@@ -105,7 +105,7 @@ def cache_folder() -> Path:
     """Return the folder of fetched corpora: ``JAXCHAR_CACHE``, else the user's cache folder."""
     chosen = os.environ.get("JAXCHAR_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))  # noqa: PTH111, Path.expanduser fails for unknown users
     from platformdirs import user_cache_path
 
     return user_cache_path("jaxchar")
@@ -121,17 +121,17 @@ def _open_sources(sources: tuple[str, ...]) -> tuple[tuple[str, ...], Parts, str
     if sources == ("auto",):
         try:
             return ("shakespeare",), iter([("shakespeare", _remote_content("shakespeare"))]), ""
-        except JaxcharError:
-            notice = (
-                "Tiny Shakespeare cannot be fetched (no network?): training on 'python', the "
-                "interpreter's own documentation, instead."
-            )
+        except JaxcharError as error:
+            reason = str(error).partition("; ")[0]
+            notice = f"Training on 'python', the interpreter's own documentation, instead: {reason}."
             return ("python",), iter([("python", _python_documentation())]), notice
     if len(sources) == 1 and sources[0] in REMOTE_CORPORA:
         return sources, iter([(sources[0], _remote_content(sources[0]))]), ""
     if sources == ("python",):
         return sources, iter([("python", _python_documentation())]), ""
     if sources == ("-",):
+        if sys.stdin is None or sys.stdin.isatty():
+            raise JaxcharError("corpus '-' is standard input, but nothing is piped into it; pipe a text")
         return sources, iter([("standard input", sys.stdin.buffer.read())]), ""
     files = [file for source in sources for file in _files_of(source)]
     return sources, ((str(file), _file_content(file)) for file in files), ""
@@ -208,8 +208,8 @@ def _remote_content(name: str) -> bytes:
     """Return a named corpus from the cache, fetching it first if the cache has no sound copy."""
     remote = REMOTE_CORPORA[name]
     file = cache_folder() / remote.file_name
-    if file.is_file():
-        content = _file_content(file)
+    with contextlib.suppress(OSError, ValueError):
+        content = file.read_bytes()
         if hashlib.sha256(content).hexdigest() == remote.sha256:
             return content
     content = _fetched(name, remote, file)

@@ -61,14 +61,15 @@ def _encoded(
     try:
         ids = vocabulary.encode(corpus.text)
     except UnknownCharactersError as error:
-        raise JaxcharError(f"corpus {' '.join(corpus.source)!r}: {error}") from error
+        raise UnknownCharactersError(f"corpus {' '.join(corpus.source)!r}: {error}") from error
     return vocabulary, ids, CorpusIdentity(corpus.source, corpus.sha256, len(ids)), corpus.notice
 
 
 def refuse_another_corpus(trained_on: dict[str, Any], given: CorpusIdentity) -> None:
-    """Raise a JaxcharError unless a text is the one that a checkpoint was trained on."""
-    if trained_on != given.to_json():
+    """Raise a JaxcharError unless a text is the one that a checkpoint was trained on, wherever it lies."""
+    now = given.to_json()
+    if any(trained_on[name] != now[name] for name in ("sha256", "characters")):
         raise JaxcharError(
-            f"the corpus is not the one that the run was trained on: {trained_on} then, {given.to_json()} "
-            "now; give the same text again, or name another one with --corpus"
+            f"the corpus is not the one that the run was trained on: {trained_on} then, {now} now; say "
+            "where the same text lies with --corpus"
         )

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from jaxchar.console import evaluation_table, one_line_errors, parse
 from jaxchar.errors import JaxcharError
 
+MOST_LOSS = 700.0  # beyond it the perplexity is no number
 SPLITS = ("train", "validation", "test")
 
 
@@ -22,7 +23,7 @@ class Arguments:
     split: Literal["all", "train", "validation", "test"] = "all"  # of the checkpoint's own corpus
     # A stateful pass, cold blocks, or windows as in training; None: as the run was evaluated.
     protocol: Literal["stateful", "blocks", "windows"] | None = None
-    block: int = 256  # characters a cold block
+    block: int | None = None  # characters a cold block; None: as in the run's settings
     lanes: int | None = None  # of a stateful pass; 1 is a single pass; None: 1 for every 8,192 characters
     which: Literal["last", "best"] = "last"  # of a run's checkpoints
     json: bool = False  # print one JSON object
@@ -32,6 +33,8 @@ class Arguments:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise JaxcharError(f"{name} must be a whole number of 1 or more, but it is {value}")
+        if self.corpus is not None and self.split != "all":
+            raise JaxcharError("--split is for the checkpoint's own corpus; another --corpus is scored whole")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -49,15 +52,17 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
     """Return the figures of every split asked for, as a JSON object."""
     from jaxchar.checkpoint import load_checkpoint
     from jaxchar.dataset import load_dataset, refuse_another_corpus
-    from jaxchar.language_model import from_checkpoint, state_structure
+    from jaxchar.language_model import from_checkpoint, weights_structure
     from jaxchar.loss import bits_per_char
     from jaxchar.step import evaluation_batches, stateful_pass
 
-    loaded = load_checkpoint(typed.ckpt, state_structure, typed.which)
+    loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     model = from_checkpoint(loaded)
-    config = loaded.metadata.config.replace(eval_block=typed.block)
+    config = loaded.metadata.config
+    if typed.block is not None:
+        config = config.replace(eval_block=typed.block)
     if typed.protocol is not None:
         config = config.replace(eval_protocol=typed.protocol)
     if typed.corpus is not None:
@@ -79,7 +84,7 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
         figures["text" if typed.corpus else split] = {
             "loss": means.loss,
             "bits_per_char": bits_per_char(means.loss),
-            "perplexity": math.exp(means.loss),
+            "perplexity": math.exp(min(means.loss, MOST_LOSS)),
             "accuracy": means.accuracy,
             "predictions": means.count,
         }

@@ -132,8 +132,8 @@ def _predict(model: CharRNN, context: Context) -> tuple[jax.Array, Any]:
     if isinstance(context, StreamContext):
         logits, carry = model.last_logits(context.last[None, None], context.carry)
         return logits[0], partial(StreamContext, carry)
-    logits, _ = model(context.ids[None], model.initial_carry(1))
-    return logits[0, context.filled - 1], partial(_slide, context)
+    logits = model.logits_at(context.filled - 1, context.ids[None], model.initial_carry(1))
+    return logits[0], partial(_slide, context)
 
 
 def _slide(context: WindowContext, drawn: jax.Array) -> WindowContext:

@@ -1,5 +1,7 @@
 """A trained model in hand: load it, write text with it."""
 
+import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
 from jaxchar.generate import Generator
 from jaxchar.loss import Means
-from jaxchar.step import TrainState, make_evaluation, make_program, split_model
+from jaxchar.step import make_evaluation, split_model
 from jaxchar.vocabulary import UnknownCharactersError, Vocabulary
 
 
@@ -28,7 +30,7 @@ class LanguageModel:
         self.vocabulary = vocabulary
         self.graphdef = graphdef
         self.params = params
-        self._generator = Generator(graphdef, config.seq_len if config.batching == "windows" else None)
+        self._generator = Generator(graphdef, config.context_limit)
 
     def generate(
         self, prompt: str = "\n", length: int = 1000, *, temperature: float = 1.0, seed: int = 0
@@ -53,14 +55,16 @@ class LanguageModel:
         """Yield the text that :meth:`generate` returns, piece by piece as it is drawn."""
         if not prompt:
             raise JaxcharError("the prompt is empty; give at least one character to go on from")
-        if length < 0 or temperature < 0:
+        if length < 0 or not 0 <= temperature < math.inf:
             raise JaxcharError(
                 f"length and temperature must be 0 or more, but they are {length} and {temperature}"
             )
+        if not 0 <= seed < 2**32:
+            raise JaxcharError(f"the seed must be a whole number from 0 to 2^32 - 1, but it is {seed}")
         try:
             ids = self.vocabulary.encode(prompt)
         except UnknownCharactersError as error:
-            raise JaxcharError(f"prompt: {error}") from error
+            raise UnknownCharactersError(f"prompt: {error}") from error
         return self._pieces(ids, length, temperature, seed)
 
     def _pieces(self, prompt: np.ndarray, length: int, temperature: float, seed: int) -> Iterator[str]:
@@ -77,27 +81,30 @@ class LanguageModel:
 def load(path: str | Path, which: Which = "last") -> LanguageModel:
     """Load the model of a run folder, of its checkpoint folder, or of one checkpoint.
 
-    Where the run kept a weight average, the model has the average's weights.
+    Where the run kept a weight average, the model has the average's weights. A damaged checkpoint is
+    passed over for the next one that is whole, with a warning.
 
     Raises:
         JaxcharError: there is no whole checkpoint.
     """
-    return from_checkpoint(load_checkpoint(path, state_structure, which))
+    loaded = load_checkpoint(path, weights_structure, which)
+    for warning in loaded.warnings:
+        warnings.warn(warning, stacklevel=2)
+    return from_checkpoint(loaded)
 
 
 def from_checkpoint(loaded: Loaded) -> LanguageModel:
-    """Return the model of a loaded checkpoint."""
+    """Return the model of a checkpoint that was loaded with :func:`weights_structure`."""
     config, vocabulary = loaded.metadata.config, loaded.metadata.vocabulary
-    graphdef, _ = jax.eval_shape(lambda: split_model(config, len(vocabulary)))
-    return LanguageModel(config, vocabulary, graphdef, evaluation_params(loaded.state))
+    (weights,) = loaded.state.values()
+    return LanguageModel(config, vocabulary, _structure(loaded.metadata)[0], weights)
 
 
-def state_structure(metadata: Metadata) -> TrainState:
-    """Return the structure of the training state that a checkpoint's metadata promises."""
-    program = make_program(metadata.config, len(metadata.vocabulary), metadata.corpus["characters"])
-    return jax.eval_shape(program.initial_state)
+def weights_structure(metadata: Metadata) -> dict[str, nnx.State]:
+    """Return the part of a training state that a model needs: the average, where there is one."""
+    _, params = _structure(metadata)
+    return {"average" if metadata.config.ema_decay else "params": params}
 
 
-def evaluation_params(state: TrainState) -> nnx.State:
-    """Return the weights that evaluation and sampling use: the average, where there is one."""
-    return state.params if state.average is None else state.average
+def _structure(metadata: Metadata) -> tuple[nnx.GraphDef, nnx.State]:
+    return jax.eval_shape(lambda: split_model(metadata.config, len(metadata.vocabulary)))

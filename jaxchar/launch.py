@@ -1,6 +1,5 @@
 """How a run begins: new, resumed, from an epoch of its own, or from another run's weights."""
 
-import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -8,19 +7,30 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxchar.checkpoint import FOLDER, Damaged, Loaded, load_checkpoint, read_metadata, steps_in
+from jaxchar.checkpoint import (
+    FOLDER,
+    Damaged,
+    Loaded,
+    Metadata,
+    describe_machine,
+    library_versions,
+    load_checkpoint,
+    read_metadata,
+    steps_in,
+)
 from jaxchar.config import Config, RunConfig
 from jaxchar.console import TrainingDisplay
 from jaxchar.dataset import Dataset, load_dataset, refuse_another_corpus
 from jaxchar.errors import JaxcharError
-from jaxchar.language_model import evaluation_params, state_structure
+from jaxchar.language_model import weights_structure
 from jaxchar.run_folder import LOGS, RunFolder
 from jaxchar.step import Program, TrainState, evaluation_batches, make_program
 from jaxchar.trainer import RunResult, Trainer
 from jaxchar.vocabulary import Vocabulary
 
 # What a resumed run may change: how long it lasts and what it does on the way, not what a step computes.
-CHANGEABLE = {field.name for field in dataclasses.fields(RunConfig)} - {"seed"}
+# A text may have moved: what it must be is told by its SHA-256.
+CHANGEABLE = {field.name for field in dataclasses.fields(RunConfig)} - {"seed"} | {"corpus"}
 # What weights taken from another run depend on.
 ARCHITECTURE = ("cell", "layer_sizes", "embedding_size", "gate")
 
@@ -53,15 +63,17 @@ def fit(
         raise JaxcharError(
             f"{str(folder.path)!r} already holds a run; go on with it (--resume), or give another --run-dir"
         )
-    donor = None if init_from is None else load_checkpoint(init_from, state_structure)
+    donor = None if init_from is None else load_checkpoint(init_from, weights_structure)
     dataset, config = _load(config, donor and donor.metadata.vocabulary)
     program = _program(config, dataset)
     state = program.initial_state()
     if donor is not None:
+        _warn(display, donor.warnings)
         state = _with_weights_of(donor, config, state)
-    folder.create(config)
-    folder.cut_logs(dict.fromkeys(LOGS, 0))  # of a run that died before its first checkpoint
-    return _train(Trainer(config, dataset, program, state, folder, display))
+    with folder.locked():
+        folder.create(config)
+        folder.cut_logs(dict.fromkeys(LOGS, 0))  # of a run that died before its first checkpoint
+        return _train(Trainer(config, dataset, program, state, folder, display))
 
 
 def resume(
@@ -89,27 +101,58 @@ def resume(
     folder = RunFolder(run_dir)
     start = folder.path if initial_epoch is None else _checkpoint_of_epoch(folder.path, initial_epoch)
     loaded = load_checkpoint(start, state_structure)
-    for warning in loaded.warnings:
-        display.notice(f"warning: {warning}")
-    config = config or loaded.metadata.config
-    _refuse_changes(loaded.metadata.config, config)
-    dataset, config = _load(config, loaded.metadata.vocabulary)
-    refuse_another_corpus(loaded.metadata.corpus, dataset.identity)
+    before = loaded.metadata
+    config = config or before.config
+    _refuse_changes(before.config, config)
+    dataset, config = _load(config, before.vocabulary)
+    refuse_another_corpus(before.corpus, dataset.identity)
     program = _program(config, dataset)
-    if loaded.metadata.step >= program.total_steps:
+    if before.step >= program.total_steps:
         raise JaxcharError(
-            f"the run is at step {loaded.metadata.step:,} of {program.total_steps:,}: nothing is left to "
-            "train; give more --epochs (or --max-steps)"
+            f"the run is at step {before.step:,} of {program.total_steps:,}: nothing is left to train; give "
+            "more --epochs (or --max-steps)"
         )
-    later = [p for p in _checkpoints(folder.path) if int(p.name) > loaded.metadata.step]
-    aside = folder.set_aside(later, f"after-step-{loaded.metadata.step}")
-    if aside is not None:
-        display.notice(f"{len(later)} later checkpoint(s), with metrics and samples, set aside in {aside}")
-    folder.create(config)
-    trainer = Trainer(config, dataset, program, loaded.state, folder, display)
-    trainer.go_on_from(loaded.metadata)
-    display.notice(f"Resuming {folder.path} at step {loaded.metadata.step:,}.")
-    return _train(trainer)
+    with folder.locked():
+        _warn(display, [*loaded.warnings, *_differences(before, config)])
+        later = [p for p in _checkpoints(folder.path) if int(p.name) > before.step]
+        folder.create(config)
+        aside = folder.set_aside(later, f"after-step-{before.step}")
+        if aside is not None:
+            display.notice(
+                f"{len(later)} later checkpoint(s), with metrics and samples, set aside in {aside}"
+            )
+        trainer = Trainer(config, dataset, program, loaded.state, folder, display)
+        trainer.go_on_from(before)
+        display.notice(f"Resuming {folder.path} at step {before.step:,}.")
+        return _train(trainer)
+
+
+def state_structure(metadata: Metadata) -> TrainState:
+    """Return the structure of the training state that a checkpoint's metadata promises."""
+    program = make_program(metadata.config, len(metadata.vocabulary), metadata.corpus["characters"])
+    return jax.eval_shape(program.initial_state)
+
+
+def _differences(before: Metadata, config: Config) -> list[str]:
+    """Return what keeps a resumed run from ending in the bits that it would have ended in."""
+    lines = []
+    for name, then, now in (
+        ("library versions", before.versions, library_versions()),
+        ("machine", before.machine, describe_machine()),
+    ):
+        changed = [f"{key} {then.get(key)} -> {now.get(key)}" for key in now if then.get(key) != now.get(key)]
+        if changed:
+            lines.append(f"other {name}, so the run may round differently: {', '.join(changed)}")
+    length = ("epochs", "max_steps")
+    changes = before.config.describe_changes(config, ignoring=set(config.to_json()) - set(length))
+    if changes and config.schedule in ("linear", "cosine"):
+        lines.append(f"the {config.schedule} schedule ends at another step: {', '.join(changes)}")
+    return lines
+
+
+def _warn(display: TrainingDisplay, lines: list[str]) -> None:
+    for line in lines:
+        display.notice(f"warning: {line}")
 
 
 def _train(trainer: Trainer) -> RunResult:
@@ -122,7 +165,7 @@ def _train(trainer: Trainer) -> RunResult:
         f"Corpus {' '.join(corpus.source)}: {corpus.characters:,} characters, "
         f"{len(dataset.vocabulary)} symbols ({lengths})",
         f"{batches.steps_per_epoch:,} steps an epoch, {trainer.program.total_steps:,} in all: "
-        f"{config.batch_size} {config.batching} of {config.seq_len} characters a step",
+        f"{config.batching} of {config.seq_len} characters, {config.batch_size} a step",
     ]
     if dataset.notice:
         trainer.display.notice(dataset.notice)
@@ -147,6 +190,13 @@ def _program(config: Config, dataset: Dataset) -> Program:
             f"the training text has {num_chars:,} characters, but seq_len {config.seq_len} and batch_size "
             f"{config.batch_size} as {config.batching} need at least {need:,}; lower them, or give more text"
         )
+    if config.sample_length and config.sample_from == "prompt":
+        unknown = dataset.vocabulary.unknown(config.sample_prompt)
+        if unknown:
+            raise JaxcharError(
+                f"sample_prompt {config.sample_prompt!r} has characters that the text lacks: {unknown!r}; "
+                "give another --sample-prompt, or --sample-from corpus"
+            )
     num_val = len(dataset.splits["validation"])
     if num_val:
         evaluation_batches(config, num_val)  # refuses a text that is too short
@@ -166,7 +216,7 @@ def _with_weights_of(donor: Loaded, config: Config, state: TrainState) -> TrainS
             f"the weights of {str(donor.path)!r} do not fit these settings ({'; '.join(differences)}); "
             "use the settings that they were trained with"
         )
-    params = evaluation_params(donor.state)
+    (params,) = donor.state.values()
     average = None if state.average is None else jax.tree.map(jnp.copy, params)
     return state._replace(params=params, average=average)
 
@@ -186,14 +236,18 @@ def _checkpoints(run_dir: Path) -> list[Path]:
 
 def _checkpoint_of_epoch(run_dir: Path, epoch: int) -> Path:
     """Return the checkpoint that ended an epoch."""
-    there = {}
+    there, damaged = {}, 0
     for checkpoint in _checkpoints(run_dir):
-        with contextlib.suppress(Damaged):
+        try:
             metadata = read_metadata(checkpoint)
-            if metadata.step == metadata.epoch * metadata.steps_per_epoch:
-                there[metadata.epoch] = checkpoint
+        except Damaged:
+            damaged += 1
+            continue
+        if metadata.step == metadata.epoch * metadata.steps_per_epoch:
+            there[metadata.epoch] = checkpoint
     if epoch not in there:
         known = ", ".join(map(str, sorted(there))) or "none"
+        known += f"; {damaged} more are damaged" if damaged else ""
         raise JaxcharError(
             f"no whole checkpoint in {str(run_dir)!r} ended epoch {epoch}; those kept ended the epochs: "
             f"{known} (--keep-checkpoints says how many stay)"

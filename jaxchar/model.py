@@ -52,7 +52,12 @@ class CharRNN(nnx.Module):
             features = hidden_size
         self.cells = nnx.List(cells)
         self.head = nnx.Linear(
-            features, vocab_size, kernel_init=_kernel_init(config), dtype=config.dtype, rngs=rngs
+            features,
+            vocab_size,
+            kernel_init=_kernel_init(config),
+            dtype=jnp.dtype(config.dtype),
+            preferred_element_type=jnp.float32,  # the softmax sees sums that were never rounded
+            rngs=rngs,
         )
 
     def __call__(
@@ -77,6 +82,11 @@ class CharRNN(nnx.Module):
         """Predict the character after the last input character only: logits [B, V]."""
         hiddens, carry = self._hiddens(inputs, carry, dropout_key)
         return self._logits(hiddens[-1]), carry
+
+    def logits_at(self, step: jax.Array, inputs: jax.Array, carry: tuple[Carry, ...]) -> jax.Array:
+        """Predict the character after input number ``step`` only: logits [B, V]."""
+        hiddens, _ = self._hiddens(inputs, carry, None)
+        return self._logits(hiddens[step])
 
     def initial_carry(self, batch_size: int) -> tuple[Carry, ...]:
         """Return the zero state of every layer, [batch_size, H] each part."""

@@ -63,11 +63,11 @@ def make_schedule(
             return _linear(peak, warmup_steps, total_steps)
         case "cosine":
             return optax.warmup_cosine_decay_schedule(0.0, peak, warmup_steps, total_steps)
-    first_decay = max(config.decay_after, 1) if config.schedule == "exponential" else 1
+    first_decay = max(config.decay_after, 1) if config.schedule == "exponential" else config.decay_every
 
     def decayed(step: jax.Array) -> jax.Array:
         epochs_done = step // steps_per_epoch
-        decays = jnp.maximum(epochs_done - first_decay + 1, 0) // config.decay_every
+        decays = jnp.maximum(epochs_done - first_decay + config.decay_every, 0) // config.decay_every
         return peak * jnp.power(config.decay_rate, decays.astype(jnp.float32))
 
     return decayed

@@ -1,6 +1,10 @@
 """The folder of a run, less its checkpoints: settings, metrics, samples, summary, picture."""
 
+import fcntl
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ CONFIG, METRICS, SAMPLES, SUMMARY, PICTURE = (
     "loss.png",
 )
 LOGS = (METRICS, SAMPLES)
+LOCK = ".lock"
 
 
 class RunFolder:
@@ -46,13 +51,17 @@ class RunFolder:
         Raises:
             JaxcharError: it cannot be made, or holds things that are not a run's.
         """
-        if self.path.is_dir() and not self.holds_run() and any(self.path.iterdir()):
+        self._make()
+        if not self.holds_run() and any(path.name != LOCK for path in self.path.iterdir()):
             raise JaxcharError(
                 f"--run-dir {str(self.path)!r} is not empty and holds no run; give a new or an empty folder"
             )
+        self.write_json(CONFIG, config.to_json())
+
+    def _make(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self.write_json(CONFIG, config.to_json())
+            (self.path / LOCK).touch()
         except (OSError, ValueError) as error:
             raise JaxcharError(f"cannot write to --run-dir {str(self.path)!r}: {error}") from error
 
@@ -61,6 +70,28 @@ class RunFolder:
         partial = self.path / f"{name}.partial"
         partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         partial.replace(self.path / name)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training here; the lock of a process that dies dies with it.
+
+        Raises:
+            JaxcharError: another process is training here.
+        """
+        self._make()
+        with (self.path / LOCK).open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                raise JaxcharError(
+                    f"process {file.read().strip()} is training in {str(self.path)!r}; wait for it, stop it, "
+                    "or give another --run-dir"
+                ) from error
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
 
     def log_metrics(self, record: dict[str, Any]) -> None:
         """Add a line to the metrics."""

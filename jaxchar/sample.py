@@ -35,9 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         typed = parse(Arguments, door="jaxchar.sample", arguments=arguments)
         seed = time.time_ns() % 2**32 if typed.seed is None else typed.seed
         from jaxchar.checkpoint import load_checkpoint
-        from jaxchar.language_model import from_checkpoint, state_structure
+        from jaxchar.language_model import from_checkpoint, weights_structure
 
-        loaded = load_checkpoint(typed.ckpt, state_structure, typed.which)
+        loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
         for warning in loaded.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         pieces = from_checkpoint(loaded).stream(

@@ -17,6 +17,7 @@ from jaxchar.model import CharRNN
 from jaxchar.optimizer import average_weights, make_optimizer
 from jaxchar.unroll import Carry
 
+MOST_STEPS = 2**31 - 1  # counters are int32
 SMOOTHING = 0.999  # min-char-rnn's smoothed loss: 0.999 old + 0.001 new
 
 # Everything random follows from (seed, step): one stream of keys for each purpose.
@@ -44,6 +45,11 @@ class Program(NamedTuple):
     initial_state: Callable[[], TrainState]
     train_steps: jax.stages.Wrapped  # (state, ids, stop) -> state; the state given is used up
     total_steps: int
+
+
+def evaluation_params(state: TrainState) -> nnx.State:
+    """Return the weights that evaluation and sampling use: the average, where there is one."""
+    return state.params if state.average is None else state.average
 
 
 def purpose_key(seed: int, purpose: int) -> jax.Array:
@@ -82,6 +88,11 @@ def make_program(config: Config, vocab_size: int, num_chars: int) -> Program:
     """Build the functions that train on ``num_chars`` characters with ``vocab_size`` symbols."""
     batches = training_batches(config, num_chars)
     steps = total_steps(config, batches.steps_per_epoch)
+    if max(steps, batches.steps_per_epoch * config.batch_size * config.seq_len) > MOST_STEPS:
+        raise JaxcharError(
+            f"the run has {steps:,} steps and an epoch of {batches.steps_per_epoch:,}, more than can be "
+            f"counted ({MOST_STEPS:,} steps, and as many characters an epoch); lower epochs, raise stride"
+        )
     optimizer = make_optimizer(config, batches.steps_per_epoch, steps)
     graphdef, _ = jax.eval_shape(lambda: split_model(config, vocab_size))
     one_step = _make_step(config, graphdef, batches, optimizer)
@@ -178,12 +189,13 @@ def _zero_where(condition: jax.Array, tree: Any) -> Any:
 LANE_CHARS = 8192
 MOST_LANES = 64
 EVALUATION_STEP_CHARS = 128  # characters of each lane that a step of a stateful pass reads
-EVALUATION_ROWS = 128  # windows or blocks evaluated side by side
+EVALUATION_ROWS = 128  # windows or blocks evaluated side by side, at the most
+EVALUATION_CHARS = 1 << 15  # and so many characters of them, which bounds the memory
 
 
 def stateful_pass(num_chars: int, lanes: int | None = None) -> Streams:
     """Return the protocol that reads a text once, carrying the state, in parallel lanes."""
-    lanes = lanes or min(MOST_LANES, max(1, num_chars // LANE_CHARS))
+    lanes = min(lanes or min(MOST_LANES, max(1, num_chars // LANE_CHARS)), num_chars - 1)
     return Streams(num_chars, EVALUATION_STEP_CHARS, lanes, whole=True)
 
 
@@ -205,13 +217,15 @@ def evaluation_batches(
         )
     if config.protocol == "stateful":
         return stateful_pass(num_chars)
+    length = min(config.eval_block, num_chars - 1) if config.protocol == "blocks" else config.seq_len
+    rows = max(1, min(EVALUATION_ROWS, EVALUATION_CHARS // length))
     if config.protocol == "blocks":
-        return Blocks(num_chars, config.eval_block, EVALUATION_ROWS)
+        return Blocks(num_chars, length, rows)
     trained_on = split == "train"
     return Windows(
         num_chars,
         config.seq_len,
-        EVALUATION_ROWS,
+        rows,
         config.stride if trained_on else config.eval_stride,
         return_sequences=config.return_sequences,
         max_windows=config.max_windows if trained_on else None,

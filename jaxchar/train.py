@@ -66,7 +66,7 @@ def main(default: Config | None = None, name: str = "run", *, arguments: Sequenc
         else:
             run_dir = begin.run_dir or next_free(Path("runs") / name)
             result = fit(config, run_dir, init_from=begin.init_from, display=display)
-    display.finished(result.run_dir, result.summary)
+        display.finished(result.run_dir, result.summary)
     if result.stopped_by is not None:
         raise SystemExit(128 + result.stopped_by)
 

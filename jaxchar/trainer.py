@@ -22,7 +22,6 @@ from jaxchar.console import TrainingDisplay
 from jaxchar.dataset import Dataset
 from jaxchar.errors import JaxcharError
 from jaxchar.generate import Context, Generator, StreamContext
-from jaxchar.language_model import evaluation_params
 from jaxchar.loss import Means, bits_per_char
 from jaxchar.optimizer import make_schedule
 from jaxchar.plot import plot_loss
@@ -32,6 +31,7 @@ from jaxchar.step import (
     Program,
     TrainState,
     evaluation_batches,
+    evaluation_params,
     make_evaluation,
     purpose_key,
 )
@@ -67,41 +67,36 @@ class Trainer:
         self.folder = folder
         self.display = display
         self.step = int(state.step)
-        self.best: dict[str, float] = {}
+        self.last: dict[str, float] = {}  # evaluation: step, val_loss, val_accuracy
+        self.best: dict[str, float] = {}  # evaluation: step, val_loss, evaluations_since
         self.seconds = 0.0  # of training: no compilation, evaluation, sampling or saving
-        self._val: Means | None = None
         self._steps_timed = 0
         self._seconds_timed = 0.0
         self._train_ids = dataset.splits["train"]
         self._schedule = make_schedule(
             config, config.learning_rate, program.batches.steps_per_epoch, program.total_steps
         )
-        self._generator = Generator(
-            program.graphdef, config.seq_len if config.batching == "windows" else None
-        )
+        self._generator = Generator(program.graphdef, config.context_limit)
         self._evaluate = self._make_evaluation()
 
     def go_on_from(self, metadata: Metadata) -> None:
         """Take up the bookkeeping of a checkpoint whose state this trainer was given."""
         self.best = dict(metadata.best)
-        self.seconds = metadata.metrics.get("seconds", 0.0)
+        self.seconds = metadata.metrics["seconds"]
+        self.last = dict(metadata.last)
         self.folder.cut_logs(metadata.logs)
 
     def run(self) -> RunResult:
         """Train to the end, or until a signal asks to stop; then save, and sum up."""
         store = CheckpointStore(self.folder.path, self.config.keep_checkpoints)
-        saved_at = self.step
+        saved_at = None
         with _stop_requests() as requested, self.display.live(self.program.total_steps):
             train_steps = self._compiled()
-            steps = 1
+            chunk = 1
             while self.step < self.program.total_steps and not requested():
-                started = time.perf_counter()
-                stop = self._next_stop(self.step + steps)
-                self.state = jax.block_until_ready(train_steps(self.state, self._train_ids, np.int32(stop)))
-                steps = self._timed(stop - self.step, time.perf_counter() - started)
-                self.step = stop
+                chunk = self._train_chunk(train_steps, chunk)
                 self._do_what_is_due()
-                if self._is_due(self.config.checkpoint_every) or requested() or self._gave_up():
+                if self._is_due(self.config.checkpoint_every) or self._is_best():
                     store.save(self.state, self._metadata())
                     saved_at = self.step
                 if self._gave_up():
@@ -113,9 +108,18 @@ class Trainer:
 
     # ---- one round of the loop -------------------------------------------------------------------
 
-    def _compiled(self) -> Callable[..., TrainState]:
+    def _compiled(self) -> jax.stages.Compiled:
         lowered = self.program.train_steps.lower(self.state, self._train_ids, np.int32(0))
         return lowered.compile()
+
+    def _train_chunk(self, train_steps: jax.stages.Compiled, steps: int) -> int:
+        """Train at most so many steps; return how many the next call should do."""
+        started = time.perf_counter()
+        stop = self._next_stop(self.step + steps)
+        self.state = jax.block_until_ready(train_steps(self.state, self._train_ids, np.int32(stop)))
+        next_chunk = self._timed(stop - self.step, time.perf_counter() - started)
+        self.step = stop
+        return next_chunk
 
     def _next_stop(self, wished: int) -> int:
         """Return the step to train to: the one wished for, or an earlier one where something is due."""
@@ -177,7 +181,7 @@ class Trainer:
         return f"epoch {epoch}  step {self.step:,}/{self.program.total_steps:,}"
 
     def _show_progress(self, recent: Means) -> None:
-        left = (self.program.total_steps - self.step) / self._steps_per_second
+        left = (self.program.total_steps - self.step) / max(self._steps_per_second, 1e-9)
         rates = (self._steps_per_second, self._chars_per_second)
         self.display.progress(self.step, self._position(), recent.loss, recent.accuracy, rates, left)
 
@@ -192,9 +196,10 @@ class Trainer:
 
     def _evaluate_now(self) -> None:
         train = Means.of(self.state.epoch_totals)
-        is_best = False
+        val, is_best = None, False
         if self._evaluate is not None:
-            self._val = val = self._evaluate(evaluation_params(self.state))
+            val = self._evaluate(evaluation_params(self.state))
+            self.last = {"step": self.step, "val_loss": val.loss, "val_accuracy": val.accuracy}
             is_best = val.loss < self.best.get("val_loss", float("inf"))
             if is_best:
                 self.best = {"step": self.step, "val_loss": val.loss, "evaluations_since": 0}
@@ -204,12 +209,17 @@ class Trainer:
             self._log(val_loss=val.loss, val_accuracy=val.accuracy, val_bits_per_char=bits)
         per_epoch = self.program.batches.steps_per_epoch
         position = f"epoch {-(-self.step // per_epoch)}  step {self.step:,}"
-        self.display.evaluation(position, train, self._val, is_best)
+        self.display.evaluation(position, train, val, is_best)
+
+    def _is_best(self) -> bool:
+        """Whether this very step is the best that was evaluated."""
+        return self.best.get("step") == self.step
 
     def _gave_up(self) -> bool:
-        """Whether early stopping says that it is enough."""
+        """Whether early stopping says, after an evaluation at this step, that it is enough."""
         patience = self.config.early_stopping
-        return bool(patience) and self.best.get("evaluations_since", 0) >= patience
+        bad = self.best.get("evaluations_since", 0)
+        return bool(patience) and self.last.get("step") == self.step and bad >= patience
 
     # ---- samples ---------------------------------------------------------------------------------
 
@@ -251,8 +261,8 @@ class Trainer:
 
     def _metadata(self) -> Metadata:
         metrics = {"seconds": round(self.seconds, 3)}
-        if self._val is not None:
-            metrics |= {"val_loss": self._val.loss, "val_accuracy": self._val.accuracy}
+        if self.last.get("step") == self.step:
+            metrics |= self.last
         return Metadata(
             step=self.step,
             epoch=self.step // self.program.batches.steps_per_epoch,
@@ -261,6 +271,7 @@ class Trainer:
             vocabulary=self.dataset.vocabulary,
             corpus=self.dataset.identity.to_json(),
             metrics=metrics,
+            last=self.last,
             best=self.best,
             logs=self.folder.log_sizes(),
             versions=library_versions(),
@@ -269,18 +280,19 @@ class Trainer:
 
     def _finish(self, stopped_by: int | None) -> RunResult:
         train = Means.of(self.state.epoch_totals)
+        rate = self.step / max(self.seconds, 1e-9)
         summary = {
             "steps": self.step,
             "epochs": self.step / self.program.batches.steps_per_epoch,
             "seconds": round(self.seconds, 3),
-            "steps_per_second": round(self._steps_per_second, 3),
-            "chars_per_second": round(self._chars_per_second, 1),
+            "steps_per_second": round(rate, 3),
+            "chars_per_second": round(rate * self.config.batch_size * self.config.seq_len, 1),
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(self.state.params)),
             "train_loss": train.loss,
             "train_accuracy": train.accuracy,
-            "val_loss": self._val and self._val.loss,
-            "val_accuracy": self._val and self._val.accuracy,
-            "val_bits_per_char": self._val and bits_per_char(self._val.loss),
+            "val_loss": self.last.get("val_loss"),
+            "val_accuracy": self.last.get("val_accuracy"),
+            "val_bits_per_char": (self.last and bits_per_char(self.last["val_loss"])) or None,
             "best_step": self.best.get("step"),
             "best_val_loss": self.best.get("val_loss"),
         }

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from jaxchar.errors import JaxcharError
+
 CHUNK = 1 << 20  # characters encoded at a time: bounds the four bytes a character on the way
 
 
-class UnknownCharactersError(ValueError):
+class UnknownCharactersError(JaxcharError):
     """A text holds characters that the vocabulary lacks."""
 
 

@@ -46,6 +46,7 @@ def metadata(step: int, val_loss: float | None = None) -> Metadata:
         vocabulary=Vocabulary("abc\n\ud800\U0001f600"),
         corpus={"source": ["python"], "sha256": "0" * 64, "characters": 7},
         metrics={} if val_loss is None else {"val_loss": val_loss},
+        last={},
         best={},
         logs={"metrics.jsonl": 12},
         versions=library_versions(),
