@@ -31,7 +31,7 @@ evaluate: $(READY) ## Score the model of RUN
 	$(BIN)/python -m jaxchar.evaluate --ckpt "$(RUN)" $(ARGS)
 
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -n auto $(ARGS)
 
 prove: $(READY) ## Run the long proofs
 	$(BIN)/python -m pytest -q -m slow $(ARGS)

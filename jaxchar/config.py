@@ -223,7 +223,7 @@ class OptimizerConfig(_Checked):
 class RunConfig(_Checked):
     """How long to train, and what to do on the way."""
 
-    epochs: CountOrZero = 8  # passes over the training text, in all
+    epochs: Count = 8  # passes over the training text, in all
     max_steps: Count | None = None  # stop after so many steps, whatever epochs says
     seed: Annotated[int, Interval(0, 2**32 - 1)] = 0  # all randomness follows from (seed, step)
     log_every: Count = 50  # steps between lines of training loss in metrics.jsonl

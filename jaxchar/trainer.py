@@ -70,6 +70,7 @@ class Trainer:
         self.last: dict[str, float] = {}  # evaluation: step, val_loss, val_accuracy
         self.best: dict[str, float] = {}  # evaluation: step, val_loss, evaluations_since
         self.seconds = 0.0  # of training: no compilation, evaluation, sampling or saving
+        self._saved_at: int | None = None
         self._steps_timed = 0
         self._seconds_timed = 0.0
         self._train_ids = dataset.splits["train"]
@@ -84,12 +85,12 @@ class Trainer:
         self.best = dict(metadata.best)
         self.seconds = metadata.metrics["seconds"]
         self.last = dict(metadata.last)
+        self._saved_at = metadata.step
         self.folder.cut_logs(metadata.logs)
 
     def run(self) -> RunResult:
         """Train to the end, or until a signal asks to stop; then save, and sum up."""
         store = CheckpointStore(self.folder.path, self.config.keep_checkpoints)
-        saved_at = None
         with _stop_requests() as requested, self.display.live(self.program.total_steps):
             train_steps = self._compiled()
             chunk = 1
@@ -97,12 +98,11 @@ class Trainer:
                 chunk = self._train_chunk(train_steps, chunk)
                 self._do_what_is_due()
                 if self._is_due(self.config.checkpoint_every) or self._is_best():
-                    store.save(self.state, self._metadata())
-                    saved_at = self.step
+                    self._save(store)
                 if self._gave_up():
                     break
-            if saved_at != self.step:
-                store.save(self.state, self._metadata())
+            if self._saved_at != self.step:
+                self._save(store)
         store.close()
         return self._finish(requested())
 
@@ -258,6 +258,10 @@ class Trainer:
         return params, self._generator.context(params, vocabulary.encode(prompt)), prompt
 
     # ---- saving and summing up -------------------------------------------------------------------
+
+    def _save(self, store: CheckpointStore) -> None:
+        store.save(self.state, self._metadata())
+        self._saved_at = self.step
 
     def _metadata(self) -> Metadata:
         metrics = {"seconds": round(self.seconds, 3)}

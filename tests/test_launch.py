@@ -17,6 +17,7 @@ from jaxchar.console import TrainingDisplay
 from jaxchar.errors import JaxcharError
 from jaxchar.launch import state_structure
 from jaxchar.loss import cross_entropy_totals
+from jaxchar.run_folder import RunFolder
 from jaxchar.trainer import Trainer
 
 # Everything that could tell one training from another: dropout of all kinds, carried state, a schedule,
@@ -301,3 +302,51 @@ def test_a_diverged_run_stops_and_keeps_its_last_good_checkpoint(tmp_path, monke
     with pytest.raises(JaxcharError, match="training has diverged"):
         resume(tmp_path / "run", config=STREAMS.replace(epochs=2))
     assert steps_in(tmp_path / "run" / "checkpoints") == before
+
+
+def test_stopped_while_it_compiles_a_run_can_be_gone_on_with(undisturbed, tmp_path, monkeypatch):
+    """A new run saves its first state; a resumed one has nothing new to save."""
+    config, run_dir = undisturbed
+    compiled = Trainer._compiled
+
+    def interrupt(trainer):
+        os.kill(os.getpid(), signal.SIGINT)
+        return compiled(trainer)
+
+    monkeypatch.setattr(Trainer, "_compiled", interrupt)
+    assert fit(config, tmp_path / "run").stopped_by == signal.SIGINT
+    assert resume(tmp_path / "run").stopped_by == signal.SIGINT
+    assert steps_in(tmp_path / "run" / "checkpoints") == [0]
+    monkeypatch.undo()
+    resume(tmp_path / "run")
+    assert_same_run(run_dir, tmp_path / "run")
+
+
+def test_a_second_process_on_a_run_is_refused_by_its_number(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with folder.locked(), pytest.raises(JaxcharError, match=f"process {os.getpid()} is training"):
+        fit(STREAMS, tmp_path / "run")
+    assert not folder.holds_run()
+    fit(STREAMS.replace(epochs=1), tmp_path / "run")
+
+
+def test_the_best_evaluation_has_a_checkpoint_whenever_it_comes(tmp_path):
+    result = fit(STREAMS.replace(eval_every=11, keep_checkpoints=1), tmp_path / "run")
+    best = load_checkpoint(tmp_path / "run", state_structure, "best").metadata
+    assert best.step == result.summary["best_step"]
+    assert best.metrics["val_loss"] == result.summary["best_val_loss"]
+
+
+def test_a_text_that_moved_is_still_the_runs_text(tmp_path):
+    corpus = tmp_path / "here.txt"
+    corpus.write_text("to be or not to be, " * 100)
+    config = STREAMS.replace(corpus=str(corpus), epochs=1)
+    fit(config, tmp_path / "run")
+    corpus.rename(tmp_path / "there.txt")
+    resume(tmp_path / "run", config=config.replace(corpus=str(tmp_path / "there.txt"), epochs=2))
+
+
+def test_a_sample_prompt_that_the_text_lacks_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(JaxcharError, match="sample_prompt"):
+        fit(STREAMS.replace(sample_from="prompt", sample_prompt="\u017c"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
