@@ -115,7 +115,7 @@ def test_resumed_after_an_epoch_it_ends_in_the_same_bits(undisturbed, tmp_path):
     assert_same_run(run_dir, tmp_path / "run")
 
 
-@pytest.mark.parametrize("stop", [7, 25])
+@pytest.mark.parametrize("stop", [7, pytest.param(25, marks=pytest.mark.slow)])
 def test_stopped_in_the_middle_of_an_epoch_it_ends_in_the_same_bits(undisturbed, tmp_path, monkeypatch, stop):
     config, run_dir = undisturbed
     after_a_step = Trainer._show_progress
@@ -158,8 +158,8 @@ def test_a_killed_run_loses_only_what_came_after_its_last_checkpoint(undisturbed
     [
         {"eval_every": 3},
         {"sample_every": 4, "sample_length": 3},
-        {"checkpoint_every": 5},
-        {"log_every": 1},
+        pytest.param({"checkpoint_every": 5}, marks=pytest.mark.slow),
+        pytest.param({"log_every": 1}, marks=pytest.mark.slow),
         {"eval_every": 1_000, "sample_length": 0, "eval_protocol": None},
     ],
     ids=lambda changes: next(iter(changes)),
