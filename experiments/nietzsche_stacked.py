@@ -1,7 +1,7 @@
 """nietzsche_stacked: the variant asked about in Keras issue 2701, two layers with dropout.
 
 As experiments/nietzsche.py, with 200 units in the first layer, 512 in the second, and a dropout of 0.2
-after each: seventeen times the arithmetic of the plain example.
+after each: sixteen times the parameters of the plain example.
 """
 
 from jaxchar.config import Config

@@ -343,7 +343,8 @@ def test_a_text_that_moved_is_still_the_runs_text(tmp_path):
     config = STREAMS.replace(corpus=str(corpus), epochs=1)
     fit(config, tmp_path / "run")
     corpus.rename(tmp_path / "there.txt")
-    resume(tmp_path / "run", config=config.replace(corpus=str(tmp_path / "there.txt"), epochs=2))
+    moved = config.replace(corpus=str(tmp_path / "there.txt"), epochs=2)
+    assert resume(tmp_path / "run", config=moved).summary["epochs"] == 2
 
 
 def test_a_sample_prompt_that_the_text_lacks_is_refused_before_anything_is_written(tmp_path):
