@@ -2,39 +2,45 @@
 
 The only room that knows Orbax. A checkpoint is a folder named after its step:
 
-    runs/mine/checkpoints/2000/state      every array, by name, as Orbax stores arrays
+    runs/mine/checkpoints/2000/state      every array in a folder of its own name, as uncompressed Zarr
     runs/mine/checkpoints/2000/metadata   JSON: configuration, vocabulary, corpus, versions, metrics,
                                           and the SHA-256 of every array and of the metadata itself
 
+It appears under its name in one move, once it is complete; it is read back before an older one may go.
 No pickle, no code: what is read is numbers and JSON, and it is checked before it is used.
 """
 
+import fcntl
 import hashlib
 import json
 import logging
 import math
 import os
-import platform
+import re
+import shutil
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-import jaxchar
-from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
-from jaxchar.vocabulary import Vocabulary
+from jaxchar.metadata import Metadata
 
-FORMAT_VERSION = 1
+# 2: arrays are stored uncompressed, one folder each, so that the room they take on disk is theirs by
+# right. (1 was never released.)
+FORMAT_VERSION = 2
 FOLDER = "checkpoints"
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+LOCK = ".lock"
+MOST_METADATA_BYTES = 1 << 26  # a vocabulary of all Unicode takes a fifth of it
+LEFTOVERS = ("*.orbax-checkpoint-tmp*", "*.deleted")  # of saves and deletions that were cut short
+ARRAY_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
 # A read that fails leaves Orbax's other reads of the same checkpoint behind, not waited for.
@@ -43,118 +49,134 @@ warnings.filterwarnings("ignore", r"coroutine .* was never awaited", RuntimeWarn
 Which = Literal["last", "best"]
 
 
-class Metadata(NamedTuple):
-    """What a checkpoint says of itself, besides its arrays."""
-
-    step: int
-    epoch: int  # whole epochs done
-    steps_per_epoch: int
-    config: Config
-    vocabulary: Vocabulary
-    corpus: dict[str, Any]  # source, sha256, characters
-    metrics: dict[str, float]  # at this step
-    last: dict[str, float]  # step, val_loss and val_accuracy of the last evaluation, or nothing
-    best: dict[str, float]  # step and val_loss of the best evaluation so far, or nothing
-    logs: dict[str, int]  # bytes of each log file when this was saved
-    versions: dict[str, str]
-    machine: dict[str, Any]  # platform, device kind and count, processor cores
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON object."""
-        plain = {"config": self.config.to_json(), "vocabulary": self.vocabulary.to_json()}
-        return {**self._asdict(), **plain}
-
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> "Metadata":
-        """Return what :meth:`to_json` wrote."""
-        fields = {name: record[name] for name in cls._fields}
-        fields["config"] = Config.from_json(record["config"])
-        fields["vocabulary"] = Vocabulary.from_json(record["vocabulary"])
-        return cls(**fields)
-
-
 class Damaged(JaxcharError):
     """A checkpoint is not what was saved."""
 
 
-def describe_machine() -> dict[str, Any]:
-    """Return what bit-exactness depends on beside the library versions."""
-    device = jax.devices()[0]
-    return {
-        "platform": device.platform,
-        "device_kind": device.device_kind,
-        "device_count": jax.device_count(),
-        "processor": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-    }
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions of the packages that make the numbers, and of Python."""
-    ours = {"jaxchar": jaxchar.__version__, "python": platform.python_version()}
-    return ours | {name: version(name) for name in PACKAGES}
+# ---- writing -------------------------------------------------------------------------------------
 
 
 class CheckpointStore:
-    """The checkpoints of one run."""
+    """The checkpoints of one run, and the right to write them: no two processes have it at once.
 
-    def __init__(self, run_dir: Path, keep: int = 0) -> None:
-        """Open the store, which need not exist yet.
+    Used as a context manager; leaving it waits for the last save. The right is a lock that the
+    operating system holds, so that it dies with a process that is killed.
+    """
 
-        Args:
-            run_dir: the run's folder.
-            keep: how many of the newest stay, beside the best one; 0 keeps all.
+    def __init__(self, run_dir: Path) -> None:
+        """Name the store of a run's folder, which need not exist yet."""
+        self.run_dir = Path(run_dir)
+        self.folder = self.run_dir.resolve() / FOLDER
+        self.problem: str | None = None  # why the newest save that ended has failed, if it has
+        self.newest_step: int | None = None  # of the newest checkpoint that was saved and read back
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._saving: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        """Take the right to write.
+
+        Raises:
+            JaxcharError: another process has it, or the folder cannot be written to.
         """
-        self.folder = Path(run_dir).resolve() / FOLDER
-        self._manager = ocp.CheckpointManager(
-            self.folder,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=_preserve_newest_and_best(keep),
-                best_fn=_goodness,
-                enable_async_checkpointing=False,
-                enable_background_delete=False,
-            ),
-            item_names=("state", "metadata"),
-        )
+        self._lock = _lock(self.run_dir)
+        for pattern in LEFTOVERS:
+            for leftover in self.folder.glob(pattern):
+                shutil.rmtree(leftover, ignore_errors=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait for the last save, and give the right back."""
+        self._writer.shutdown(wait=True)
+        self._lock.close()
 
     def save(self, state: Any, metadata: Metadata) -> None:
         """Write a checkpoint, named after its step; a failed save leaves the older ones alone.
 
-        Raises:
-            JaxcharError: it could not be written.
+        The state is copied, so it may be given away at once. What has become of the save is told by
+        ``newest_step`` and ``problem`` when it has ended. Whether it is waited for, and how many older
+        checkpoints stay, the settings in the metadata say.
         """
-        leaves = named_leaves(state)
-        record = {"format": FORMAT_VERSION, **metadata.to_json(), "leaves": _describe(leaves)}
-        record["sha256"] = _digest_of_json(record)
-        metrics = {"val_loss": metadata.metrics["val_loss"]} if "val_loss" in metadata.metrics else None
-        arguments = ocp.args.Composite(
-            state=ocp.args.StandardSave(leaves), metadata=ocp.args.JsonSave(record)
-        )
+        self.wait()
+        leaves = {name: np.array(leaf) for name, leaf in named_leaves(state).items()}
+        self._saving = self._writer.submit(self._save, leaves, metadata)
+        if not metadata.config.save_in_background:
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until the save under way, if there is one, has ended."""
+        if self._saving is not None:
+            self._saving.result()
+            self._saving = None
+
+    def _save(self, leaves: dict[str, np.ndarray], metadata: Metadata) -> None:
+        checkpoint = self.folder / str(metadata.step)
         try:
-            self._manager.save(metadata.step, args=arguments, metrics=metrics, force=True)
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise JaxcharError(f"cannot save a checkpoint in {str(self.folder)!r}: {reason}") from error
+            _write(checkpoint, leaves, metadata)
+            verify(checkpoint)
+        except Exception as error:  # Orbax and TensorStore raise many kinds for a full disk alone
+            for worthless in (checkpoint, *self.folder.glob(f"{checkpoint.name}.*")):
+                shutil.rmtree(worthless, ignore_errors=True)
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+            self.problem = f"the checkpoint of step {metadata.step:,} could not be saved: {reason}"
+            return
+        self.problem, self.newest_step = None, metadata.step
+        if metadata.config.keep_checkpoints:
+            self._delete_old(metadata.config.keep_checkpoints)
 
-    def close(self) -> None:
-        """Wait for everything to be on disk."""
-        self._manager.close()
+    def _delete_old(self, keep: int) -> None:
+        """Delete the checkpoints that are neither among the newest ``keep`` whole ones nor the best."""
+        losses = {}
+        for step in steps_in(self.folder):
+            with suppress(JaxcharError):
+                losses[step] = _validation_loss(read_metadata(self.folder / str(step)))
+        best = min(losses, key=losses.__getitem__)
+        staying = {*sorted(losses)[-keep:], *([best] if losses[best] < math.inf else [])}
+        for step in losses.keys() - staying:
+            doomed = self.folder / f"{step}.deleted"  # half deleted, it must not look like a checkpoint
+            with suppress(OSError):
+                (self.folder / str(step)).rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
 
 
-def _goodness(metrics: dict[str, float]) -> float:
-    loss = metrics["val_loss"]
-    return -math.inf if math.isnan(loss) else -loss
+def _lock(run_dir: Path) -> Any:
+    """Return the open file that holds the lock of a run's folder, which is made if it is not there."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        file = (run_dir / LOCK).open("a+", encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise JaxcharError(f"cannot write to --run-dir {str(run_dir)!r}: {error}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        raise JaxcharError(
+            f"process {file.read().strip()} is training in {str(run_dir)!r}; wait for it, stop it, or give "
+            "another --run-dir"
+        ) from error
+    with suppress(OSError):  # a full disk: the lock holds all the same
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+    return file
 
 
-def _preserve_newest_and_best(keep: int) -> preservation_policy.PreservationPolicy:
-    if keep == 0:
-        return preservation_policy.PreserveAll()
-    return preservation_policy.AnyPreservationPolicy(
-        [
-            preservation_policy.LatestN(keep),
-            preservation_policy.BestN(get_metric_fn=_goodness, n=1, keep_checkpoints_without_metrics=False),
-        ]
-    )
+def _write(checkpoint: Path, leaves: dict[str, np.ndarray], metadata: Metadata) -> None:
+    record = {"format": FORMAT_VERSION, **metadata.to_json(), "leaves": _describe(leaves)}
+    record["sha256"] = _digest_of_json(record)
+    arguments = ocp.args.Composite(state=ocp.args.PyTreeSave(leaves), metadata=ocp.args.JsonSave(record))
+    handler = ocp.CompositeCheckpointHandler(state=_array_handler(), metadata=ocp.JsonCheckpointHandler())
+    with ocp.Checkpointer(handler) as checkpointer:
+        checkpointer.save(checkpoint, args=arguments, force=True)
+
+
+def _array_handler() -> ocp.PyTreeCheckpointHandler:
+    return ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_compression=False)
+
+
+def _validation_loss(metadata: Metadata) -> float:
+    """Return a checkpoint's validation loss; infinite where it has none, or none that is a number."""
+    loss = metadata.metrics.get("val_loss", math.inf)
+    return math.inf if math.isnan(loss) else loss
 
 
 # ---- reading -------------------------------------------------------------------------------------
@@ -165,7 +187,11 @@ def steps_in(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
     folders = (path for path in folder.iterdir() if path.is_dir())
-    return sorted((int(path.name) for path in folders if path.name.isdecimal()), reverse=True)
+    return sorted((int(path.name) for path in folders if _is_step(path.name)), reverse=True)
+
+
+def _is_step(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and str(int(name[:20])) == name
 
 
 def read_metadata(checkpoint: Path) -> Metadata:
@@ -173,28 +199,17 @@ def read_metadata(checkpoint: Path) -> Metadata:
 
     Raises:
         Damaged: it is missing, altered or not a checkpoint's.
-        JaxcharError: a newer jaxchar wrote it.
+        JaxcharError: another version of jaxchar wrote it, in a format that this one cannot read.
     """
-    return Metadata.from_json(_read_record(checkpoint))
-
-
-def _read_record(checkpoint: Path) -> dict[str, Any]:
+    record = _read_record(checkpoint)
     with _damage_named(checkpoint):
-        text = (checkpoint / "metadata" / "metadata").read_text(encoding="utf-8")
-        record = json.loads(text)
-        found = record.pop("sha256")
-        if found != _digest_of_json(record):
-            raise Damaged("its metadata does not match its SHA-256")
-    if record["format"] != FORMAT_VERSION:
-        raise JaxcharError(
-            f"checkpoint {str(checkpoint)!r} has format {record['format']}, and this jaxchar reads "
-            f"format {FORMAT_VERSION}; upgrade jaxchar"
-        )
-    return record
+        return Metadata.from_json(record)
 
 
 def read_state(checkpoint: Path, like: Any) -> Any:
     """Return a checkpoint's arrays in the structure of ``like``, every one verified.
+
+    They are laid on the default device, whatever devices they were saved from.
 
     Args:
         checkpoint: one checkpoint's folder.
@@ -205,10 +220,9 @@ def read_state(checkpoint: Path, like: Any) -> Any:
         Damaged: an array is missing, altered, or of another shape than ``like`` has.
     """
     record = _read_record(checkpoint)
-    names, wanted = zip(*named_leaves(like).items(), strict=True)
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    wanted = named_leaves(like)
     with _damage_named(checkpoint):
-        for name, leaf in zip(names, wanted, strict=True):
+        for name, leaf in wanted.items():
             saved = record["leaves"].get(name)
             if saved is None:
                 raise Damaged(f"it has no array {name} (it was written with {record['versions']})")
@@ -217,23 +231,96 @@ def read_state(checkpoint: Path, like: Any) -> Any:
                     f"{name} is {saved['dtype']}{saved['shape']}, expected {leaf.dtype.name}"
                     f"{list(leaf.shape)}"
                 )
-        abstract = {
-            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
-            for name, leaf in zip(names, wanted, strict=True)
-        }
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            leaves = checkpointer.restore(
-                (checkpoint / "state").resolve(),
-                args=ocp.args.PyTreeRestore(
-                    abstract,
-                    restore_args=ocp.checkpoint_utils.construct_restore_args(abstract),
-                    partial_restore=True,
-                ),
-            )
-        for name in names:
-            if _digest_of_array(leaves[name]) != record["leaves"][name]["sha256"]:
-                raise Damaged(f"{name} does not match its SHA-256")
-    return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in names])
+        arrays = _read_arrays(checkpoint, record, wanted)
+    return jax.tree.unflatten(jax.tree.structure(like), [jnp.array(arrays[name]) for name in wanted])
+
+
+class Verified(NamedTuple):
+    """What a checkpoint that is whole amounts to."""
+
+    arrays: int
+    num_bytes: int
+
+
+def verify(checkpoint: Path) -> Verified:
+    """Read everything in a checkpoint and compare it with its SHA-256.
+
+    Raises:
+        Damaged: something is missing or altered.
+        JaxcharError: another version of jaxchar wrote it, in a format that this one cannot read.
+    """
+    record = _read_record(checkpoint)
+    with _damage_named(checkpoint):
+        Metadata.from_json(record)
+        arrays = _read_arrays(checkpoint, record, record["leaves"])
+        return Verified(len(arrays), sum(array.nbytes for array in arrays.values()))
+
+
+def _read_record(checkpoint: Path) -> dict[str, Any]:
+    with _damage_named(checkpoint):
+        file = checkpoint / "metadata" / "metadata"
+        _refuse_outside(checkpoint, file)
+        if file.stat().st_size > MOST_METADATA_BYTES:
+            raise Damaged(f"its metadata has {file.stat().st_size:,} bytes, more than any checkpoint's")
+        record = json.loads(file.read_text(encoding="utf-8"))
+        found = record.pop("sha256")
+        if found != _digest_of_json(record):
+            raise Damaged("its metadata does not match its SHA-256")
+        written = int(record["format"])
+    if written != FORMAT_VERSION:
+        remedy = "upgrade jaxchar" if written > FORMAT_VERSION else "it was never released; train anew"
+        raise JaxcharError(
+            f"checkpoint {str(checkpoint)!r} has format {written}, and this jaxchar reads format "
+            f"{FORMAT_VERSION}; {remedy}"
+        )
+    return record
+
+
+def _read_arrays(checkpoint: Path, record: dict[str, Any], names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return the named arrays, each the one that the record describes."""
+    folder = checkpoint / "state"
+    for name in names:
+        _refuse_unfounded(checkpoint, folder / _safe(name), record["leaves"][name])
+    as_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
+    with ocp.Checkpointer(_array_handler()) as checkpointer:
+        arrays = checkpointer.restore(
+            folder.resolve(),
+            args=ocp.args.PyTreeRestore(dict.fromkeys(names, 0), restore_args=as_numpy, partial_restore=True),
+        )
+    for name in names:
+        saved = record["leaves"][name]
+        described = {"shape": list(arrays[name].shape), "dtype": arrays[name].dtype.name}
+        if {**described, "sha256": _digest_of_array(arrays[name])} != saved:
+            raise Damaged(f"{name} does not match its SHA-256")
+    return arrays
+
+
+def _safe(name: str) -> str:
+    if ARRAY_NAME.fullmatch(name) is None:
+        raise Damaged(f"it names an array {name!r}, which is no name")
+    return name
+
+
+def _refuse_unfounded(checkpoint: Path, folder: Path, saved: dict[str, Any]) -> None:
+    """Refuse an array that would take more memory than its files take on disk, before it takes any."""
+    files = [file for file in folder.rglob("*") if not file.is_dir()]
+    for file in (folder, *files):
+        _refuse_outside(checkpoint, file)
+    zarr = json.loads((folder / ".zarray").read_text(encoding="utf-8"))
+    claimed = math.prod(saved["shape"]) * np.dtype(saved["dtype"]).itemsize
+    stored = sum(file.stat().st_size for file in files)
+    plain = zarr["compressor"] is None and not zarr["filters"]
+    chunks_fit = math.prod(zarr["chunks"]) <= math.prod(saved["shape"])
+    if zarr["shape"] != saved["shape"] or not plain or not chunks_fit or not 0 <= claimed <= stored:
+        raise Damaged(
+            f"{folder.name} claims {claimed:,} bytes as {saved['dtype']}{saved['shape']} and has {stored:,}"
+        )
+
+
+def _refuse_outside(checkpoint: Path, path: Path) -> None:
+    """Refuse a path that a symbolic link leads out of the checkpoint."""
+    if not path.resolve(strict=True).is_relative_to(checkpoint.resolve()):
+        raise Damaged(f"{path.name} lies outside of it, at {str(path.resolve())!r}")
 
 
 @contextmanager
@@ -246,6 +333,9 @@ def _damage_named(checkpoint: Path) -> Iterator[None]:
     except Exception as error:  # Orbax and TensorStore raise many kinds for the same damage
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise Damaged(f"checkpoint {str(checkpoint)!r} is damaged: {reason}") from error
+
+
+# ---- finding -------------------------------------------------------------------------------------
 
 
 class Loaded(NamedTuple):
@@ -273,7 +363,9 @@ def load_checkpoint(path: str | Path, like: Callable[[Metadata], Any], which: Wh
     for candidate in candidates:
         try:
             metadata = read_metadata(candidate)
-            return Loaded(candidate, metadata, read_state(candidate, like(metadata)), passed_over)
+            with _damage_named(candidate):
+                structure = like(metadata)
+            return Loaded(candidate, metadata, read_state(candidate, structure), passed_over)
         except Damaged as error:
             passed_over.append(f"{error}; passed over")
     raise JaxcharError(_nothing_found(path, passed_over))
@@ -298,7 +390,7 @@ def _candidates(path: str | Path, which: Which) -> tuple[list[Path], list[str]]:
     """Return the checkpoints that a path may mean, the preferred one first, and passed_over."""
     try:
         given = Path(path).expanduser().resolve()
-        if given.name.isdecimal() and (given / "state").exists():
+        if _is_step(given.name) and (given / "state").exists():
             return [given], []
         folder = given / FOLDER if (given / FOLDER).is_dir() else given
         candidates = [folder / str(step) for step in steps_in(folder)]
@@ -309,7 +401,7 @@ def _candidates(path: str | Path, which: Which) -> tuple[list[Path], list[str]]:
     losses, passed_over = {}, []
     for candidate in candidates:
         try:
-            losses[candidate] = -_goodness({"val_loss": math.inf, **read_metadata(candidate).metrics})
+            losses[candidate] = _validation_loss(read_metadata(candidate))
         except Damaged as error:
             passed_over.append(f"{error}; passed over")
     return sorted(losses, key=losses.__getitem__), passed_over
@@ -334,14 +426,14 @@ def named_leaves(tree: Any) -> dict[str, Any]:
     return {name.removesuffix(".value"): leaf for name, (_, leaf) in zip(names, leaves, strict=True)}
 
 
-def _describe(leaves: dict[str, jax.Array]) -> dict[str, dict[str, Any]]:
+def _describe(leaves: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
     return {
         name: {"shape": list(leaf.shape), "dtype": leaf.dtype.name, "sha256": _digest_of_array(leaf)}
         for name, leaf in leaves.items()
     }
 
 
-def _digest_of_array(array: jax.Array) -> str:
+def _digest_of_array(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 

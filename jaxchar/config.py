@@ -211,6 +211,8 @@ class OptimizerConfig(_Checked):
     clip_value: ScaleOrZero = 0.0  # clip every gradient element to [-c, c]; 0: off
     clip_norm: ScaleOrZero = 0.0  # scale the gradient to a global norm of at most c; 0: off
     loss_reduction: Literal["mean", "sum"] = "mean"  # over the time steps of a sequence
+    # Leave out steps whose loss or gradient is not finite, and count them; else the run stops at the first.
+    skip_nonfinite: bool = False
     schedule: Literal["constant", "exponential", "step", "linear", "cosine"] = "constant"
     warmup_steps: CountOrZero = 0  # linear, cosine: steps from 0 up to the highest value
     decay_rate: Annotated[float, Interval(0, 1, "(]")] = 0.97  # exponential, step: factor a decay
@@ -235,6 +237,7 @@ class RunConfig(_Checked):
     early_stopping: CountOrZero = 0  # stop after so many evaluations without a better loss; 0: never
     checkpoint_every: Count | None = None  # steps between checkpoints; None: at the end of each epoch
     keep_checkpoints: CountOrZero = 5  # the newest so many stay, and the best one; 0: all stay
+    save_in_background: bool = True  # write checkpoints beside the training; else it waits for the disk
     sample_every: Count | None = None  # steps between samples; None: at the end of each epoch
     sample_length: CountOrZero = 200  # characters a sample; 0: no samples
     sample_temperatures: tuple[Temperature, ...] = (0.8,)  # one sample for each

@@ -27,7 +27,7 @@ PLAIN_LINE_SECONDS = 10  # between progress lines where the output is no termina
 
 def fail(message: str) -> NoReturn:
     """Print one line on standard error and leave with exit code 2."""
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    print("error: " + visible(" ".join(message.split())), file=sys.stderr)
     raise SystemExit(2)
 
 
@@ -182,7 +182,11 @@ class TrainingDisplay:
 
     def notice(self, line: str) -> None:
         """Say one thing that the user should know."""
-        self.console.print(line, markup=False, soft_wrap=True)
+        self.console.print(visible(line), markup=False, soft_wrap=True)
+
+    def leave(self) -> None:
+        """Leave the terminal as it was found, for a process that is about to end at once."""
+        self.console.show_cursor(True)
 
     def summary(self, title: str, rows: Sequence[tuple[str, str, int]], facts: Sequence[str]) -> None:
         """Show the model's layers with their parameter counts, as Keras's users know it."""

@@ -10,11 +10,12 @@ import numpy as np
 from flax import nnx
 
 from jaxchar.batches import Blocks, Streams, Windows
-from jaxchar.checkpoint import Loaded, Metadata, Which, load_checkpoint
+from jaxchar.checkpoint import Loaded, Which, load_checkpoint
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
 from jaxchar.generate import Generator
 from jaxchar.loss import Means
+from jaxchar.metadata import Metadata
 from jaxchar.step import make_evaluation, split_model
 from jaxchar.vocabulary import UnknownCharactersError, Vocabulary
 

@@ -9,11 +9,9 @@ from flax import nnx
 
 from jaxchar.checkpoint import (
     FOLDER,
+    CheckpointStore,
     Damaged,
     Loaded,
-    Metadata,
-    describe_machine,
-    library_versions,
     load_checkpoint,
     read_metadata,
     steps_in,
@@ -23,7 +21,8 @@ from jaxchar.console import TrainingDisplay
 from jaxchar.dataset import Dataset, load_dataset, refuse_another_corpus
 from jaxchar.errors import JaxcharError
 from jaxchar.language_model import weights_structure
-from jaxchar.run_folder import LOGS, RunFolder
+from jaxchar.metadata import Metadata, describe_machine, library_versions
+from jaxchar.run_folder import RunFolder
 from jaxchar.step import Program, TrainState, evaluation_batches, make_program
 from jaxchar.trainer import RunResult, Trainer
 from jaxchar.vocabulary import Vocabulary
@@ -59,10 +58,7 @@ def fit(
     """
     display = display or TrainingDisplay()
     folder = RunFolder(run_dir)
-    if folder.holds_run() and steps_in(folder.path / FOLDER):
-        raise JaxcharError(
-            f"{str(folder.path)!r} already holds a run; go on with it (--resume), or give another --run-dir"
-        )
+    _refuse_a_run(folder)
     donor = None if init_from is None else load_checkpoint(init_from, weights_structure)
     dataset, config = _load(config, donor and donor.metadata.vocabulary)
     program = _program(config, dataset)
@@ -70,10 +66,11 @@ def fit(
     if donor is not None:
         _warn(display, donor.warnings)
         state = _with_weights_of(donor, config, state)
-    with folder.locked():
+    with CheckpointStore(folder.path) as store:
+        _refuse_a_run(folder)  # that has begun since
         folder.create(config)
-        folder.cut_logs(dict.fromkeys(LOGS, 0))  # of a run that died before its first checkpoint
-        return _train(Trainer(config, dataset, program, state, folder, display))
+        folder.cut_logs({})  # of a run that died before its first checkpoint
+        return _train(Trainer(config, dataset, program, state, folder, store, display))
 
 
 def resume(
@@ -99,10 +96,18 @@ def resume(
     """
     display = display or TrainingDisplay()
     folder = RunFolder(run_dir)
-    start = folder.path if initial_epoch is None else _checkpoint_of_epoch(folder.path, initial_epoch)
-    loaded = load_checkpoint(start, state_structure)
+    if not steps_in(folder.path / FOLDER):
+        raise JaxcharError(f"{str(folder.path)!r} holds no run to go on with; give the folder of one")
+    with CheckpointStore(folder.path) as store:
+        start = folder.path if initial_epoch is None else _checkpoint_of_epoch(folder.path, initial_epoch)
+        loaded = load_checkpoint(start, state_structure)
+        return _go_on(loaded, config or loaded.metadata.config, folder, store, display)
+
+
+def _go_on(
+    loaded: Loaded, config: Config, folder: RunFolder, store: CheckpointStore, display: TrainingDisplay
+) -> RunResult:
     before = loaded.metadata
-    config = config or before.config
     _refuse_changes(before.config, config)
     dataset, config = _load(config, before.vocabulary)
     refuse_another_corpus(before.corpus, dataset.identity)
@@ -112,19 +117,24 @@ def resume(
             f"the run is at step {before.step:,} of {program.total_steps:,}: nothing is left to train; give "
             "more --epochs (or --max-steps)"
         )
-    with folder.locked():
-        _warn(display, [*loaded.warnings, *_differences(before, config)])
-        later = [p for p in _checkpoints(folder.path) if int(p.name) > before.step]
-        folder.create(config)
-        aside = folder.set_aside(later, f"after-step-{before.step}")
-        if aside is not None:
-            display.notice(
-                f"{len(later)} later checkpoint(s), with metrics and samples, set aside in {aside}"
-            )
-        trainer = Trainer(config, dataset, program, loaded.state, folder, display)
-        trainer.go_on_from(before)
-        display.notice(f"Resuming {folder.path} at step {before.step:,}.")
-        return _train(trainer)
+    _warn(display, [*loaded.warnings, *_differences(before, config)])
+    later = [p for p in _checkpoints(folder.path) if int(p.name) > before.step]
+    folder.create(config)
+    aside = folder.set_aside(later, f"after-step-{before.step}")
+    if aside is not None:
+        display.notice(f"{len(later)} later checkpoint(s), with metrics and samples, set aside in {aside}")
+    trainer = Trainer(config, dataset, program, loaded.state, folder, store, display)
+    trainer.go_on_from(before)
+    display.notice(f"Resuming {folder.path} at step {before.step:,}.")
+    return _train(trainer)
+
+
+def _refuse_a_run(folder: RunFolder) -> None:
+    if folder.holds_run() and steps_in(folder.path / FOLDER):
+        raise JaxcharError(
+            f"{str(folder.path)!r} already holds a run; go on with it (--resume), or give another --run-dir"
+        )
+    folder.refuse_foreign()
 
 
 def state_structure(metadata: Metadata) -> TrainState:

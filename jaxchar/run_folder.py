@@ -1,10 +1,8 @@
 """The folder of a run, less its checkpoints: settings, metrics, samples, summary, picture."""
 
-import fcntl
+import errno
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,6 @@ CONFIG, METRICS, SAMPLES, SUMMARY, PICTURE = (
     "loss.png",
 )
 LOGS = (METRICS, SAMPLES)
-LOCK = ".lock"
 
 
 class RunFolder:
@@ -40,6 +37,8 @@ class RunFolder:
             raise JaxcharError(f"--run-dir {str(path)!r} cannot be used: {error}") from error
         if is_file:
             raise JaxcharError(f"--run-dir {str(path)!r} is a file; give a folder, existing or new")
+        self.problem: str | None = None  # why the newest entry of a log is not written yet, if it is not
+        self._unwritten = dict.fromkeys(LOGS, b"")
 
     def holds_run(self) -> bool:
         """Whether a run has begun here."""
@@ -49,21 +48,20 @@ class RunFolder:
         """Make the folder, if it is not there, and write the settings into it.
 
         Raises:
-            JaxcharError: it cannot be made, or holds things that are not a run's.
+            JaxcharError: it cannot be made.
         """
-        self._make()
-        if not self.holds_run() and any(path.name != LOCK for path in self.path.iterdir()):
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.write_json(CONFIG, config.to_json())
+        except (OSError, ValueError) as error:
+            raise JaxcharError(f"cannot write to --run-dir {str(self.path)!r}: {error}") from error
+
+    def refuse_foreign(self) -> None:
+        """Raise a JaxcharError if the folder holds things that are not a run's."""
+        if self.path.is_dir() and not self.holds_run() and any(not _hidden(p) for p in self.path.iterdir()):
             raise JaxcharError(
                 f"--run-dir {str(self.path)!r} is not empty and holds no run; give a new or an empty folder"
             )
-        self.write_json(CONFIG, config.to_json())
-
-    def _make(self) -> None:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / LOCK).touch()
-        except (OSError, ValueError) as error:
-            raise JaxcharError(f"cannot write to --run-dir {str(self.path)!r}: {error}") from error
 
     def write_json(self, name: str, record: dict[str, Any]) -> None:
         """Write a JSON file whole or not at all."""
@@ -71,37 +69,28 @@ class RunFolder:
         partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         partial.replace(self.path / name)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from training here; the lock of a process that dies dies with it.
-
-        Raises:
-            JaxcharError: another process is training here.
-        """
-        self._make()
-        with (self.path / LOCK).open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                file.seek(0)
-                raise JaxcharError(
-                    f"process {file.read().strip()} is training in {str(self.path)!r}; wait for it, stop it, "
-                    "or give another --run-dir"
-                ) from error
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
-            yield
-
     def log_metrics(self, record: dict[str, Any]) -> None:
         """Add a line to the metrics."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        self._log(METRICS, json.dumps(record) + "\n")
 
     def log_sample(self, title: str, prompt: str, text: str) -> None:
         """Add a sample, its prompt marked off by the title line."""
-        with (self.path / SAMPLES).open("a", encoding="utf-8", newline="") as file:
-            file.write(f"--- {title}, after {prompt!r}\n{text}\n\n")
+        self._log(SAMPLES, f"--- {title}, after {prompt!r}\n{text}\n\n")
+
+    def _log(self, name: str, entry: str) -> None:
+        """Add an entry to a log, whole or not at all; what a full disk refuses is kept for the next time."""
+        self._unwritten[name] += entry.encode()
+        try:
+            with (self.path / name).open("ab", buffering=0) as file:
+                before = file.tell()
+                if file.write(self._unwritten[name]) < len(self._unwritten[name]):
+                    file.truncate(before)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self.problem = f"{name} could not be written: {error.strerror}"
+            return
+        self._unwritten[name] = b""
+        self.problem = None
 
     def log_sizes(self) -> dict[str, int]:
         """Return the size of each log in bytes."""
@@ -110,8 +99,8 @@ class RunFolder:
 
     def cut_logs(self, sizes: dict[str, int]) -> None:
         """Cut the logs back to sizes that :meth:`log_sizes` returned."""
-        for name, size in sizes.items():
-            file = self.path / name
+        for name in LOGS:
+            file, size = self.path / name, sizes.get(name, 0)
             if file.exists() and file.stat().st_size > size:
                 with file.open("r+b") as opened:
                     opened.truncate(size)
@@ -134,6 +123,10 @@ class RunFolder:
         for checkpoint in checkpoints:
             checkpoint.rename(kept / checkpoint.name)
         return aside
+
+
+def _hidden(path: Path) -> bool:
+    return path.name.startswith(".")
 
 
 def next_free(path: Path) -> Path:

@@ -35,6 +35,7 @@ class TrainState(NamedTuple):
     epoch_totals: Totals  # since the start of the epoch
     recent_totals: Totals  # since the last line of the log
     smoothed_loss: jax.Array  # [] float32, nats per character
+    skipped: jax.Array  # [] int32, steps left out because their loss or gradient was not finite
 
 
 class Program(NamedTuple):
@@ -43,7 +44,8 @@ class Program(NamedTuple):
     graphdef: nnx.GraphDef
     batches: Windows | Streams
     initial_state: Callable[[], TrainState]
-    train_steps: jax.stages.Wrapped  # (state, ids, stop) -> state; the state given is used up
+    # (state, ids, stop) -> (state, finite); the state given is used up.
+    train_steps: jax.stages.Wrapped
     total_steps: int
 
 
@@ -109,11 +111,21 @@ def make_program(config: Config, vocab_size: int, num_chars: int) -> Program:
             epoch_totals=Totals.zero(),
             recent_totals=Totals.zero(),
             smoothed_loss=jnp.log(jnp.float32(vocab_size)),  # a model that knows nothing
+            skipped=jnp.zeros((), jnp.int32),
         )
 
-    def train_steps(state: TrainState, ids: jax.Array, stop: jax.Array) -> TrainState:
-        """Train until ``stop`` steps are done; one compilation serves every number of them."""
-        return lax.while_loop(lambda state: state.step < stop, lambda state: one_step(state, ids), state)
+    def train_steps(state: TrainState, ids: jax.Array, stop: jax.Array) -> tuple[TrainState, jax.Array]:
+        """Train until ``stop`` steps are done; one compilation serves every number of them.
+
+        Where a loss or gradient is not finite, and such steps are not to be skipped, training stops
+        right after the step, and ``finite`` is False.
+        """
+
+        def goes_on(so_far: tuple[TrainState, jax.Array]) -> jax.Array:
+            state, finite = so_far
+            return finite & (state.step < stop)
+
+        return lax.while_loop(goes_on, lambda so_far: one_step(so_far[0], ids), (state, jnp.bool_(True)))
 
     return Program(
         graphdef,
@@ -129,7 +141,7 @@ def _make_step(
     graphdef: nnx.GraphDef,
     batches: Windows | Streams,
     optimizer: optax.GradientTransformation,
-) -> Callable[[TrainState, jax.Array], TrainState]:
+) -> Callable[[TrainState, jax.Array], tuple[TrainState, jax.Array]]:
     shuffle_key = purpose_key(config.seed, SHUFFLE_KEY)
     dropout_key = purpose_key(config.seed, DROPOUT_KEY)
     drops = config.dropout or config.input_dropout or config.recurrent_dropout
@@ -141,31 +153,46 @@ def _make_step(
             loss = loss * config.seq_len
         return loss, (totals, carry)
 
-    def one_step(state: TrainState, ids: jax.Array) -> TrainState:
-        """Read a batch, follow its gradient, and count."""
+    def begin(state: TrainState) -> TrainState:
+        """Forget what does not reach from the step before into this one."""
         starts_epoch = state.step % batches.steps_per_epoch == 0
         starts_line = state.step % config.log_every == 0
         fresh = starts_epoch if config.carries_state else jnp.bool_(True)
-        carry = _zero_where(fresh, state.carry)
-        batch = batches.batch(ids, state.step, shuffle_key)
-        key = jax.random.fold_in(dropout_key, state.step) if drops else None
+        return state._replace(
+            carry=_zero_where(fresh, state.carry),
+            epoch_totals=_zero_where(starts_epoch, state.epoch_totals),
+            recent_totals=_zero_where(starts_line, state.recent_totals),
+        )
+
+    def one_step(state: TrainState, ids: jax.Array) -> tuple[TrainState, jax.Array]:
+        """Read a batch, follow its gradient, and count; tell whether all went well."""
+        before = begin(state)
+        batch = batches.batch(ids, before.step, shuffle_key)
+        key = jax.random.fold_in(dropout_key, before.step) if drops else None
         gradient = jax.grad(loss_of, has_aux=True)
-        grads, (totals, carry) = gradient(state.params, batch, carry, key)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        average = state.average
+        grads, (totals, carry) = gradient(before.params, batch, before.carry, key)
+        finite = jnp.isfinite(totals.loss + optax.tree.sum(grads))
+        updates, opt_state = optimizer.update(grads, before.opt_state, before.params)
+        params = optax.apply_updates(before.params, updates)
+        average = before.average
         if average is not None:
-            average = average_weights(average, params, state.step, config.ema_decay)
-        return TrainState(
-            step=state.step + 1,
+            average = average_weights(average, params, before.step, config.ema_decay)
+        after = TrainState(
+            step=before.step + 1,
             params=params,
             opt_state=opt_state,
             average=average,
             carry=carry,
-            epoch_totals=_zero_where(starts_epoch, state.epoch_totals).add(totals),
-            recent_totals=_zero_where(starts_line, state.recent_totals).add(totals),
-            smoothed_loss=SMOOTHING * state.smoothed_loss + (1 - SMOOTHING) * totals.loss / totals.count,
+            epoch_totals=before.epoch_totals.add(totals),
+            recent_totals=before.recent_totals.add(totals),
+            smoothed_loss=SMOOTHING * before.smoothed_loss + (1 - SMOOTHING) * totals.loss / totals.count,
+            skipped=before.skipped,
         )
+        if not config.skip_nonfinite:
+            return after, finite
+        skipped = before._replace(step=after.step, skipped=before.skipped + 1)
+        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, skipped)
+        return kept, jnp.bool_(True)
 
     return one_step
 

@@ -5,7 +5,9 @@ something is to be done, and where the cuts lie changes no bit of the result.
 """
 
 import math
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,13 +18,14 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxchar.checkpoint import CheckpointStore, Metadata, describe_machine, library_versions
+from jaxchar.checkpoint import CheckpointStore
 from jaxchar.config import Config
 from jaxchar.console import TrainingDisplay
 from jaxchar.dataset import Dataset
 from jaxchar.errors import JaxcharError
 from jaxchar.generate import Context, Generator, StreamContext
 from jaxchar.loss import Means, bits_per_char
+from jaxchar.metadata import Metadata, describe_machine, library_versions
 from jaxchar.optimizer import make_schedule
 from jaxchar.plot import plot_loss
 from jaxchar.run_folder import METRICS, PICTURE, SUMMARY, RunFolder
@@ -37,6 +40,7 @@ from jaxchar.step import (
 )
 
 CHUNK_SECONDS = 0.25  # how long one call of train_steps should last: progress, Ctrl-C
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class RunResult(NamedTuple):
@@ -57,6 +61,7 @@ class Trainer:
         program: Program,
         state: TrainState,
         folder: RunFolder,
+        store: CheckpointStore,
         display: TrainingDisplay,
     ) -> None:
         """Take everything that a run is made of; see :func:`jaxchar.fit` for the usual way in."""
@@ -65,12 +70,15 @@ class Trainer:
         self.program = program
         self.state = state
         self.folder = folder
+        self.store = store
         self.display = display
         self.step = int(state.step)
         self.last: dict[str, float] = {}  # evaluation: step, val_loss, val_accuracy
         self.best: dict[str, float] = {}  # evaluation: step, val_loss, evaluations_since
         self.seconds = 0.0  # of training: no compilation, evaluation, sampling or saving
         self._saved_at: int | None = None
+        self._problems: tuple[str | None, ...] = (None, None)  # of writing, that the user has been told
+        self._skipped = int(state.skipped)
         self._steps_timed = 0
         self._seconds_timed = 0.0
         self._train_ids = dataset.splits["train"]
@@ -83,27 +91,25 @@ class Trainer:
     def go_on_from(self, metadata: Metadata) -> None:
         """Take up the bookkeeping of a checkpoint whose state this trainer was given."""
         self.best = dict(metadata.best)
-        self.seconds = metadata.metrics["seconds"]
+        self.seconds = metadata.metrics.get("seconds", 0.0)
         self.last = dict(metadata.last)
         self._saved_at = metadata.step
         self.folder.cut_logs(metadata.logs)
 
     def run(self) -> RunResult:
         """Train to the end, or until a signal asks to stop; then save, and sum up."""
-        store = CheckpointStore(self.folder.path, self.config.keep_checkpoints)
-        with _stop_requests() as requested, self.display.live(self.program.total_steps):
+        with _stop_requests(self.display.leave) as requested, self.display.live(self.program.total_steps):
             train_steps = self._compiled()
             chunk = 1
             while self.step < self.program.total_steps and not requested():
                 chunk = self._train_chunk(train_steps, chunk)
                 self._do_what_is_due()
                 if self._is_due(self.config.checkpoint_every) or self._is_best():
-                    self._save(store)
+                    self._save()
+                self._tell_problems()
                 if self._gave_up():
                     break
-            if self._saved_at != self.step:
-                self._save(store)
-        store.close()
+            self._save_the_end()
         return self._finish(requested())
 
     # ---- one round of the loop -------------------------------------------------------------------
@@ -116,10 +122,23 @@ class Trainer:
         """Train at most so many steps; return how many the next call should do."""
         started = time.perf_counter()
         stop = self._next_stop(self.step + steps)
-        self.state = jax.block_until_ready(train_steps(self.state, self._train_ids, np.int32(stop)))
+        self.state, finite = jax.block_until_ready(train_steps(self.state, self._train_ids, np.int32(stop)))
+        if not finite:
+            raise JaxcharError(self._divergence())
         next_chunk = self._timed(stop - self.step, time.perf_counter() - started)
         self.step = stop
         return next_chunk
+
+    def _divergence(self) -> str:
+        loss_is_finite = math.isfinite(float(self.state.recent_totals.loss))
+        kept = (
+            "none was saved yet" if self._saved_at is None else f"the last one is of step {self._saved_at:,}"
+        )
+        return (
+            f"the {'gradient' if loss_is_finite else 'loss'} of step {int(self.state.step):,} is not finite: "
+            f"training has diverged; begin anew, or from the last good checkpoint ({kept}) with --init-from, "
+            "with a lower --learning-rate or --clip-norm 1, or leave such steps out with --skip-nonfinite"
+        )
 
     def _next_stop(self, wished: int) -> int:
         """Return the step to train to: the one wished for, or an earlier one where something is due."""
@@ -143,25 +162,36 @@ class Trainer:
         return max(1, min(4 * steps, round(CHUNK_SECONDS * steps / seconds)))
 
     def _do_what_is_due(self) -> None:
+        self._tell_skipped()
         recent = Means.of(self.state.recent_totals)
-        if not math.isfinite(recent.loss):
-            raise JaxcharError(
-                f"the loss is {recent.loss} by step {self.step:,}: training has diverged; lower "
-                "--learning-rate or set --clip-norm 1, and begin anew or --resume from the last checkpoint"
-            )
-        self._show_progress(recent)
-        if self.step % self.config.log_every == 0:
-            self._log(train_loss=recent.loss, train_accuracy=recent.accuracy)
+        if recent.count:
+            self._show_progress(recent)
+            if self.step % self.config.log_every == 0:
+                self._log(train_loss=recent.loss, train_accuracy=recent.accuracy)
         if self._is_due(self.config.eval_every):
             self._evaluate_now()
         if self.config.sample_length and self._is_due(self.config.sample_every):
             self._sample_now()
+
+    def _tell_skipped(self) -> None:
+        """Say that steps were skipped; end a run that skips a whole epoch."""
+        skipped = int(self.state.skipped)
+        if skipped > self._skipped:
+            self.display.notice(f"warning: by step {self.step:,}, {skipped:,} steps were not finite: skipped")
+            self._skipped = skipped
+        if self.step % self.program.batches.steps_per_epoch == 0 and not int(self.state.epoch_totals.count):
+            raise JaxcharError(
+                f"no step of the epoch that ended at step {self.step:,} was finite: training has diverged; "
+                "begin anew with a lower --learning-rate or --clip-norm 1"
+            )
 
     def _log(self, **figures: float) -> None:
         smoothed = float(self.state.smoothed_loss)
         rate = float(self._schedule(np.int32(self.step)))
         where = {"step": self.step, "epoch": self.step / self.program.batches.steps_per_epoch}
         figures = {**figures, "smoothed_loss": smoothed, "learning_rate": rate}
+        if self.config.skip_nonfinite:
+            figures["skipped_steps"] = self._skipped
         self.folder.log_metrics({**where, **figures, "seconds": round(self.seconds, 3)})
 
     # ---- progress --------------------------------------------------------------------------------
@@ -259,9 +289,34 @@ class Trainer:
 
     # ---- saving and summing up -------------------------------------------------------------------
 
-    def _save(self, store: CheckpointStore) -> None:
-        store.save(self.state, self._metadata())
+    def _save(self) -> None:
+        self.store.save(self.state, self._metadata())
         self._saved_at = self.step
+
+    def _save_the_end(self) -> None:
+        """See to it that the last step is saved, or say that it is not."""
+        if self._saved_at != self.step:
+            self._save()
+        self.store.wait()
+        if self.store.problem is not None:  # there may be room again
+            self._tell_problems()
+            self._save()
+            self.store.wait()
+        self._tell_problems()
+        if self.store.problem is not None:
+            newest = self.store.newest_step
+            kept = "none of this run was" if newest is None else f"the newest that was is of step {newest:,}"
+            raise JaxcharError(f"{self.store.problem}; {kept}; make room or mend the folder, and --resume")
+
+    def _tell_problems(self) -> None:
+        """Say once what can not be written, and once when it can again."""
+        problems = (self.store.problem, self.folder.problem)
+        if problems != self._problems:
+            for problem in filter(None, problems):
+                self.display.notice(f"warning: {problem}; training goes on, and tries again")
+            if any(self._problems) and not any(problems):
+                self.display.notice("Saving works again.")
+            self._problems = problems
 
     def _metadata(self) -> Metadata:
         metrics = {"seconds": round(self.seconds, 3)}
@@ -299,6 +354,7 @@ class Trainer:
             "val_bits_per_char": (self.last and bits_per_char(self.last["val_loss"])) or None,
             "best_step": self.best.get("step"),
             "best_val_loss": self.best.get("val_loss"),
+            "skipped_steps": int(self.state.skipped),
         }
         self.folder.write_json(SUMMARY, summary)
         if (self.folder.path / METRICS).exists():
@@ -307,26 +363,47 @@ class Trainer:
 
 
 @contextmanager
-def _stop_requests() -> Iterator[Callable[[], int | None]]:
+def _stop_requests(leave: Callable[[], None]) -> Iterator[Callable[[], int | None]]:
     """Take note of Ctrl-C and SIGTERM instead of dying of them; a second one leaves at once.
 
-    Yields a function that returns the signal received, or None. Outside the main thread, where
+    Python runs its handlers only between two bytecodes, so not while XLA compiles or computes. A thread
+    that reads the numbers of the signals as they come is not bound to that: it sees to the second one.
+
+    Args:
+        leave: called before leaving at once.
+
+    Yields a function that returns the first signal received, or None. Outside the main thread, where
     Python lets nobody handle signals, it is always None.
     """
     received: list[int] = []
 
     def note(number: int, frame: Any) -> None:
         del frame
-        if received:
-            raise SystemExit(128 + number)
         received.append(number)
 
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:
-        before = {}
+    def watch(numbers: int) -> None:
+        first_came = False
+        while number := os.read(numbers, 1):
+            if number[0] in STOP_SIGNALS and first_came:
+                leave()
+                os._exit(128 + number[0])
+            first_came |= number[0] in STOP_SIGNALS
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    numbers, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    before_wakeup = signal.set_wakeup_fd(wakeup)
+    before = {number: signal.signal(number, note) for number in STOP_SIGNALS}
+    watcher = threading.Thread(target=watch, args=(numbers,), daemon=True)
+    watcher.start()
     try:
         yield lambda: received[0] if received else None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(before_wakeup)
+        os.close(wakeup)  # the thread reads the end, and ends
+        watcher.join()
+        os.close(numbers)

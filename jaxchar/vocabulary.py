@@ -75,8 +75,17 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, symbols: list[str]) -> "Vocabulary":
-        """Return the vocabulary that :meth:`to_json` wrote."""
-        return cls("".join(symbols))
+        """Return the vocabulary that :meth:`to_json` wrote.
+
+        Raises:
+            JaxcharError: it is no array of distinct single characters in code-point order.
+        """
+        if not isinstance(symbols, list) or not all(isinstance(s, str) and len(s) == 1 for s in symbols):
+            raise JaxcharError("a vocabulary must be an array of single characters")
+        vocabulary = cls("".join(symbols))
+        if not symbols or vocabulary.to_json() != symbols:
+            raise JaxcharError("a vocabulary must hold distinct characters in code-point order, at least one")
+        return vocabulary
 
 
 def _code_point_chunks(text: str) -> Iterator[np.ndarray]:

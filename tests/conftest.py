@@ -1,9 +1,14 @@
-"""What all tests share: the machine's settings, and a small text."""
+"""What all tests share: the machine's settings, a small text, and the table of promises."""
+
+from collections import defaultdict
 
 import jax
 import pytest
 
 jax.config.update("jax_platforms", "cpu")
+# Most of the tests' time is XLA's compiling of models that run for a moment. The processes that
+# test_survival starts compile as a user's do.
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +28,46 @@ def private_cache(tmp_path, monkeypatch):
 @pytest.fixture(scope="session", autouse=True)
 def compile_once(tmp_path_factory):
     """Let runs of the same configuration share what XLA compiles."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.getbasetemp() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+# ---- promises ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tried(record_property):
+    """Tell how many cases a test is about to try, and how many of them held."""
+
+    def tell(held: int, of: int) -> None:
+        record_property("cases", [held, of])
+        assert held == of
+
+    return tell
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Send the promise that a test proves along with its report."""
+    outcome = yield
+    report = outcome.get_result()
+    promise = item.get_closest_marker("promise")
+    if promise is not None and (report.when == "call" or report.failed):
+        report.user_properties.append(("promise", promise.args[0]))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print how often each promise was tried, and how often it held."""
+    counts = defaultdict(lambda: [0, 0])
+    for outcome in ("passed", "failed", "error"):
+        for report in terminalreporter.stats.get(outcome, []):
+            told = dict(report.user_properties)
+            if "promise" in told:
+                held, of = told.get("cases", [outcome == "passed", 1])
+                counts[told["promise"]][0] += held
+                counts[told["promise"]][1] += of
+    if counts and terminalreporter.config.getoption("markexpr") != "not slow":
+        terminalreporter.section("promises")
+        for promise, (held, of) in counts.items():
+            terminalreporter.line(f"{promise:80} {held:6,} of {of:6,}", red=held < of, green=held == of)

@@ -12,9 +12,6 @@ import pytest
 from jaxchar.checkpoint import (
     CheckpointStore,
     Damaged,
-    Metadata,
-    describe_machine,
-    library_versions,
     load_checkpoint,
     named_leaves,
     peek,
@@ -24,6 +21,7 @@ from jaxchar.checkpoint import (
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
 from jaxchar.loss import Totals
+from jaxchar.metadata import Metadata, describe_machine, library_versions
 from jaxchar.vocabulary import Vocabulary
 
 STATE = {
@@ -37,12 +35,12 @@ def state() -> dict:
     return jax.tree.map(jnp.asarray, STATE)
 
 
-def metadata(step: int, val_loss: float | None = None) -> Metadata:
+def metadata(step: int, val_loss: float | None = None, keep: int = 0) -> Metadata:
     return Metadata(
         step=step,
         epoch=step // 10,
         steps_per_epoch=10,
-        config=Config(hidden_size=(3, 4), sample_prompt="\n\ud800"),
+        config=Config(hidden_size=(3, 4), sample_prompt="\n\ud800", keep_checkpoints=keep),
         vocabulary=Vocabulary("abc\n\ud800\U0001f600"),
         corpus={"source": ["python"], "sha256": "0" * 64, "characters": 7},
         metrics={} if val_loss is None else {"val_loss": val_loss},
@@ -55,10 +53,12 @@ def metadata(step: int, val_loss: float | None = None) -> Metadata:
 
 
 def save(run_dir: Path, *steps: int, keep: int = 0, losses: dict[int, float] | None = None) -> None:
-    store = CheckpointStore(run_dir, keep)
-    for step in steps:
-        store.save(state(), metadata(step, (losses or {}).get(step)))
-    store.close()
+    with CheckpointStore(run_dir) as store:
+        for step in steps:
+            store.save(state(), metadata(step, (losses or {}).get(step), keep))
+            store.wait()
+            assert store.problem is None
+            assert store.newest_step == step
 
 
 def load(path: Path, which="last"):
@@ -178,9 +178,8 @@ def test_a_path_without_checkpoints_is_an_error_that_names_it(tmp_path, path):
 
 
 def test_a_newer_format_asks_for_an_upgrade(run_dir, monkeypatch):
-    monkeypatch.setattr("jaxchar.checkpoint.FORMAT_VERSION", 2)
     save(run_dir, 1)
-    monkeypatch.undo()
+    monkeypatch.setattr("jaxchar.checkpoint.FORMAT_VERSION", 1)
     with pytest.raises(JaxcharError, match="upgrade jaxchar"):
         load(run_dir)
 

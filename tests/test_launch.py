@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 import jaxchar
-from jaxchar.checkpoint import load_checkpoint, named_leaves, steps_in
+from jaxchar.checkpoint import CheckpointStore, load_checkpoint, named_leaves, steps_in
 from jaxchar.config import Config
 from jaxchar.console import TrainingDisplay
 from jaxchar.errors import JaxcharError
@@ -323,10 +323,10 @@ def test_stopped_while_it_compiles_a_run_can_be_gone_on_with(undisturbed, tmp_pa
 
 
 def test_a_second_process_on_a_run_is_refused_by_its_number(tmp_path):
-    folder = RunFolder(tmp_path / "run")
-    with folder.locked(), pytest.raises(JaxcharError, match=f"process {os.getpid()} is training"):
+    holder = CheckpointStore(tmp_path / "run")
+    with holder, pytest.raises(JaxcharError, match=f"process {os.getpid()} is training"):
         fit(STREAMS, tmp_path / "run")
-    assert not folder.holds_run()
+    assert not RunFolder(tmp_path / "run").holds_run()
     fit(STREAMS.replace(epochs=1), tmp_path / "run")
 
 
