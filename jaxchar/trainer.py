@@ -4,13 +4,13 @@ Nothing here changes what is learned: a run is cut into calls of ``train_steps``
 something is to be done, and where the cuts lie changes no bit of the result.
 """
 
+import contextlib
 import math
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -290,6 +290,12 @@ class Trainer:
     # ---- saving and summing up -------------------------------------------------------------------
 
     def _save(self) -> None:
+        if not self.folder.holds_run():
+            self.display.notice(
+                f"warning: {self.folder.path} has vanished, with what was in it; making it anew"
+            )
+            with contextlib.suppress(JaxcharError):  # the save will say what is wrong
+                self.folder.create(self.config)
         self.store.save(self.state, self._metadata())
         self._saved_at = self.step
 
@@ -305,18 +311,17 @@ class Trainer:
         self._tell_problems()
         if self.store.problem is not None:
             newest = self.store.newest_step
-            kept = "none of this run was" if newest is None else f"the newest that was is of step {newest:,}"
+            kept = "older ones are as they were" if newest is None else f"the newest is of step {newest:,}"
             raise JaxcharError(f"{self.store.problem}; {kept}; make room or mend the folder, and --resume")
 
     def _tell_problems(self) -> None:
         """Say once what can not be written, and once when it can again."""
         problems = (self.store.problem, self.folder.problem)
-        if problems != self._problems:
-            for problem in filter(None, problems):
-                self.display.notice(f"warning: {problem}; training goes on, and tries again")
-            if any(self._problems) and not any(problems):
-                self.display.notice("Saving works again.")
-            self._problems = problems
+        for problem in set(problems) - {None, *self._problems}:
+            self.display.notice(f"warning: {problem}; training goes on, and tries again")
+        if any(self._problems) and not any(problems):
+            self.display.notice("Saving works again.")
+        self._problems = problems
 
     def _metadata(self) -> Metadata:
         metrics = {"seconds": round(self.seconds, 3)}
@@ -362,7 +367,7 @@ class Trainer:
         return RunResult(self.folder.path, summary, stopped_by)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _stop_requests(leave: Callable[[], None]) -> Iterator[Callable[[], int | None]]:
     """Take note of Ctrl-C and SIGTERM instead of dying of them; a second one leaves at once.
 

@@ -331,7 +331,8 @@ def test_a_checkpoint_holds_nothing_but_json_and_numbers(trained):
 
 ODD_VALUES: list[Any] = [
     None, True, -1, 0, 2**31, 2**63, 10**30, -0.0, float("nan"), float("inf"), "", "x", "../..",
-    "/etc/passwd", "\x1b[2J", "\ud800", [], [[]], {}, {"a": {}}, ["a"] * 50, "__import__('os').system('id')", [1, [2, [3]]],
+    "/etc/passwd", "\x1b[2J", "\ud800", [], [[]], {}, {"a": {}}, ["a"] * 50,
+    "__import__('os').system('id')", [1, [2, [3]]],
 ]  # fmt: skip
 
 

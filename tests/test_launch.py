@@ -3,10 +3,13 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
 import numpy as np
+import promises
 import pytest
 from rich.console import Console
 
@@ -16,7 +19,6 @@ from jaxchar.config import Config
 from jaxchar.console import TrainingDisplay
 from jaxchar.errors import JaxcharError
 from jaxchar.launch import state_structure
-from jaxchar.loss import cross_entropy_totals
 from jaxchar.run_folder import RunFolder
 from jaxchar.trainer import Trainer
 
@@ -290,20 +292,6 @@ def test_a_run_that_died_before_its_first_checkpoint_can_be_begun_anew(undisturb
     assert_same_run(run_dir, tmp_path / "run")
 
 
-def test_a_diverged_run_stops_and_keeps_its_last_good_checkpoint(tmp_path, monkeypatch):
-    fit(STREAMS.replace(epochs=1), tmp_path / "run")
-    before = steps_in(tmp_path / "run" / "checkpoints")
-
-    def not_a_number(*arguments):
-        totals = cross_entropy_totals(*arguments)
-        return totals._replace(loss=totals.loss * np.float32("nan"))
-
-    monkeypatch.setattr("jaxchar.step.cross_entropy_totals", not_a_number)
-    with pytest.raises(JaxcharError, match="training has diverged"):
-        resume(tmp_path / "run", config=STREAMS.replace(epochs=2))
-    assert steps_in(tmp_path / "run" / "checkpoints") == before
-
-
 def test_stopped_while_it_compiles_a_run_can_be_gone_on_with(undisturbed, tmp_path, monkeypatch):
     """A new run saves its first state; a resumed one has nothing new to save."""
     config, run_dir = undisturbed
@@ -322,12 +310,34 @@ def test_stopped_while_it_compiles_a_run_can_be_gone_on_with(undisturbed, tmp_pa
     assert_same_run(run_dir, tmp_path / "run")
 
 
-def test_a_second_process_on_a_run_is_refused_by_its_number(tmp_path):
-    holder = CheckpointStore(tmp_path / "run")
-    with holder, pytest.raises(JaxcharError, match=f"process {os.getpid()} is training"):
-        fit(STREAMS, tmp_path / "run")
+HOLDER = """
+import os, signal, sys
+from pathlib import Path
+from jaxchar.checkpoint import CheckpointStore
+with CheckpointStore(Path(sys.argv[1])):
+    print(os.getpid(), flush=True)
+    sys.stdin.read()
+"""
+
+
+@promises.ONE_WRITER
+def test_a_second_process_on_a_run_is_refused_by_name_until_the_first_is_gone(tmp_path):
+    """Gone means killed here: what it leaves behind must lock nobody out."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        number = holder.stdout.readline().strip()
+        with pytest.raises(JaxcharError, match=f"process {number} is training in '.*run'"):
+            fit(STREAMS, tmp_path / "run")
+        holder.kill()
     assert not RunFolder(tmp_path / "run").holds_run()
     fit(STREAMS.replace(epochs=1), tmp_path / "run")
+
+
+@promises.ONE_WRITER
+def test_a_run_that_is_being_trained_cannot_be_resumed(undisturbed):
+    _, run_dir = undisturbed
+    with CheckpointStore(run_dir), pytest.raises(JaxcharError, match=f"process {os.getpid()} is training"):
+        resume(run_dir)
 
 
 def test_the_best_evaluation_has_a_checkpoint_whenever_it_comes(tmp_path):

@@ -167,7 +167,14 @@ PHASES = {
     "sampling": (Trainer, "_sample_now"),
     "saving": (CheckpointStore, "save"),
 }
-SMALL = {"corpus": "python", "max-chars": 1_000, "batch-size": 4, "seq-len": 16, "hidden-size": 8, "epochs": 4}
+SMALL = {
+    "corpus": "python",
+    "max-chars": 1_000,
+    "batch-size": 4,
+    "seq-len": 16,
+    "hidden-size": 8,
+    "epochs": 4,
+}
 LOOKING = {"log-every": 5, "sample-length": 5, "sample-every": 7, "eval-every": 6}
 DOOR = [f"--{name}={value}" for name, value in {**SMALL, **LOOKING}.items()]
 
