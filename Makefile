@@ -33,8 +33,8 @@ evaluate: $(READY) ## Score the model of RUN
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest -q -n auto $(ARGS)
 
-prove: $(READY) ## Run the long proofs
-	$(BIN)/python -m pytest -q -m slow $(ARGS)
+prove: $(READY) ## Run all tests and long proofs; print the table of promises
+	$(BIN)/python -m pytest -q -n auto -m "slow or not slow" $(ARGS)
 
 check: $(READY) ## Lint, format, types
 	$(BIN)/ruff check .

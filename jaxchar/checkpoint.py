@@ -64,9 +64,13 @@ class CheckpointStore:
     """
 
     def __init__(self, run_dir: Path) -> None:
-        """Name the store of a run's folder, which need not exist yet."""
+        """Name the store of a run's folder, which need not exist yet.
+
+        Raises:
+            JaxcharError: nothing can be stored under such a path.
+        """
         self.run_dir = Path(run_dir)
-        self.folder = self.run_dir.resolve() / FOLDER
+        self.folder = _resolved(self.run_dir) / FOLDER
         self.problem: str | None = None  # why the newest save that ended has failed, if it has
         self.newest_step: int | None = None  # of the newest checkpoint that was saved and read back
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
@@ -136,6 +140,24 @@ class CheckpointStore:
             with suppress(OSError):
                 (self.folder / str(step)).rename(doomed)
             shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _resolved(path: str | Path) -> Path:
+    """Return an absolute path, less links, that Orbax and TensorStore can do with.
+
+    Raises:
+        JaxcharError: they cannot.
+    """
+    try:
+        resolved = Path(path).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise JaxcharError(f"the path {str(path)!r} cannot be used: {error}") from error
+    if "\\" in str(resolved) and os.sep != "\\":
+        raise JaxcharError(
+            f"the path {str(resolved)!r} has a backslash, which the storage library takes for the end of a "
+            "folder's name; give a path without one"
+        )
+    return resolved
 
 
 def _lock(run_dir: Path) -> Any:
@@ -388,13 +410,13 @@ def peek(path: str | Path) -> Metadata:
 
 def _candidates(path: str | Path, which: Which) -> tuple[list[Path], list[str]]:
     """Return the checkpoints that a path may mean, the preferred one first, and passed_over."""
+    given = _resolved(path)
     try:
-        given = Path(path).expanduser().resolve()
         if _is_step(given.name) and (given / "state").exists():
             return [given], []
         folder = given / FOLDER if (given / FOLDER).is_dir() else given
         candidates = [folder / str(step) for step in steps_in(folder)]
-    except (OSError, RuntimeError, ValueError) as error:
+    except OSError as error:
         raise JaxcharError(f"the path {str(path)!r} cannot be used: {error}") from error
     if which == "last":
         return candidates, []

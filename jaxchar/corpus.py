@@ -184,6 +184,8 @@ def _files_at(source: str, path: Path) -> list[Path]:
 
 def _file_content(file: Path) -> bytes:
     try:
+        if file.is_char_device() or file.is_block_device():  # /dev/zero has no end
+            raise JaxcharError(f"the corpus {str(file)!r} is a device; give a file, or - for standard input")
         return file.read_bytes()
     except OSError as error:
         raise JaxcharError(f"cannot read the corpus file {str(file)!r}: {error.strerror}") from error

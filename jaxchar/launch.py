@@ -21,7 +21,8 @@ from jaxchar.console import TrainingDisplay
 from jaxchar.dataset import Dataset, load_dataset, refuse_another_corpus
 from jaxchar.errors import JaxcharError
 from jaxchar.language_model import weights_structure
-from jaxchar.metadata import Metadata, describe_machine, library_versions
+from jaxchar.metadata import Metadata, describe_machine, library_versions, memory_bytes
+from jaxchar.model import GATE_BLOCKS
 from jaxchar.run_folder import RunFolder
 from jaxchar.step import Program, TrainState, evaluation_batches, make_program
 from jaxchar.trainer import RunResult, Trainer
@@ -58,6 +59,7 @@ def fit(
     """
     display = display or TrainingDisplay()
     folder = RunFolder(run_dir)
+    store = CheckpointStore(folder.path)
     _refuse_a_run(folder)
     donor = None if init_from is None else load_checkpoint(init_from, weights_structure)
     dataset, config = _load(config, donor and donor.metadata.vocabulary)
@@ -66,7 +68,7 @@ def fit(
     if donor is not None:
         _warn(display, donor.warnings)
         state = _with_weights_of(donor, config, state)
-    with CheckpointStore(folder.path) as store:
+    with store:
         _refuse_a_run(folder)  # that has begun since
         folder.create(config)
         folder.cut_logs({})  # of a run that died before its first checkpoint
@@ -210,7 +212,25 @@ def _program(config: Config, dataset: Dataset) -> Program:
     num_val = len(dataset.splits["validation"])
     if num_val:
         evaluation_batches(config, num_val)  # refuses a text that is too short
-    return make_program(config, len(dataset.vocabulary), num_chars)
+    program = make_program(config, len(dataset.vocabulary), num_chars)
+    _refuse_what_no_memory_holds(config, program)
+    return program
+
+
+def _refuse_what_no_memory_holds(config: Config, program: Program) -> None:
+    """Raise a JaxcharError where the machine cannot hold what training needs at the very least."""
+    state = sum(
+        leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(program.initial_state))
+    )
+    # The gradient needs every layer's gates and hidden state at every time step.
+    units = sum((GATE_BLOCKS[config.cell] + 1) * hidden_size for hidden_size in config.layer_sizes)
+    needed = state + config.batch_size * config.seq_len * units * jnp.dtype(config.dtype).itemsize
+    memory = memory_bytes()
+    if needed > memory:
+        raise JaxcharError(
+            f"these settings need at least {needed / 1e9:,.1f} GB of memory, and this machine has "
+            f"{memory / 1e9:,.1f}; lower --hidden-size, --num-layers, --batch-size or --seq-len"
+        )
 
 
 def _with_weights_of(donor: Loaded, config: Config, state: TrainState) -> TrainState:

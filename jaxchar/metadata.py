@@ -82,6 +82,12 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def memory_bytes() -> int:
+    """Return how much memory the default device has; a processor has the machine's."""
+    on_device = jax.local_devices()[0].memory_stats() or {}
+    return on_device.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def library_versions() -> dict[str, str]:
     """Return the versions of the packages that make the numbers, and of Python."""
     ours = {"jaxchar": jaxchar.__version__, "python": platform.python_version()}

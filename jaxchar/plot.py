@@ -1,6 +1,7 @@
 """The picture of a run: its loss over the steps."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,11 @@ def plot_loss(metrics_file: Path, picture: Path) -> None:
             axes.plot(steps, losses, label=last, **style)
     axes.set_xlabel("step")
     axes.set_ylabel("loss (nats per character)")
-    axes.set_title(metrics_file.parent.name)
+    axes.set_title(metrics_file.parent.name, parse_math=False)
     axes.grid(alpha=0.3)
     if axes.has_data():
         axes.legend()
-    figure.savefig(picture, dpi=120)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a run's name may have any character
+        figure.savefig(picture, dpi=120)
     plt.close(figure)

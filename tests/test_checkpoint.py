@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import promises
 import pytest
 
 from jaxchar.checkpoint import (
@@ -98,6 +99,7 @@ def test_all_stay_where_none_is_to_go(run_dir):
     assert steps_in(run_dir / "checkpoints") == [6, 5, 4, 3, 2, 1, 0]
 
 
+@promises.DAMAGE_REFUSED
 def test_no_flipped_bit_is_accepted(run_dir):
     """Flip one bit of a file at a time: what still loads must be what was saved."""
     save(run_dir, 3)
@@ -149,6 +151,7 @@ DAMAGES = [
 ]
 
 
+@promises.DAMAGE_PASSED_OVER
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_damaged_checkpoint_is_passed_over_with_a_word(run_dir, damage):
     save(run_dir, 1, 2)
@@ -161,6 +164,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_word(run_dir, damage):
         load(run_dir / "checkpoints" / "2")
 
 
+@promises.DAMAGE_PASSED_OVER
 def test_with_none_whole_the_error_says_so(run_dir):
     save(run_dir, 1)
     damage_by_deleting_the_arrays(run_dir / "checkpoints" / "1")
@@ -184,6 +188,7 @@ def test_a_newer_format_asks_for_an_upgrade(run_dir, monkeypatch):
         load(run_dir)
 
 
+@promises.NOTHING_MIXED_UP
 def test_another_structure_is_refused(run_dir):
     save(run_dir, 1)
     other = state()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+import promises
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -107,12 +108,14 @@ def test_the_cases_are_generated_at_all():
     }
 
 
+@promises.ANY_SETTING
 @pytest.mark.parametrize("group, name, bad", numeric_cases())
 def test_a_number_out_of_range_or_of_the_wrong_type_is_refused_by_name(group, name, bad):
     with pytest.raises(JaxcharError, match=rf"^{name} must be .*, but it is "):
         group(**(BASIS.get(group, {}) | {name: bad}))
 
 
+@promises.ANY_SETTING
 @pytest.mark.parametrize("group, name", [(group, name) for group in GROUPS for name in hints(group)])
 def test_a_thing_that_is_no_setting_at_all_is_refused_by_name(group, name):
     with pytest.raises(JaxcharError, match=rf"^{name} must be .*, but it is <object"):
@@ -134,6 +137,7 @@ def test_the_ends_of_a_closed_interval_are_accepted(group, name, bound):
     assert getattr(group(**(BASIS.get(group, {}) | {name: bound})), name) == bound
 
 
+@promises.ANY_SETTING
 @pytest.mark.parametrize(
     "message, given",
     [
@@ -164,6 +168,7 @@ def test_settings_that_contradict_one_another_are_refused(message, given):
     assert "\n" not in str(refused.value)
 
 
+@promises.ANY_SETTING
 def test_a_whole_number_beyond_all_floats_is_refused():
     with pytest.raises(JaxcharError, match=r"^batch_size must be "):
         Config(batch_size=10**400)

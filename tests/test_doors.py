@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import promises
 import pytest
 
 import jaxchar
@@ -132,6 +133,7 @@ WRONG = [
 ]
 
 
+@promises.ANY_SETTING
 @pytest.mark.parametrize(("door", "line", "said"), WRONG, ids=[f"{d.__name__} {w}" for d, w, _ in WRONG])
 def test_a_mistake_is_one_line_on_standard_error_and_exit_code_2(
     door, line, said, trained, tmp_path, capsys, monkeypatch
@@ -182,6 +184,7 @@ def test_a_reader_that_leaves_early_is_no_error(trained):
     assert "Traceback" not in done.stderr
 
 
+@promises.TERMINAL
 def test_control_characters_are_symbols_on_a_terminal():
     controls = "".join(map(chr, [*range(32), *range(127, 160)]))
     shown = visible(controls)

@@ -214,6 +214,7 @@ def test_resuming_with_other_arithmetic_is_refused_by_name(undisturbed, changes)
         resume(run_dir, config=config.replace(epochs=9, **changes))
 
 
+@promises.NOTHING_MIXED_UP
 def test_resuming_on_another_text_is_refused(tmp_path):
     corpus = tmp_path / "text"
     corpus.write_text("to be or not to be, " * 100)
@@ -236,6 +237,7 @@ def test_another_runs_weights_begin_a_run_on_another_text(undisturbed, tmp_path)
         np.testing.assert_allclose(mine, theirs, atol=1e-6)
 
 
+@promises.NOTHING_MIXED_UP
 def test_weights_for_other_characters_are_refused_with_the_characters(undisturbed, tmp_path):
     config, run_dir = undisturbed
     other = tmp_path / "other.txt"
@@ -245,15 +247,45 @@ def test_weights_for_other_characters_are_refused_with_the_characters(undisturbe
     assert not (tmp_path / "run").exists()
 
 
+@promises.NOTHING_MIXED_UP
 def test_weights_of_another_shape_are_refused(undisturbed, tmp_path):
     config, run_dir = undisturbed
     with pytest.raises(JaxcharError, match=r"layer_sizes: \(8,\) there, \(9,\) here"):
         fit(config.replace(hidden_size=9), tmp_path / "run", init_from=run_dir)
 
 
+@promises.ANY_SETTING
 def test_a_text_too_short_for_the_settings_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(JaxcharError, match="need at least 641"):
         fit(STREAMS.replace(max_chars=100, seq_len=160), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@promises.ANY_SETTING
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hidden_size": 65_536, "num_layers": 10},
+        {"hidden_size": 65_536},
+        {"batching": "windows", "batch_size": 10**9},
+        {"batching": "windows", "batch_size": 10**6, "hidden_size": 10**4},
+        {"batch_size": 10**9},
+        {"seq_len": 10**6},
+        {"batching": "windows", "seq_len": 10**6},
+        {"epochs": 10**9, "batch_size": 1, "seq_len": 1},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_written_or_compiled(changes, tmp_path):
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, _, fun_name="", **__: compiled.append(fun_name) if "backend_compile" in event else None
+    )
+    with pytest.raises(JaxcharError, match=r"need at least|more than can be counted") as refused:
+        fit(Config(corpus="python", **changes), tmp_path / "run")
+    jax.monitoring.clear_event_listeners()
+    assert "\n" not in str(refused.value)
+    assert not {"jit(initial_state)", "jit(train_steps)"} & set(compiled)
     assert not (tmp_path / "run").exists()
 
 

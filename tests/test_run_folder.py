@@ -2,6 +2,7 @@
 
 import json
 
+import promises
 import pytest
 
 from jaxchar.config import Config
@@ -37,6 +38,7 @@ def test_making_a_folder_again_writes_the_new_settings_and_keeps_the_rest(folder
     assert contents(folder.path)[METRICS] == before[METRICS]
 
 
+@promises.ANY_PATH
 def test_a_file_where_the_folder_is_meant_is_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(JaxcharError, match="file' is a file"):
@@ -44,12 +46,14 @@ def test_a_file_where_the_folder_is_meant_is_refused(tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@promises.ANY_PATH
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(JaxcharError, match="cannot write to --run-dir"):
         RunFolder(tmp_path / "file" / "run").create(Config())
 
 
+@promises.ANY_PATH
 @pytest.mark.parametrize("path", ["a" * 300, "~no-such-user/run", "a\0b"], ids=["long", "user", "null"])
 def test_a_path_that_cannot_exist_is_refused(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
