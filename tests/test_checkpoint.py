@@ -2,6 +2,7 @@
 
 import json
 import random
+import tarfile
 from pathlib import Path
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 import promises
 import pytest
 
+import jaxchar
 from jaxchar.checkpoint import (
     CheckpointStore,
     Damaged,
@@ -18,6 +20,7 @@ from jaxchar.checkpoint import (
     peek,
     read_state,
     steps_in,
+    verify,
 )
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
@@ -210,3 +213,23 @@ def test_every_leaf_has_a_name_of_its_own():
         "totals.correct",
         "totals.count",
     ]
+
+
+# ---- age -----------------------------------------------------------------------------------------
+
+
+@promises.OLD_CHECKPOINTS
+@pytest.mark.parametrize(
+    "archive", sorted(Path(__file__).parent.glob("format_*.tar.gz")), ids=lambda p: p.name
+)
+def test_the_checkpoints_of_every_format_load_write_and_go_on(archive, tmp_path):
+    """See make_old_checkpoint.py; an archive that fails here is a promise broken, not a test to update."""
+    with tarfile.open(archive) as packed:
+        packed.extractall(tmp_path, filter="data")
+    run_dir, text = tmp_path / "run", (tmp_path / "sentence.txt").read_text()
+    (checkpoint,) = (run_dir / "checkpoints").iterdir()
+    assert verify(checkpoint).arrays > 20
+    assert jaxchar.load(run_dir).generate("to be", 40, temperature=0) == text[5:45]
+    config = peek(run_dir).config.replace(corpus=str(tmp_path / "sentence.txt"))
+    more = jaxchar.resume(run_dir, config=config.replace(epochs=config.epochs + 1))
+    assert more.summary["val_loss"] < 0.5
