@@ -130,15 +130,53 @@ def _clock(seconds: float) -> str:
 # ---- evaluation ----------------------------------------------------------------------------------
 
 
+EVALUATION_ROWS = {
+    "loss": "Loss (nats/char)",
+    "bits_per_char": "Bits/char",
+    "perplexity": "Perplexity",
+    "accuracy": "Accuracy",
+    "top5_accuracy": "Top-5 accuracy",
+}
+
+
 def evaluation_table(result: dict[str, Any]) -> None:
-    """Show the figures of every split that ``jaxchar.evaluate`` scored."""
-    table = Table(title=f"{result['checkpoint']}: {result['corpus']}, {result['protocol']}")
-    for heading in ("Split", "Predictions", "Loss (nats)", "Bits/char", "Perplexity", "Accuracy"):
-        table.add_column(heading, justify="left" if heading == "Split" else "right")
-    for split, figures in result["splits"].items():
-        numbers = [f"{figures[name]:.4f}" for name in ("loss", "bits_per_char", "perplexity", "accuracy")]
-        table.add_row(split, f"{figures['predictions']:,}", *numbers)
-    Console(highlight=False).print(table)
+    """Show the figures of every split that ``jaxchar.evaluate`` scored, with their intervals."""
+    console = Console(highlight=False)
+    title = f"{result['checkpoint']}: {result['corpus']}, {result['protocol']}"
+    console.print(title, markup=False, soft_wrap=True)
+    table = Table("")
+    for split in result["splits"]:
+        table.add_column(split, justify="right")
+    figures = result["splits"].values()
+    table.add_row("Characters predicted", *(f"{of_split['predictions']:,}" for of_split in figures))
+    for name, label in EVALUATION_ROWS.items():
+        table.add_row(label, *(_with_interval(of_split, name) for of_split in figures))
+    console.print(table)
+    console.print(f"± {_interval_in_words(result['splits'])}", markup=False)
+    for of_split in figures:
+        for file in of_split.get("files", ()):
+            console.print(f"Wrote {file}", markup=False, soft_wrap=True)
+
+
+def _with_interval(figures: dict[str, Any], name: str) -> str:
+    if figures["interval"] is None:
+        return f"{figures[name]:.4f}"
+    low, high = figures["interval"][name]
+    return f"{figures[name]:.4f} ± {(high - low) / 2:.4f}"
+
+
+def _interval_in_words(splits: dict[str, Any]) -> str:
+    blocks = [
+        f"{name}: {about['blocks']} blocks of {about['block_chars']:,}"
+        for name, about in ((name, figures["interval"]) for name, figures in splits.items())
+        if about
+    ]
+    if not blocks:
+        return "needs more text"
+    return (
+        "is half the 95% confidence interval for text like this, from the means of blocks of "
+        f"consecutive characters ({', '.join(blocks)})"
+    )
 
 
 # ---- sampling ------------------------------------------------------------------------------------

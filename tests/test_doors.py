@@ -1,5 +1,6 @@
 """The doors: what a user types, and what comes back."""
 
+import csv
 import json
 import os
 import subprocess
@@ -86,7 +87,8 @@ def test_evaluation_scores_every_split_of_the_checkpoints_corpus(trained, capsys
     summary = json.loads((trained / "summary.json").read_text())
     assert code == 0
     assert list(result["splits"]) == ["train", "validation"]
-    assert result["splits"]["validation"]["loss"] == summary["val_loss"]
+    assert result["splits"]["validation"]["loss"] == pytest.approx(summary["val_loss"], rel=1e-5)
+    assert result["splits"]["validation"]["accuracy"] == summary["val_accuracy"]
     assert result["splits"]["train"]["predictions"] == 1_799
 
 
@@ -102,6 +104,30 @@ def test_any_text_of_known_characters_can_be_scored(trained, tmp_path, capsys):
     code, out, _ = run(evaluate.main, f"--ckpt {trained} --corpus {tmp_path}/t --json", capsys)
     assert code == 0
     assert json.loads(out)["splits"]["text"]["predictions"] == 69
+
+
+def test_the_table_shows_what_the_json_holds(trained, capsys):
+    line = f"--ckpt {trained} --split validation"
+    figures = json.loads(run(evaluate.main, f"{line} --json", capsys)[1])["splits"]["validation"]
+    code, out, _ = run(evaluate.main, line, capsys)
+    assert code == 0
+    assert f"{figures['predictions']:,}" in out
+    for name in ("loss", "bits_per_char", "perplexity", "accuracy", "top5_accuracy"):
+        low, high = figures["interval"][name]
+        assert f"{figures[name]:.4f} ± {(high - low) / 2:.4f}" in out
+    assert "validation: 10 blocks of 19" in " ".join(out.split())
+
+
+def test_each_characters_surprise_goes_into_files_of_the_folder(trained, tmp_path, capsys):
+    folder = tmp_path / "surprise"
+    line = f"--ckpt {trained} --split validation --per-character {folder} --json"
+    figures = json.loads(run(evaluate.main, line, capsys)[1])["splits"]["validation"]
+    with (folder / "validation.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    nats = [float(row["nats"]) for row in rows[1:]]
+    assert sum(nats) / len(nats) == pytest.approx(figures["loss"], rel=1e-5)
+    assert "of 200 characters predicted" in (folder / "validation.html").read_text(encoding="utf-8")
+    assert figures["files"] == [str(folder / "validation.csv"), str(folder / "validation.html")]
 
 
 WRONG = [
@@ -129,6 +155,8 @@ WRONG = [
     (evaluate, "--ckpt {run} --protocol windows", "eval_protocol='windows' needs batching='windows'"),
     (evaluate, "--ckpt {run} --block 0", "block"),
     (evaluate, "--ckpt {run} --split test", "the test text has 0 characters"),
+    (evaluate, "--ckpt {run} --per-character {run}/config.json", "is a file; give another"),
+    (evaluate, "--ckpt {run} --per-character new --block 0", "block"),
 ]
 
 
