@@ -228,7 +228,8 @@ def inspection(result: dict[str, Any]) -> None:
     console = Console(highlight=False)
 
     def say(line: str, style: str = "") -> None:
-        console.print(line, style=style, markup=False, soft_wrap=True)
+        # A checkpoint may come from anywhere, with anything in its names.
+        console.print(visible(line), style=style, markup=False, soft_wrap=True)
 
     shown = result["shown"]
     if shown is not None:

@@ -134,7 +134,7 @@ pre  { font: 15px/1.7 ui-monospace, Consolas, monospace; white-space: pre-wrap; 
 i    { font-style: normal; position: relative }
 .k0 { background: #f4f4f2 } .k1 { background: #fff4c2 } .k2 { background: #ffe083 }
 .k3 { background: #fdbd55 } .k4 { background: #f88d3d } .k5 { background: #e2502b; color: #fff }
-.k6 { background: #98101c; color: #fff } .none { outline: 1px dotted #888 }
+.k6 { background: #98101c; color: #fff } .none { color: #999 }
 .space::before { content: "\\b7"; position: absolute; opacity: .5 }
 .line::before  { content: "\\23ce"; opacity: .6 }
 .tab::before   { content: "\\21e5"; position: absolute; opacity: .6 }
@@ -180,7 +180,7 @@ def _legend() -> str:
         rows.append(f'<tr><td class="k{shade}">{name}</td><td>{nats}</td><td>{probability}</td></tr>')
         low = high
     marks = (
-        "A dotted frame: not predicted. &#xb7; in a paler shade is a space, &#x23ce; the end of a line, "
+        "Grey on white: not predicted. &#xb7; in a paler shade is a space, &#x23ce; the end of a line, "
         "&#x21e5; a tab; other characters that show nothing stand framed, as a symbol or their code point."
     )
     return f"<table>{''.join(rows)}</table>\n<p>{marks}</p>"
