@@ -42,11 +42,12 @@ def copied_shares(
         corpus: [N] ids.
         lengths: n; a text of fewer characters than n has no share: None.
     """
-    sought = {n: _Sought(text, n) for n in lengths if n <= len(text)}
-    for block in _blocks(corpus, max(sought)) if sought else ():
-        for ngrams in sought.values():
+    sought = [_Sought(text, n) for n in lengths]
+    for start in range(0, len(corpus), BLOCK):
+        block = _block(corpus, start, max(lengths))
+        for ngrams in sought:
             ngrams.strike_out(block, corpus)
-    return {n: sought[n].share_found() if n in sought else None for n in lengths}
+    return {ngrams.n: ngrams.share_found() for ngrams in sought}
 
 
 def longest_shared(text: np.ndarray, corpus: np.ndarray) -> Passage:
@@ -60,16 +61,11 @@ def longest_shared(text: np.ndarray, corpus: np.ndarray) -> Passage:
         corpus: [N] ids.
     """
     longest = Passage(0, 0, 0)
-    sought = _Sought(text, 1) if len(text) else None
+    sought = _Sought(text, 1)
     for start in range(0, len(corpus), BLOCK):
-        while sought is not None and len(sought):
-            block = next(_blocks(corpus, sought.n, start, start + BLOCK), None)
-            found = None if block is None else sought.first_in(block, corpus)
-            if found is None:
-                break
+        while found := sought.first_in(_block(corpus, start, sought.n), corpus):
             longest = _extended(text, corpus, *found)
-            shortest = longest.length + 1
-            sought = _Sought(text, shortest) if shortest <= len(text) else None
+            sought = _Sought(text, longest.length + 1)
     return longest
 
 
@@ -99,25 +95,21 @@ def _common_length(one: np.ndarray, other: np.ndarray) -> int:
 class _Block(NamedTuple):
     """Prefix sums of some characters, from which the hashes of every n up to a most follow."""
 
-    start: int  # place of the first character in the corpus
-    sums: np.ndarray  # [S + longest n] uint64
-    places: int  # S, how many n-grams begin here, where the corpus does not end before
+    start: int  # place of the first character
+    sums: np.ndarray  # [at most S + longest n] uint64
 
     def hashes(self, n: int) -> np.ndarray:
-        """Return the hash of the n-gram at every place of the block that has one."""
-        count = min(self.places, len(self.sums) - n)
-        if count <= 0:
-            return np.empty(0, np.uint64)
-        return (self.sums[n : n + count] - self.sums[:count]) * _powers(count, _inverse(BASE))
+        """Return the hash of the n-gram at every place of the block that has one, at most S."""
+        count = max(0, min(BLOCK, len(self.sums) - n))
+        return (self.sums[n : n + count] - self.sums[:count]) * _powers(count, pow(BASE, -1, 1 << 64))
 
 
-def _blocks(ids: np.ndarray, longest: int, start: int = 0, stop: int | None = None) -> Iterator[_Block]:
-    """Yield the blocks of ids for n-grams of up to ``longest`` characters."""
-    for first in range(start, min(len(ids), stop or len(ids)), BLOCK):
-        characters = ids[first : first + BLOCK + longest - 1]
-        sums = np.zeros(len(characters) + 1, np.uint64)
-        np.cumsum(_mixed(characters) * _powers(len(characters), BASE), out=sums[1:])
-        yield _Block(first, sums, BLOCK)
+def _block(ids: np.ndarray, start: int, longest: int) -> _Block:
+    """Return the block of ids at a place, for n-grams of up to ``longest`` characters."""
+    characters = ids[start : start + BLOCK + longest - 1]
+    sums = np.zeros(len(characters) + 1, np.uint64)
+    np.cumsum(_mixed(characters) * _powers(len(characters), BASE), out=sums[1:])
+    return _Block(start, sums)
 
 
 def _mixed(ids: np.ndarray) -> np.ndarray:
@@ -141,10 +133,6 @@ def _powers(count: int, base: int) -> np.ndarray:
     return known[:count]
 
 
-def _inverse(base: int) -> int:
-    return pow(base, -1, 1 << 64)
-
-
 # ---- what is sought ------------------------------------------------------------------------------
 
 
@@ -152,35 +140,32 @@ class _Sought:
     """The n-grams of a text that were not found yet, by hash."""
 
     def __init__(self, text: np.ndarray, n: int) -> None:
-        """Hash the n-grams of a text of at least n characters."""
+        """Hash the n-grams of a text."""
         self.n = n
         self._text = text
         self._total = len(text) - n + 1
         self._found = 0
-        hashes = np.concatenate([block.hashes(n) for block in _blocks(text, n)])
+        blocks = (_block(text, start, n) for start in range(0, len(text), BLOCK))
+        hashes = np.concatenate([np.empty(0, np.uint64), *(block.hashes(n) for block in blocks)])
         self._layers = [_Layer(*layer) for layer in _distinct(text, n, hashes)]
 
     def __len__(self) -> int:
         return sum(len(layer.hashes) for layer in self._layers)
 
-    def share_found(self) -> float:
-        """Return the share of the text's n-grams that was struck out."""
-        return self._found / self._total
+    def share_found(self) -> float | None:
+        """Return the share of the text's n-grams that was struck out; None where it has none."""
+        return self._found / self._total if self._total > 0 else None
 
     def strike_out(self, block: _Block, corpus: np.ndarray) -> None:
         """Find what a block of the corpus holds, and seek it no longer."""
-        if not len(self):
-            return
-        hashes = block.hashes(self.n)
+        hashes = block.hashes(self.n) if len(self) else np.empty(0, np.uint64)
         for layer in self._layers:
             numbers, _ = layer.matches(hashes, block.start, self._text, corpus, self.n)
             self._found += layer.remove(numbers)
 
     def first_in(self, block: _Block, corpus: np.ndarray) -> tuple[int, int] | None:
         """Return the places, in text and corpus, of an n-gram that a block holds, or None."""
-        if not len(self):
-            return None
-        hashes = block.hashes(self.n)
+        hashes = block.hashes(self.n) if len(self) else np.empty(0, np.uint64)
         for layer in self._layers:
             numbers, places = layer.matches(hashes, block.start, self._text, corpus, self.n)
             if len(numbers):
@@ -250,7 +235,7 @@ def _distinct(
     One layer holds them all, unless different n-grams have the same hash: the second of these comes
     into a second layer, and so on.
     """
-    places = np.argsort(hashes, kind="stable")
+    places = np.arange(len(hashes))
     while len(places):
         ordered, first, which = np.unique(hashes[places], return_index=True, return_inverse=True)
         heads = places[first]

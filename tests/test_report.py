@@ -49,7 +49,7 @@ class Reader(HTMLParser):
 
 
 def read(text: str, **options) -> tuple[str, Reader]:
-    whole = "".join(page("a title", table_of(text, **options), "x.csv"))
+    whole = "".join(page("a title", table_of(text, **options), "<x>.csv"))
     reader = Reader()
     reader.feed(whole)
     return whole, reader
@@ -103,6 +103,7 @@ def test_markup_in_the_text_is_text():
     text = "<script>alert(1)</script>&amp;\"'><img src=x onerror=alert(1)>"
     whole, reader = read(text)
     assert "<script" not in whole and "<img" not in whole
+    assert all(f">{escaped}</i>" in whole for escaped in ("&lt;", "&gt;", "&amp;", "&quot;", "&#x27;"))
     assert reader.shown.strip("\n") == text
     titled = "".join(page("<script>", table_of(text), "<script>"))
     assert "<script" not in titled and titled.count("&lt;script&gt;") == 2
@@ -137,7 +138,7 @@ def test_a_long_text_is_cut_and_the_page_says_so(monkeypatch):
     monkeypatch.setattr(report, "PAGE_CHARS", 5)
     whole, reader = read("0123456789")
     assert reader.shown.strip("\n") == "01234"
-    assert "the first 5</strong>; all are in x.csv" in whole
+    assert "the first 5</strong>; all are in &lt;x&gt;.csv" in whole
 
 
 def test_of_several_predictions_the_best_informed_counts():
