@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -175,8 +176,8 @@ def _interval_in_words(splits: dict[str, Any]) -> str:
     if not blocks:
         return "needs more text"
     return (
-        "is half the 95% confidence interval for text like this, from the means of blocks of "
-        f"consecutive characters ({', '.join(blocks)})"
+        "is half the 95% confidence interval for text like this, from the means of blocks of consecutive "
+        f"characters ({', '.join(blocks)}); for this text itself the figures are exact"
     )
 
 
@@ -195,10 +196,10 @@ def memorization_table(result: dict[str, Any]) -> None:
         markup=False,
         soft_wrap=True,
     )
-    columns = {text["source"]: text} | ({"held-out text": held_out} if held_out else {})
+    columns = {Path(text["source"]).name: text} | ({"held-out text": held_out} if held_out else {})
     table = Table("Passages of")
     for heading, column in columns.items():
-        table.add_column(f"{visible(heading)}\n{column['characters']:,} characters", justify="right")
+        table.add_column(f"{escape(visible(heading))}\n{column['characters']:,} characters", justify="right")
     for n in text["copied_share"]:
         shares = (column["copied_share"][n] for column in columns.values())
         table.add_row(f"{n} characters", *("" if share is None else f"{share:.2%}" for share in shares))

@@ -20,7 +20,10 @@ if TYPE_CHECKING:  # these import JAX, which --help need not wait for
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Show what is in a checkpoint, every array of it verified; of a run, verify every checkpoint."""
+    """Show what is in a checkpoint, every array of it verified; of a run, verify every checkpoint.
+
+    Where anything is damaged, the exit code is 1.
+    """
 
     ckpt: str  # a run folder, its checkpoints folder, or one checkpoint's folder
     json: bool = False  # print one JSON object

@@ -1,6 +1,7 @@
 """Each character's surprise on paper: a CSV file for programs, a coloured HTML page for people.
 
-The page stands alone: no script, no network, and whatever the text holds is shown as text.
+Positions count from 0, in the text that was scored. The page stands alone: no script, no network, and
+whatever the text holds is shown as text.
 """
 
 import csv

@@ -159,8 +159,8 @@ def test_what_the_model_writes_is_compared_with_the_training_text_beside_held_ou
 
 def test_a_copy_of_the_training_text_is_found_out_though_it_has_other_characters(trained, tmp_path, capsys):
     training = load_corpus(CorpusConfig(corpus="python", max_chars=1800)).text
-    (tmp_path / "t").write_text("żółw" + training[300:400] + "żółw", encoding="utf-8")
-    found = shares(trained, capsys, f"--text {tmp_path}/t")["text"]
+    (tmp_path / "t[b]").write_text("żółw" + training[300:400] + "żółw", encoding="utf-8")
+    found = shares(trained, capsys, f"--text {tmp_path}/t[b]")["text"]
     assert found["longest"] == {
         "length": 100,
         "text_position": 4,
@@ -168,8 +168,8 @@ def test_a_copy_of_the_training_text_is_found_out_though_it_has_other_characters
         "passage": training[300:400],
     }
     assert found["copied_share"]["50"] == 51 / 59
-    code, out, _ = run(memorization.main, f"--ckpt {trained} --text {tmp_path}/t", capsys)
-    assert code == 0 and f"{51 / 59:.2%}" in out
+    code, out, _ = run(memorization.main, f"--ckpt {trained} --text {tmp_path}/t[b]", capsys)
+    assert code == 0 and "t[b]" in out and f"{51 / 59:.2%}" in out
     assert "100 characters: at 4 in the text, at 300 in the corpus" in out
 
 
