@@ -19,7 +19,6 @@ import numpy as np
 import optax
 from flax import nnx
 from jax import lax
-from scipy.special import stdtrit
 
 from jaxchar.batches import Blocks, Streams, Windows
 from jaxchar.loss import bits_per_char
@@ -236,6 +235,8 @@ def mean_with_interval(values: np.ndarray, blocks: np.ndarray) -> Estimate:
         values: [P].
         blocks: [P], the block of each value, from 0; a block without values is no block.
     """
+    from scipy.special import stdtrit  # a fifth of a second that training and sampling need not wait for
+
     sums, counts = np.bincount(blocks, values), np.bincount(blocks)
     mean = float(sums.sum() / len(values))
     n = np.count_nonzero(counts)
