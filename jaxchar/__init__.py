@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jaxchar.errors import JaxcharError
     from jaxchar.language_model import LanguageModel, load
     from jaxchar.launch import fit, resume
+    from jaxchar.score import Score
     from jaxchar.vocabulary import Vocabulary
 
 __version__ = "0.1.0"
@@ -26,11 +27,12 @@ _HOMES = {
     "resume": "launch",
     "LanguageModel": "language_model",
     "load": "language_model",
+    "Score": "score",
     "Vocabulary": "vocabulary",
 }
 
 
-__all__ = ["Config", "JaxcharError", "LanguageModel", "Vocabulary", "fit", "load", "resume"]
+__all__ = ["Config", "JaxcharError", "LanguageModel", "Score", "Vocabulary", "fit", "load", "resume"]
 
 
 def __getattr__(name: str) -> Any:

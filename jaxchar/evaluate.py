@@ -1,16 +1,19 @@
 """Score a trained model on text: ``python -m jaxchar.evaluate --ckpt runs/mine --json``."""
 
 import json
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jaxchar.console import evaluation_table, one_line_errors, parse
 from jaxchar.errors import JaxcharError
 
-MOST_LOSS = 700.0  # beyond it the perplexity is no number
+if TYPE_CHECKING:  # these import JAX, which --help need not wait for
+    from jaxchar.config import Config
+    from jaxchar.dataset import Dataset
+    from jaxchar.score import Protocol
+
 SPLITS = ("train", "validation", "test")
 
 
@@ -26,6 +29,8 @@ class Arguments:
     block: int | None = None  # characters a cold block; None: as in the run's settings
     lanes: int | None = None  # of a stateful pass; 1 is a single pass; None: 1 for every 8,192 characters
     which: Literal["last", "best"] = "last"  # of a run's checkpoints
+    # A folder for each character's surprise: a CSV file and a coloured HTML page for every split scored.
+    per_character: str | None = None
     json: bool = False  # print one JSON object
 
     def __post_init__(self) -> None:
@@ -49,18 +54,45 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def evaluate(typed: Arguments) -> dict[str, Any]:
-    """Return the figures of every split asked for, as a JSON object."""
+    """Return the figures of every split asked for, as a JSON object; write the files asked for."""
     from jaxchar.checkpoint import load_checkpoint
     from jaxchar.dataset import load_dataset, refuse_another_corpus
     from jaxchar.language_model import from_checkpoint, weights_structure
-    from jaxchar.loss import bits_per_char
-    from jaxchar.step import evaluation_batches, stateful_pass
+    from jaxchar.report import ReportFolder
+    from jaxchar.score import Evaluation
 
+    folder = None if typed.per_character is None else ReportFolder(typed.per_character)
     loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     model = from_checkpoint(loaded)
-    config = loaded.metadata.config
+    config = _settings(loaded.metadata.config, typed)
+    dataset = load_dataset(config, model.vocabulary)
+    if typed.corpus is None:
+        refuse_another_corpus(loaded.metadata.corpus, dataset.identity)
+    protocols = _protocols(config, dataset, typed)
+    if folder is not None:
+        folder.make()
+    figures: dict[str, Any] = {}
+    for split, protocol in protocols.items():
+        ids = dataset.splits[split]
+        predictions = model.predictions(ids, protocol)
+        name = "text" if typed.corpus else split
+        figures[name] = Evaluation.of(predictions, protocol).to_json()
+        if folder is not None:
+            title = f"{' '.join(dataset.identity.source)}, {name}"
+            figures[name]["files"] = folder.write(name, title, model.vocabulary, ids, predictions)
+    return {
+        "checkpoint": str(loaded.path),
+        "step": loaded.metadata.step,
+        "corpus": " ".join(dataset.identity.source),
+        "protocol": config.protocol,
+        "splits": figures,
+    }
+
+
+def _settings(config: "Config", typed: Arguments) -> "Config":
+    """Return the checkpoint's settings with those of the command line."""
     if typed.block is not None:
         config = config.replace(eval_block=typed.block)
     if typed.protocol is not None:
@@ -69,32 +101,22 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
         config = config.replace(
             corpus=typed.corpus, val_fraction=0.0, test_fraction=0.0, max_chars=None, max_windows=None
         )
-    dataset = load_dataset(config, model.vocabulary)
-    if typed.corpus is None:
-        refuse_another_corpus(loaded.metadata.corpus, dataset.identity)
-    figures = {}
+    return config
+
+
+def _protocols(config: "Config", dataset: "Dataset", typed: Arguments) -> dict[str, "Protocol"]:
+    """Return how each of the splits asked for is read; of all splits, those that have characters."""
+    from jaxchar.step import evaluation_batches, stateful_pass
+
+    protocols: dict[str, Any] = {}
     for split in SPLITS if typed.split == "all" else (typed.split,):
-        ids = dataset.splits[split]
-        if len(ids) == 0 and typed.split == "all":
+        num_chars = len(dataset.splits[split])
+        if num_chars == 0 and typed.split == "all":
             continue
-        batches = evaluation_batches(config, len(ids), split)
+        protocols[split] = evaluation_batches(config, num_chars, split)
         if config.protocol == "stateful" and typed.lanes:
-            batches = stateful_pass(len(ids), typed.lanes)
-        means = model.evaluate(ids, batches)
-        figures["text" if typed.corpus else split] = {
-            "loss": means.loss,
-            "bits_per_char": bits_per_char(means.loss),
-            "perplexity": math.exp(min(means.loss, MOST_LOSS)),
-            "accuracy": means.accuracy,
-            "predictions": means.count,
-        }
-    return {
-        "checkpoint": str(loaded.path),
-        "step": loaded.metadata.step,
-        "corpus": " ".join(dataset.identity.source),
-        "protocol": config.protocol,
-        "splits": figures,
-    }
+            protocols[split] = stateful_pass(num_chars, typed.lanes)
+    return protocols
 
 
 if __name__ == "__main__":

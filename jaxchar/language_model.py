@@ -9,14 +9,13 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxchar.batches import Blocks, Streams, Windows
 from jaxchar.checkpoint import Loaded, Which, load_checkpoint
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
 from jaxchar.generate import Generator
-from jaxchar.loss import Means
 from jaxchar.metadata import Metadata
-from jaxchar.step import make_evaluation, split_model
+from jaxchar.score import Evaluation, Predictions, Protocol, Score, predict, predict_one_by_one
+from jaxchar.step import split_model
 from jaxchar.vocabulary import UnknownCharactersError, Vocabulary
 
 
@@ -74,9 +73,45 @@ class LanguageModel:
         for ids in self._generator.ids(self.params, context, length, temperature=temperature, key=key):
             yield self.vocabulary.decode(ids)
 
-    def evaluate(self, ids: jax.Array, batches: Windows | Streams | Blocks) -> Means:
-        """Return loss and accuracy over ids, [N], cut by an evaluation protocol of :mod:`jaxchar.step`."""
-        return Means.of(make_evaluation(self.graphdef, batches)(self.params, ids))
+    # ---- scoring ---------------------------------------------------------------------------------
+
+    def score(self, text: str, *, context: str = "") -> Score:
+        """Return how surprising the model finds each character of a text.
+
+        Every character is predicted from all that comes before it, or, by a model trained on windows,
+        from the ``seq_len`` characters before it, as in sampling.
+
+        Args:
+            text: the characters to predict. Without a context the first one cannot be predicted: it is
+                taken for the context of the others.
+            context: what the model reads before, and is not asked for.
+
+        Raises:
+            JaxcharError: there is no character to predict, or one that is not in the vocabulary.
+        """
+        if not text or len(context + text) < 2:
+            raise JaxcharError(
+                f"the text to score has {len(text)} characters, but a prediction needs 2 of them, or 1 "
+                "and a context; give more text"
+            )
+        try:
+            ids = self.vocabulary.encode(context + text)
+        except UnknownCharactersError as error:
+            raise UnknownCharactersError(f"text to score: {error}") from error
+        found = predict_one_by_one(self.graphdef, self.params, ids, self.config.context_limit)
+        start = max(len(context), 1)
+        asked = found.positions >= start
+        return Score(
+            (context + text)[:start], (context + text)[start:], found.surprises[asked], found.ranks[asked]
+        )
+
+    def predictions(self, ids: jax.Array, protocol: Protocol) -> Predictions:
+        """Return surprise and rank of the characters of ids, [N], by a protocol of :mod:`jaxchar.step`."""
+        return predict(self.graphdef, self.params, ids, protocol)
+
+    def evaluate(self, ids: jax.Array, protocol: Protocol) -> Evaluation:
+        """Return loss, accuracy and their intervals over ids, [N], by a protocol of :mod:`jaxchar.step`."""
+        return Evaluation.of(self.predictions(ids, protocol), protocol)
 
 
 def load(path: str | Path, which: Which = "last") -> LanguageModel:

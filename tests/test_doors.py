@@ -1,18 +1,23 @@
 """The doors: what a user types, and what comes back."""
 
+import csv
 import json
+import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import promises
 import pytest
 
 import jaxchar
-from jaxchar import evaluate, sample, train
-from jaxchar.config import Config
+from jaxchar import evaluate, inspect, memorization, sample, train
+from jaxchar.config import Config, CorpusConfig
 from jaxchar.console import visible
+from jaxchar.corpus import load_corpus
 
 SMALL = "--corpus python --max-chars 2000 --hidden-size 8 --seq-len 16 --batch-size 4 --epochs 1"
 SMALL += " --sample-length 10"
@@ -87,7 +92,8 @@ def test_evaluation_scores_every_split_of_the_checkpoints_corpus(trained, capsys
     summary = json.loads((trained / "summary.json").read_text())
     assert code == 0
     assert list(result["splits"]) == ["train", "validation"]
-    assert result["splits"]["validation"]["loss"] == summary["val_loss"]
+    assert result["splits"]["validation"]["loss"] == pytest.approx(summary["val_loss"], rel=1e-5)
+    assert result["splits"]["validation"]["accuracy"] == summary["val_accuracy"]
     assert result["splits"]["train"]["predictions"] == 1_799
 
 
@@ -103,6 +109,141 @@ def test_any_text_of_known_characters_can_be_scored(trained, tmp_path, capsys):
     code, out, _ = run(evaluate.main, f"--ckpt {trained} --corpus {tmp_path}/t --json", capsys)
     assert code == 0
     assert json.loads(out)["splits"]["text"]["predictions"] == 69
+
+
+def test_the_table_shows_what_the_json_holds(trained, capsys):
+    line = f"--ckpt {trained} --split validation"
+    figures = json.loads(run(evaluate.main, f"{line} --json", capsys)[1])["splits"]["validation"]
+    code, out, _ = run(evaluate.main, line, capsys)
+    assert code == 0
+    assert f"{figures['predictions']:,}" in out
+    for name in ("loss", "bits_per_char", "perplexity", "accuracy", "top5_accuracy"):
+        low, high = figures["interval"][name]
+        assert f"{figures[name]:.4f} ± {(high - low) / 2:.4f}" in out
+    assert "validation: 10 blocks of 19" in " ".join(out.split())
+
+
+def test_each_characters_surprise_goes_into_files_of_the_folder(trained, tmp_path, capsys):
+    folder = tmp_path / "surprise"
+    line = f"--ckpt {trained} --split validation --per-character {folder} --json"
+    figures = json.loads(run(evaluate.main, line, capsys)[1])["splits"]["validation"]
+    with (folder / "validation.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    nats = [float(row["nats"]) for row in rows[1:]]
+    assert sum(nats) / len(nats) == pytest.approx(figures["loss"], rel=1e-5)
+    assert "of 200 characters predicted" in (folder / "validation.html").read_text(encoding="utf-8")
+    assert figures["files"] == [str(folder / "validation.csv"), str(folder / "validation.html")]
+
+
+# ---- memorisation --------------------------------------------------------------------------------
+
+
+def shares(trained, capsys, options) -> dict:
+    code, out, _ = run(memorization.main, f"--ckpt {trained} --json {options}", capsys)
+    assert code == 0
+    return json.loads(out)
+
+
+def test_what_the_model_writes_is_compared_with_the_training_text_beside_held_out_text(trained, capsys):
+    found = shares(trained, capsys, "--length 500 --temperature 0.5 --seed 3")
+    model, whole = jaxchar.load(trained), load_corpus(CorpusConfig(corpus="python", max_chars=2000)).text
+    training, held_out = whole[:1800], whole[1800:]
+    written = model.generate(held_out[:100], 500, temperature=0.5, seed=3)
+    assert (found["training_chars"], found["text"]["characters"]) == (1800, 500)
+    for text, about in ((written, found["text"]), (held_out, found["held_out"])):
+        grams = [text[i : i + 5] for i in range(len(text) - 4)]
+        assert about["copied_share"]["5"] == sum(gram in training for gram in grams) / len(grams)
+        longest = about["longest"]
+        assert longest["passage"] == training[longest["corpus_position"] :][: longest["length"]]
+        assert longest["passage"] == text[longest["text_position"] :][: longest["length"]]
+
+
+def test_a_copy_of_the_training_text_is_found_out_though_it_has_other_characters(trained, tmp_path, capsys):
+    training = load_corpus(CorpusConfig(corpus="python", max_chars=1800)).text
+    (tmp_path / "t[b]").write_text("żółw" + training[300:400] + "żółw", encoding="utf-8")
+    found = shares(trained, capsys, f"--text {tmp_path}/t[b]")["text"]
+    assert found["longest"] == {
+        "length": 100,
+        "text_position": 4,
+        "corpus_position": 300,
+        "passage": training[300:400],
+    }
+    assert found["copied_share"]["50"] == 51 / 59
+    code, out, _ = run(memorization.main, f"--ckpt {trained} --text {tmp_path}/t[b]", capsys)
+    assert code == 0 and "t[b]" in out and f"{51 / 59:.2%}" in out
+    assert "100 characters: at 4 in the text, at 300 in the corpus" in out
+
+
+def test_windows_beyond_max_windows_were_not_trained_on():
+    config = Config(batching="windows", seq_len=4, stride=3, max_windows=10)
+    assert len(memorization._trained_on(config, np.arange(100))) == 9 * 3 + 5
+    assert len(memorization._trained_on(config.replace(max_windows=None), np.arange(99))) == 98
+    assert len(memorization._trained_on(Config(), np.arange(100))) == 100
+
+
+# ---- inspection ----------------------------------------------------------------------------------
+
+
+def test_inspection_tells_what_is_in_a_checkpoint_and_that_it_is_whole(trained, capsys):
+    code, out, _ = run(inspect.main, f"--ckpt {trained} --json", capsys)
+    result = json.loads(out)
+    shown = result["shown"]
+    summary = json.loads((trained / "summary.json").read_text())
+    assert code == 0
+    assert [(found["metadata"], found["damage"]) for found in result["checkpoints"]] == [(True, [])]
+    assert shown["config"] == json.loads((trained / "config.json").read_text())
+    assert shown["changed"]["hidden_size"] == Config().hidden_size
+    assert all(shown["config"][name] != default for name, default in shown["changed"].items())
+    assert {name for names in shown["groups"].values() for name in names} == set(shown["config"])
+    assert sum(math.prod(array["shape"]) for array in shown["parameters"]) == summary["parameters"]
+    assert sum(layer["parameters"] for layer in shown["layers"]) == summary["parameters"]
+    assert shown["optimizer_state"]["numbers"] >= 2 * summary["parameters"]  # Adam's two averages
+
+
+def test_inspection_for_people_marks_what_differs_from_the_defaults(trained, capsys):
+    code, out, _ = run(inspect.main, f"--ckpt {trained}", capsys)
+    assert code == 0
+    assert "hidden_size = 8  (default 512)" in out
+    assert "whole: " in out and "all SHA-256 match" in out
+    assert "\u240a\u2420" in out  # the vocabulary's line feed and space
+    assert "recurrent_dropout 0.0" in out.split("model settings")[1].split("by default: ")[1]
+
+
+def copy_of(run_dir: Path, target: Path) -> Path:
+    shutil.copytree(run_dir, target)
+    return next((target / "checkpoints").iterdir())
+
+
+def test_a_flipped_bit_in_an_array_is_named_and_ends_with_exit_code_1(trained, tmp_path, capsys):
+    checkpoint = copy_of(trained, tmp_path / "copy")
+    largest = max(
+        (f for f in (checkpoint / "state").rglob("*") if f.is_file()), key=lambda f: f.stat().st_size
+    )
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+    code, out, _ = run(inspect.main, f"--ckpt {tmp_path}/copy --json", capsys)
+    (found,) = json.loads(out)["checkpoints"]
+    assert code == 1
+    assert 1 <= len(found["damage"]) < found["arrays"]
+    code, out, _ = run(inspect.main, f"--ckpt {checkpoint}", capsys)
+    assert code == 1 and f"DAMAGED, of {found['arrays']} arrays" in out and found["damage"][0] in out
+
+
+def test_altered_metadata_are_damage_too(trained, tmp_path, capsys):
+    checkpoint = copy_of(trained, tmp_path / "copy")
+    file = checkpoint / "metadata" / "metadata"
+    file.write_text(file.read_text().replace('"seed": 0', '"seed": 1'))
+    code, out, _ = run(inspect.main, f"--ckpt {tmp_path}/copy", capsys)
+    assert code == 1
+    assert f"{checkpoint}: DAMAGED: its metadata does not match its SHA-256" in out
+
+
+def test_the_door_called_inspect_leaves_the_standard_librarys_inspect_alone(trained):
+    command = [sys.executable, "-m", "jaxchar.inspect", "--ckpt", str(trained), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["shown"]["step"] > 0
 
 
 WRONG = [
@@ -130,6 +271,13 @@ WRONG = [
     (evaluate, "--ckpt {run} --protocol windows", "eval_protocol='windows' needs batching='windows'"),
     (evaluate, "--ckpt {run} --block 0", "block"),
     (evaluate, "--ckpt {run} --split test", "the test text has 0 characters"),
+    (memorization, "--ckpt {run} --length 0", "length must be a whole number of 1 or more, but it is 0"),
+    (memorization, "--ckpt {run} --temperature -1 --length 9", "temperature"),
+    (memorization, "--ckpt {run} --text no/such/file", "no corpus 'no/such/file'"),
+    (memorization, "--ckpt {run} --corpus {run}/config.json", "the vocabulary has no character"),
+    (inspect, "--ckpt no/such/run", "no checkpoint in 'no/such/run'"),
+    (evaluate, "--ckpt {run} --per-character {run}/config.json", "is a file; give another"),
+    (evaluate, "--ckpt {run} --per-character new --block 0", "block"),
 ]
 
 
@@ -164,7 +312,7 @@ def test_without_a_network_the_default_corpus_is_the_interpreters_documentation(
     assert json.loads((tmp_path / "run" / "config.json").read_text())["corpus"] == "python"
 
 
-@pytest.mark.parametrize("door", ["train", "sample", "evaluate"])
+@pytest.mark.parametrize("door", ["train", "sample", "evaluate", "memorization", "inspect"])
 def test_help_does_not_wait_for_jax(door):
     program = (
         f"import sys, jaxchar.{door} as door\n"

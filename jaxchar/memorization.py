@@ -1,0 +1,129 @@
+"""How much of what a model writes is copied: ``python -m jaxchar.memorization --ckpt runs/mine``."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from jaxchar.console import memorization_table, one_line_errors, parse
+from jaxchar.errors import JaxcharError
+
+if TYPE_CHECKING:  # these import JAX, which --help need not wait for
+    import numpy as np
+
+    from jaxchar.config import Config
+    from jaxchar.language_model import LanguageModel
+    from jaxchar.vocabulary import Vocabulary
+
+PROMPT_CHARS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Tell how much of a model's text stands verbatim in the text that it was trained on.
+
+    For passages of 5 to 50 characters: the share of them that the training text holds. Held-out text
+    gives the measure: by how much it, too, agrees with the training text.
+    """
+
+    ckpt: str  # a run folder, its checkpoints folder, or one checkpoint's folder
+    text: str | None = None  # judge this file (or folder, or - for standard input); None: let the model write
+    length: int = 100_000  # characters that the model writes, and of held-out text at the most
+    temperature: float = 1.0  # of what the model writes; lower ones copy more
+    seed: int = 0  # the same seed writes the same text
+    # Where the corpus lies now, if it has moved; it must be the one that the run was trained on.
+    corpus: tuple[str, ...] | None = None
+    which: Literal["last", "best"] = "last"  # of a run's checkpoints
+    json: bool = False  # print one JSON object
+
+    def __post_init__(self) -> None:
+        if self.length < 1:
+            raise JaxcharError(f"length must be a whole number of 1 or more, but it is {self.length}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Report as the command line says; figures on standard output."""
+    with one_line_errors():
+        typed = parse(Arguments, door="jaxchar.memorization", arguments=arguments)
+        result = memorization(typed)
+        if typed.json:
+            print(json.dumps(result))
+        else:
+            memorization_table(result)
+
+
+def memorization(typed: Arguments) -> dict[str, Any]:
+    """Return what the text and held-out text share with the training text, as a JSON object."""
+    import numpy as np
+
+    from jaxchar.checkpoint import load_checkpoint
+    from jaxchar.dataset import load_dataset, refuse_another_corpus
+    from jaxchar.language_model import from_checkpoint, weights_structure
+    from jaxchar.vocabulary import Vocabulary
+
+    loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
+    for warning in loaded.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    model, config = from_checkpoint(loaded), loaded.metadata.config
+    given = None if typed.text is None else _given(typed.text, config)
+    # A given text may hold characters that the corpus lacks, and that only means that they are not copied.
+    vocabulary = Vocabulary(model.vocabulary.symbols + (given or ""))
+    dataset = load_dataset(config.replace(corpus=typed.corpus or config.corpus), vocabulary)
+    refuse_another_corpus(loaded.metadata.corpus, dataset.identity)
+    training = _trained_on(config, np.asarray(dataset.splits["train"]))
+    held_out = np.concatenate([dataset.splits["validation"], dataset.splits["test"]])
+    if given is None:
+        opening = held_out if len(held_out) else training
+        given = _written(model, vocabulary.decode(opening[:PROMPT_CHARS]), typed)
+    return {
+        "checkpoint": str(loaded.path),
+        "step": loaded.metadata.step,
+        "corpus": " ".join(dataset.identity.source),
+        "training_chars": len(training),
+        "text": {
+            "source": typed.text or f"written at temperature {typed.temperature:g}, seed {typed.seed}",
+            **_shared(vocabulary.encode(given), training, vocabulary),
+        },
+        "held_out": _shared(held_out[: typed.length], training, vocabulary) if len(held_out) else None,
+    }
+
+
+def _trained_on(config: "Config", training: "np.ndarray") -> "np.ndarray":
+    """Return what training read of its split: all, unless ``max_windows`` ends it before."""
+    from jaxchar.batches import Windows
+    from jaxchar.step import training_batches
+
+    batches = training_batches(config, len(training))
+    if not isinstance(batches, Windows):
+        return training
+    return training[: (batches.count - 1) * batches.stride + batches.seq_len + 1]
+
+
+def _given(path: str, config: "Config") -> str:
+    """Return the text of a file, reduced to the corpus's alphabet as the corpus was."""
+    from jaxchar.corpus import load_corpus
+
+    return load_corpus(config.replace(corpus=(path,), max_chars=None)).text
+
+
+def _written(model: "LanguageModel", prompt: str, typed: Arguments) -> str:
+    """Return what the model writes after text that, where any is held out, it has not seen."""
+    return model.generate(prompt, typed.length, temperature=typed.temperature, seed=typed.seed)
+
+
+def _shared(text: "np.ndarray", training: "np.ndarray", vocabulary: "Vocabulary") -> dict[str, Any]:
+    """Return what a text shares with the training text, as a JSON object."""
+    from jaxchar.ngrams import copied_shares, longest_shared
+
+    longest = longest_shared(text, training)
+    passage = vocabulary.decode(text[longest.text_position :][: longest.length])
+    return {
+        "characters": len(text),
+        "copied_share": {str(n): share for n, share in copied_shares(text, training).items()},
+        "longest": {**longest._asdict(), "passage": passage},
+    }
+
+
+if __name__ == "__main__":
+    main()
