@@ -353,7 +353,7 @@ def fuzzed(record: dict[str, Any], chance: random.Random) -> dict[str, Any]:
         elif action < 0.3 and isinstance(place, dict):
             place[str(chance.choice(ODD_VALUES))] = place.pop(key)
         else:
-            place[key] = chance.choice(ODD_VALUES)
+            place[key] = copy.deepcopy(chance.choice(ODD_VALUES))
         if not record:
             break
     return record
