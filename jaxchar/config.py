@@ -220,6 +220,21 @@ class OptimizerConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DrawConfig(_Checked):
+    """How a character is drawn from the model's probabilities; see :func:`jaxchar.generate.draw`."""
+
+    temperature: Temperature = 1.0  # below 1 safer, above 1 wilder; 0 always the most probable
+    top_k: CountOrZero = 0  # only the k most probable characters; 0: off
+    top_p: Annotated[float, Interval(0, 1, "(]")] = 1.0  # only the fewest that together have p; 1: off
+    min_p: Fraction = 0.0  # only those with at least p times the most probable one's share; 0: off
+
+    @property
+    def filters(self) -> bool:
+        """Whether any character is left out, whatever the temperature."""
+        return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig(_Checked):
     """How long to train, and what to do on the way."""
 

@@ -1,11 +1,23 @@
 """Sampling: from a prompt's ids to new ids, many characters a call. Pure: no printing, no files.
 
 A model trained on streams carries its state from character to character. A model trained on windows
-never saw more than ``seq_len`` characters after a zero state, so it is given the same: the window of
-the last ``seq_len`` characters slides along, and is read anew from a zero state for every character.
+never saw more than ``seq_len`` characters after a zero state, so it is given the same: for each of
+the last ``seq_len`` characters there is a reader that began with it, all of them read on side by side,
+and the one that began first predicts. That is the window read anew for every character, with one
+product of ``seq_len`` rows where reading it again would need ``seq_len`` products one after another.
+
+One key is one text. Character n of a text is drawn with ``fold_in(key, n)``, and text j of a batch
+has the key :func:`text_key` (seed, j). On a CPU the rows of a batch are drawn one after another by
+the very instructions that draw a single one: a product of more rows adds in another order, and the
+last bit would now and then choose another character. It costs about what the texts cost alone (see
+experiments/sampling_speed.py). On other devices a batch is one product for all rows, many times
+faster there, and a row equals the text drawn alone as far as rounding lets it.
+
+Letters: B texts, R rows read side by side, T characters a window, V vocabulary size, H hidden size.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,51 +27,166 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from jaxchar.model import CharRNN
+from jaxchar.config import DrawConfig
+from jaxchar.reader import Reader
 from jaxchar.unroll import Carry
 
-CHUNK = 64  # characters a call at the most; it bounds how long a reader waits for the next ones
-FIRST_CHUNK = 8
+FIRST_PIECE = 8  # characters: the first ones come at once
+MOST_PIECE = 1024  # characters a call at the most
+PIECE_SECONDS = 0.03  # how long a call should last, which bounds the wait for the next piece
+NOISE_ROWS = 64  # characters whose noise is drawn in one go
+SHORTEST_PADDING = 16  # of prompts: few lengths, few compilations
 
 
 class StreamContext(NamedTuple):
     """What a stateful model needs to know of the text so far."""
 
-    carry: tuple[Carry, ...]  # after all characters but the last
+    carry: tuple[Carry, ...]  # [1, H] each part: after all characters but the last
     last: jax.Array  # [] int32, the last character's id
 
 
 class WindowContext(NamedTuple):
     """What a windowed model needs to know of the text so far."""
 
-    ids: jax.Array  # [T] int32; only the first `filled` are text
-    filled: jax.Array  # [] int32, at least 1
+    carry: tuple[Carry, ...]  # [T, H] each part: the readers', after all characters but the last
+    # [] int32: how many characters they have read, less a multiple of T once that is T or more.
+    # Character number n of the text is the first that reader n mod T reads.
+    count: jax.Array  # type: ignore[assignment]
+    last: jax.Array  # [] int32, the last character's id
 
 
-Context = StreamContext | WindowContext
+Context = StreamContext | WindowContext  # of one text; with a leading [B] in every part, of many
 
 
-def draw(logits: jax.Array, key: jax.Array, temperature: jax.Array) -> jax.Array:
-    """Draw an id from softmax(logits / temperature), [V]; temperature 0 takes the most probable."""
+# ---- one character -------------------------------------------------------------------------------
+
+
+class Controls(NamedTuple):
+    """The numbers of a :class:`DrawConfig` as the compiled program takes them."""
+
+    temperature: Any  # [] float32
+    top_k: Any  # [] int32
+    top_p: Any  # [] float32
+    min_p: Any  # [] float32
+
+    @classmethod
+    def of(cls, config: DrawConfig) -> "Controls":
+        """Return the numbers of a configuration."""
+        return cls(
+            np.float32(config.temperature),
+            np.int32(config.top_k),
+            np.float32(config.top_p),
+            np.float32(config.min_p),
+        )
+
+
+def draw(logits: jax.Array, noise: jax.Array, controls: Controls, filters: bool = True) -> jax.Array:
+    """Draw an id from what the controls leave of ``softmax(logits / temperature)``.
+
+    The largest sum of a logit and Gumbel noise falls on a character with its softmax probability
+    (Gumbel 1954; Maddison, Tarlow and Minka 2014). Temperature 0 takes the most probable one.
+
+    Args:
+        logits: [V].
+        noise: [V] Gumbel noise.
+        controls: temperature and filters.
+        filters: False promises that no filter is on, and saves looking for what it leaves out.
+
+    Returns:
+        [] int32.
+    """
     below_best = logits - jnp.max(logits)  # 0 at the most: no temperature makes it overflow upwards
-    drawn = jax.random.categorical(key, below_best / jnp.maximum(temperature, jnp.finfo(jnp.float32).tiny))
-    return jnp.where(temperature == 0, jnp.argmax(logits), drawn).astype(jnp.int32)
+    scaled = below_best / jnp.maximum(controls.temperature, jnp.finfo(jnp.float32).tiny)
+    if filters:
+        scaled = jnp.where(scaled < threshold(scaled, controls), -jnp.inf, scaled)
+    return jnp.argmax(jnp.where(controls.temperature == 0, logits, scaled + noise)).astype(jnp.int32)
+
+
+def threshold(scaled: jax.Array, controls: Controls) -> jax.Array:
+    """Return the smallest scaled logit that the filters leave, [].
+
+    In this order: temperature first (it is in ``scaled``), then
+
+    top-k  the k most probable characters (Fan, Lewis and Dauphin 2018);
+    top-p  of these, renormalised, the fewest most probable ones whose probabilities add up to at
+           least p: the nucleus (Holtzman et al. 2020);
+    min-p  of these, the ones with at least p times the probability of the most probable character
+           (Nguyen et al. 2024).
+
+    Characters exactly as probable as the last one that is left are left, too: a filter has no reason
+    to prefer one of them. The most probable character is always left.
+
+    Args:
+        scaled: [V] logits over the temperature, the largest of them 0.
+        controls: top_k 0, top_p 1 and min_p 0 leave everything.
+    """
+    num_symbols = scaled.shape[0]
+    descending = -jnp.sort(-scaled)
+    top_k = jnp.where(controls.top_k == 0, num_symbols, jnp.minimum(controls.top_k, num_symbols))
+    kth = descending[top_k - 1]
+    shares = jnp.where(descending >= kth, jnp.exp(descending), 0.0)
+    before = jnp.cumsum(shares) - shares  # what the more probable ones add up to
+    in_nucleus = (before < controls.top_p * jnp.sum(shares)) | (controls.top_p >= 1)
+    smallest_in_nucleus = jnp.min(jnp.where(in_nucleus, descending, 0.0))
+    return jnp.maximum(jnp.maximum(kth, smallest_in_nucleus), jnp.log(controls.min_p))
+
+
+def predict(reader: Reader, context: Context) -> tuple[jax.Array, Context]:
+    """Read the last character: return the next one's logits, [V], and the context that awaits it."""
+    if isinstance(context, StreamContext):
+        features, carry = reader.read(context.last[None], context.carry)
+        return reader.logits(features)[0], StreamContext(carry, context.last)
+    window = jax.tree.leaves(context.carry)[0].shape[0]
+    place = context.count % window
+    carry = jax.tree.map(lambda part: part.at[place].set(0), context.carry)  # a reader begins
+    features, carry = reader.read(context.last[None], carry)
+    count = context.count + 1
+    first = jnp.where(count < window, 0, count % window)  # the reader that began first
+    count = jnp.where(count < 2 * window, count, count - window)
+    return reader.logits(features[first][None])[0], WindowContext(carry, count, context.last)
+
+
+def text_key(seed: int, number: int = 0) -> jax.Array:
+    """Return the key of text ``number`` of a batch; number 0 is a text drawn alone.
+
+    The others are counted from the end, where no character's number ever comes.
+    """
+    key = jax.random.key(seed)
+    return jax.random.fold_in(key, 2**32 - number) if number else key
+
+
+# ---- many characters -----------------------------------------------------------------------------
 
 
 class Generator:
-    """The compiled sampler of one model, for any parameters, prompt and temperature."""
+    """The compiled sampler of one model, for any parameters, prompts and controls."""
 
-    def __init__(self, graphdef: nnx.GraphDef, window: int | None) -> None:
+    def __init__(self, graphdef: nnx.GraphDef, window: int | None, together: bool | None = None) -> None:
         """Prepare; nothing is compiled before the first use.
 
         Args:
             graphdef: the model's structure.
             window: seq_len of a model trained on windows; None for one that carries its state.
+            together: whether the rows of a batch share their products; None: not on a CPU.
         """
-        self._graphdef = graphdef
+        if together is None:
+            together = jax.default_backend() != "cpu"
         self._window = window
-        self._read = jax.jit(self._read_prompt)
-        self._advance = jax.jit(self._draw_several)
+        self._for_each_text = _all_at_once if together else _one_after_another
+        self._prepare = jax.jit(lambda params: Reader.of(nnx.merge(graphdef, params)))
+        self._read = jax.jit(self._read_texts)
+        self._follow = jax.jit(_follow_text)
+        self._advance = jax.jit(self._draw_pieces, static_argnames="filters")
+
+    def prepare(self, params: nnx.State) -> Reader:
+        """Return the model's weights as sampling needs them."""
+        return self._prepare(params)
+
+    # ---- one text --------------------------------------------------------------------------------
+
+    def context(self, params: nnx.State, prompt: np.ndarray) -> Context:
+        """Return what the model knows after reading a prompt, [N] ids with N at least 1."""
+        return _row(self.contexts(self.prepare(params), [prompt]), 0)
 
     def ids(
         self,
@@ -70,80 +197,181 @@ class Generator:
         temperature: float = 1.0,
         key: jax.Array,
     ) -> Iterator[np.ndarray]:
-        """Yield the ids of ``length`` new characters, some at a time.
+        """Yield the ids of ``length`` new characters of one text, [n] at a time, unfiltered."""
+        config = DrawConfig(temperature=temperature)
+        for ids, _ in self.pieces(self.prepare(params), batched([context]), key[None], length, config):
+            yield ids[0]
 
-        Character n is drawn with ``fold_in(key, n)``: neither the pieces nor the length asked for
-        change which characters come.
-        """
-        done = 0
-        while done < length:
-            count = min(CHUNK if done else FIRST_CHUNK, length - done)
-            context, ids = self._advance(
-                params, context, key, np.int32(done), np.int32(count), np.float32(temperature)
-            )
-            yield np.asarray(ids)[:count]
-            done += count
+    # ---- many texts ------------------------------------------------------------------------------
 
-    def context(self, params: nnx.State, prompt: np.ndarray) -> Context:
-        """Return what the model knows after reading a prompt, [N] ids with N at least 1."""
-        prompt = np.asarray(prompt, np.int32)
+    def contexts(self, reader: Reader, prompts: Sequence[np.ndarray]) -> Context:
+        """Return what the model knows after each of B prompts of any lengths of at least 1."""
+        prompts = [np.asarray(prompt, np.int32) for prompt in prompts]
         if self._window is not None:
-            kept = prompt[-self._window :]
-            ids = np.zeros(self._window, np.int32)
-            ids[: len(kept)] = kept
-            return WindowContext(jnp.asarray(ids), jnp.int32(len(kept)))
-        padded = np.zeros(_next_power_of_two(len(prompt)), np.int32)  # few lengths: few compilations
-        padded[: len(prompt)] = prompt
-        return self._read(params, padded, np.int32(len(prompt)))
+            prompts = [prompt[-self._window :] for prompt in prompts]
+        begun = self._begun(reader, np.array([prompt[0] for prompt in prompts], np.int32))
+        return self.extended(reader, begun, [prompt[1:] for prompt in prompts])
 
-    def _read_prompt(self, params: nnx.State, prompt: jax.Array, length: jax.Array) -> StreamContext:
-        model = nnx.merge(self._graphdef, params)
+    def extended(self, reader: Reader, contexts: Context, texts: Sequence[np.ndarray]) -> Context:
+        """Return the B contexts after each has read on, the ids of a text, [N] with any N, each."""
+        lengths = np.array([len(text) for text in texts], np.int32)
+        return self._read(reader, contexts, _padded(texts), lengths)
 
-        def read(i: jax.Array, carry: tuple[Carry, ...]) -> tuple[Carry, ...]:
-            _, carry = model.last_logits(prompt[i][None, None], carry)
-            return carry
-
-        carry = lax.fori_loop(0, length - 1, read, model.initial_carry(1))
-        return StreamContext(carry, prompt[length - 1])
-
-    def _draw_several(
+    def pieces(
         self,
-        params: nnx.State,
-        context: Context,
-        key: jax.Array,
-        done: jax.Array,
-        count: jax.Array,
-        temperature: jax.Array,
+        reader: Reader,
+        contexts: Context,
+        keys: jax.Array,
+        length: int,
+        config: DrawConfig,
+        *,
+        start: int = 0,
+        going: np.ndarray | None = None,
+    ) -> Iterator[tuple[np.ndarray, Context]]:
+        """Draw ``length`` new characters of B texts, some at a time.
+
+        Neither the pieces nor the length asked for nor the other texts change which characters come.
+
+        Args:
+            reader: see :meth:`prepare`.
+            contexts: of B texts.
+            keys: [B], one a text.
+            length: characters to draw.
+            config: how to draw them.
+            start: the first one's number n: it is drawn with ``fold_in(key, n)``.
+            going: [B] bool; a text that the caller sets to False on the way is drawn no further, and
+                its ids mean nothing from then on.
+
+        Yields:
+            ids [B, n] and the contexts after them.
+        """
+        controls, done, count = Controls.of(config), 0, FIRST_PIECE
+        while done < length:
+            count = min(count, length - done)
+            counts = np.full(len(keys), count, np.int32) if going is None else count * going.astype(np.int32)
+            started = time.perf_counter()
+            contexts, ids = self._advance(
+                reader, contexts, keys, np.int32(start + done), counts, controls, filters=config.filters
+            )
+            drawn = np.asarray(ids)[:, :count]
+            seconds = time.perf_counter() - started
+            yield drawn, contexts
+            done += count
+            count = max(1, min(4 * count, MOST_PIECE, round(PIECE_SECONDS * count / seconds)))
+
+    def followed(self, reader: Reader, context: Context, text: np.ndarray) -> tuple[np.ndarray, Context]:
+        """Read on in one text; return the logits before each of its characters and after the last.
+
+        Returns:
+            [N + 1, V] for N ids, and the context after them.
+        """
+        context, logits = self._follow(reader, context, _padded([text])[0], np.int32(len(text)))
+        return np.asarray(logits)[: len(text) + 1], context
+
+    def _begun(self, reader: Reader, first: np.ndarray) -> Context:
+        """Return the contexts of texts of one character each, [B] ids."""
+        rows = (len(first), self._window or 1)
+        carry = jax.tree.map(lambda part: np.zeros((*rows, part.shape[1]), np.float32), reader.zero_carry)
+        if self._window is None:
+            return StreamContext(carry, first)
+        return WindowContext(carry, np.zeros(len(first), np.int32), first)
+
+    def _read_texts(self, reader: Reader, contexts: Context, texts: jax.Array, lengths: jax.Array) -> Context:
+        def read(context: Context, text: jax.Array, length: jax.Array) -> Context:
+            return lax.fori_loop(
+                0, length, lambda i, context: predict(reader, context)[1]._replace(last=text[i]), context
+            )
+
+        return self._for_each_text(read, contexts, texts, lengths)
+
+    def _draw_pieces(
+        self,
+        reader: Reader,
+        contexts: Context,
+        keys: jax.Array,
+        start: jax.Array,
+        counts: jax.Array,
+        controls: Controls,
+        filters: bool,
     ) -> tuple[Context, jax.Array]:
-        """Draw ``count`` (at most CHUNK) characters, the first of which is number ``done``."""
-        model = nnx.merge(self._graphdef, params)
+        """Draw ``counts`` [B] characters, MOST_PIECE at the most, the first of which is number ``start``."""
 
-        def draw_one(i: jax.Array, so_far: tuple[Context, jax.Array]) -> tuple[Context, jax.Array]:
+        def draw_piece(context: Context, key: jax.Array, count: jax.Array) -> tuple[Context, jax.Array]:
+            return _draw_piece(reader, context, key, start, count, partial(draw, filters=filters), controls)
+
+        return self._for_each_text(draw_piece, contexts, keys, counts)
+
+
+def _draw_piece(
+    reader: Reader,
+    context: Context,
+    key: jax.Array,
+    start: jax.Array,
+    count: jax.Array,
+    draw: Callable[..., jax.Array],
+    controls: Controls,
+) -> tuple[Context, jax.Array]:
+    """Draw ``count`` characters of one text; return them as [MOST_PIECE] ids, the rest zeros.
+
+    The noise of many characters is drawn in one go. Character n's lies always in row n mod NOISE_ROWS:
+    its bits depend on nothing but key and n, not even on how the processor treats the last rows.
+    """
+    num_symbols, stop = reader.head.shape[0], start + count
+
+    def draw_block(block: jax.Array, so_far: tuple[Context, jax.Array]) -> tuple[Context, jax.Array]:
+        first = block * NOISE_ROWS
+        numbers = first + jnp.arange(NOISE_ROWS)
+        noise = jax.vmap(lambda n: jax.random.gumbel(jax.random.fold_in(key, n), (num_symbols,)))(numbers)
+
+        def draw_one(n: jax.Array, so_far: tuple[Context, jax.Array]) -> tuple[Context, jax.Array]:
             context, ids = so_far
-            logits, push = _predict(model, context)
-            drawn = draw(logits, jax.random.fold_in(key, done + i), temperature)
-            return push(drawn), ids.at[i].set(drawn)
+            logits, context = predict(reader, context)
+            drawn = draw(logits, noise[n - first], controls)
+            return context._replace(last=drawn), ids.at[n - start].set(drawn)
 
-        return lax.fori_loop(0, count, draw_one, (context, jnp.zeros(CHUNK, jnp.int32)))
+        begin, end = jnp.maximum(first, start), jnp.minimum(first + NOISE_ROWS, stop)
+        return lax.fori_loop(begin, end, draw_one, so_far)
 
-
-def _predict(model: CharRNN, context: Context) -> tuple[jax.Array, Any]:
-    """Return the next character's logits [V], and the function from its id to the next context."""
-    if isinstance(context, StreamContext):
-        logits, carry = model.last_logits(context.last[None, None], context.carry)
-        return logits[0], partial(StreamContext, carry)
-    logits = model.logits_at(context.filled - 1, context.ids[None], model.initial_carry(1))
-    return logits[0], partial(_slide, context)
+    blocks = start // NOISE_ROWS, -(-stop // NOISE_ROWS)
+    return lax.fori_loop(*blocks, draw_block, (context, jnp.zeros(MOST_PIECE, jnp.int32)))
 
 
-def _slide(context: WindowContext, drawn: jax.Array) -> WindowContext:
-    """Add a character at the end of the window, letting the first one go where it is full."""
-    window = context.ids.shape[0]
-    full = context.filled == window
-    ids = jnp.where(full, jnp.roll(context.ids, -1), context.ids)
-    place = jnp.minimum(context.filled, window - 1)
-    return WindowContext(ids.at[place].set(drawn), jnp.minimum(context.filled + 1, window))
+def _follow_text(
+    reader: Reader, context: Context, text: jax.Array, length: jax.Array
+) -> tuple[Context, jax.Array]:
+    """Read a text, [N] ids of which ``length`` count; return the logits before and after each."""
+
+    def follow(i: jax.Array, so_far: tuple[Context, jax.Array]) -> tuple[Context, jax.Array]:
+        context, all_logits = so_far
+        logits, context = predict(reader, context)
+        return context._replace(last=text[i]), all_logits.at[i].set(logits)
+
+    all_logits = jnp.zeros((len(text) + 1, reader.head.shape[0]))
+    context, all_logits = lax.fori_loop(0, length, follow, (context, all_logits))
+    return context, all_logits.at[length].set(predict(reader, context)[0])
 
 
-def _next_power_of_two(number: int) -> int:
-    return 1 << (number - 1).bit_length()
+def _one_after_another(function: Callable[..., Any], *rows: Any) -> Any:
+    return lax.map(lambda row: function(*row), rows)
+
+
+def _all_at_once(function: Callable[..., Any], *rows: Any) -> Any:
+    return jax.vmap(function)(*rows)
+
+
+def batched(contexts: Sequence[Context]) -> Context:
+    """Return the contexts of B texts as one, with a leading [B] in every part."""
+    return jax.tree.map(lambda *parts: jnp.stack(parts), *contexts)
+
+
+def _row(contexts: Context, number: int) -> Context:
+    return jax.tree.map(lambda part: part[number], contexts)
+
+
+def _padded(texts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return texts as [B, N] int32, N the power of two that holds the longest."""
+    longest = max(SHORTEST_PADDING, *map(len, texts))
+    ids = np.zeros((len(texts), 1 << (longest - 1).bit_length()), np.int32)
+    for row, text in zip(ids, texts, strict=True):
+        row[: len(text)] = text
+    return ids
