@@ -43,6 +43,7 @@ Scale = Annotated[float, Interval(0, 1_000_000, "(]")]
 ScaleOrZero = Annotated[float, Interval(0, 1_000_000)]
 Probability = Annotated[float, Interval(0, 1, "[)")]  # what may not reach 1: a dropout, a decay
 Fraction = Annotated[float, Interval(0, 1)]
+Seed = Annotated[int, Interval(0, 2**32 - 1)]
 Temperature = Annotated[float, Interval(0, 1_000)]  # 0 means greedy
 
 
@@ -235,12 +236,26 @@ class DrawConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SampleConfig(DrawConfig):
+    """What to write after a prompt."""
+
+    length: CountOrZero = 1000  # characters to write; the prompt is not counted
+    stop: tuple[str, ...] | None = None  # the text ends with the first of these that comes up in it
+    seed: Seed = 0  # the same seed gives the same text
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not all(self.stop or ["none"]):
+            raise JaxcharError("stop must be a text of at least one character, but it is empty; leave it out")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig(_Checked):
     """How long to train, and what to do on the way."""
 
     epochs: Count = 8  # passes over the training text, in all
     max_steps: Count | None = None  # stop after so many steps, whatever epochs says
-    seed: Annotated[int, Interval(0, 2**32 - 1)] = 0  # all randomness follows from (seed, step)
+    seed: Seed = 0  # all randomness follows from (seed, step)
     log_every: Count = 50  # steps between lines of training loss in metrics.jsonl
     eval_every: Count | None = None  # steps between evaluations; None: at the end of each epoch
     # A stateful pass; cold blocks of eval_block characters; or windows as in training. None: as trained.

@@ -175,7 +175,7 @@ class Generator:
         self._for_each_text = _all_at_once if together else _one_after_another
         self._prepare = jax.jit(lambda params: Reader.of(nnx.merge(graphdef, params)))
         self._read = jax.jit(self._read_texts)
-        self._follow = jax.jit(_follow_text)
+        self._follow = jax.jit(self._follow_texts)
         self._advance = jax.jit(self._draw_pieces, static_argnames="filters")
 
     def prepare(self, params: nnx.State) -> Reader:
@@ -259,22 +259,28 @@ class Generator:
             done += count
             count = max(1, min(4 * count, MOST_PIECE, round(PIECE_SECONDS * count / seconds)))
 
-    def followed(self, reader: Reader, context: Context, text: np.ndarray) -> tuple[np.ndarray, Context]:
+    def followed(self, reader: Reader, contexts: Context, text: np.ndarray) -> tuple[np.ndarray, Context]:
         """Read on in one text; return the logits before each of its characters and after the last.
 
+        Args:
+            reader: see :meth:`prepare`.
+            contexts: of B = 1 text.
+            text: [N] ids, with any N.
+
         Returns:
-            [N + 1, V] for N ids, and the context after them.
+            [N + 1, V], and the contexts after the text.
         """
-        context, logits = self._follow(reader, context, _padded([text])[0], np.int32(len(text)))
-        return np.asarray(logits)[: len(text) + 1], context
+        contexts, logits = self._follow(reader, contexts, _padded([text]), np.array([len(text)], np.int32))
+        return np.asarray(logits)[0, : len(text) + 1], contexts
 
     def _begun(self, reader: Reader, first: np.ndarray) -> Context:
         """Return the contexts of texts of one character each, [B] ids."""
         rows = (len(first), self._window or 1)
         carry = jax.tree.map(lambda part: np.zeros((*rows, part.shape[1]), np.float32), reader.zero_carry)
+        last = jnp.asarray(first)
         if self._window is None:
-            return StreamContext(carry, first)
-        return WindowContext(carry, np.zeros(len(first), np.int32), first)
+            return StreamContext(carry, last)
+        return WindowContext(carry, jnp.zeros_like(last), last)
 
     def _read_texts(self, reader: Reader, contexts: Context, texts: jax.Array, lengths: jax.Array) -> Context:
         def read(context: Context, text: jax.Array, length: jax.Array) -> Context:
@@ -283,6 +289,11 @@ class Generator:
             )
 
         return self._for_each_text(read, contexts, texts, lengths)
+
+    def _follow_texts(
+        self, reader: Reader, contexts: Context, texts: jax.Array, lengths: jax.Array
+    ) -> tuple[Context, jax.Array]:
+        return self._for_each_text(partial(_follow_text, reader), contexts, texts, lengths)
 
     def _draw_pieces(
         self,
