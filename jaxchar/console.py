@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -139,33 +139,6 @@ def evaluation_table(result: dict[str, Any]) -> None:
         numbers = [f"{figures[name]:.4f}" for name in ("loss", "bits_per_char", "perplexity", "accuracy")]
         table.add_row(split, f"{figures['predictions']:,}", *numbers)
     Console(highlight=False).print(table)
-
-
-# ---- sampling ------------------------------------------------------------------------------------
-
-
-def echo(prompt: str, pieces: Iterable[str]) -> int:
-    """Write a prompt and the text that follows to standard output as it comes; count what came.
-
-    On a terminal the prompt is dimmed and control characters are shown as symbols; a pipe gets the
-    text as it is.
-    """
-    terminal = sys.stdout.isatty()
-    written = 0
-    sys.stdout.write(f"\x1b[2m{visible(prompt)}\x1b[22m" if terminal else prompt)
-    for piece in pieces:
-        sys.stdout.write(visible(piece) if terminal else piece)
-        sys.stdout.flush()
-        written += len(piece)
-    sys.stdout.write("\n")
-    sys.stdout.flush()
-    return written
-
-
-def sampling_statistics(characters: int, seconds: float, seed: int) -> None:
-    """Say on standard error how fast the text came, and the seed that writes it again."""
-    rate = characters / max(seconds, 1e-9)
-    print(f"{characters:,} characters in {seconds:.2f} s ({rate:,.0f}/s), seed {seed}", file=sys.stderr)
 
 
 # ---- training ------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ FIRST_PIECE = 8  # characters: the first ones come at once
 MOST_PIECE = 1024  # characters a call at the most
 PIECE_SECONDS = 0.03  # how long a call should last, which bounds the wait for the next piece
 NOISE_ROWS = 64  # characters whose noise is drawn in one go
-SHORTEST_PADDING = 16  # of prompts: few lengths, few compilations
+READ_CHARS = 128  # of a prompt, a call: one compilation serves prompts of any lengths
 
 
 class StreamContext(NamedTuple):
@@ -214,8 +214,9 @@ class Generator:
 
     def extended(self, reader: Reader, contexts: Context, texts: Sequence[np.ndarray]) -> Context:
         """Return the B contexts after each has read on, the ids of a text, [N] with any N, each."""
-        lengths = np.array([len(text) for text in texts], np.int32)
-        return self._read(reader, contexts, _padded(texts), lengths)
+        for slices, lengths in _in_slices(texts):
+            contexts = self._read(reader, contexts, slices, lengths)
+        return contexts
 
     def pieces(
         self,
@@ -270,13 +271,17 @@ class Generator:
         Returns:
             [N + 1, V], and the contexts after the text.
         """
-        contexts, logits = self._follow(reader, contexts, _padded([text]), np.array([len(text)], np.int32))
-        return np.asarray(logits)[0, : len(text) + 1], contexts
+        before_each = []
+        for slices, lengths in _in_slices([text]):
+            contexts, logits = self._follow(reader, contexts, slices, lengths)
+            before_each.append(np.asarray(logits)[0, : lengths[0]])
+        _, after = self._follow(reader, contexts, *_NOTHING)
+        return np.concatenate([*before_each, np.asarray(after)[0, :1]]), contexts
 
     def _begun(self, reader: Reader, first: np.ndarray) -> Context:
         """Return the contexts of texts of one character each, [B] ids."""
         rows = (len(first), self._window or 1)
-        carry = jax.tree.map(lambda part: np.zeros((*rows, part.shape[1]), np.float32), reader.zero_carry)
+        carry = jax.tree.map(lambda part: jnp.zeros((*rows, part.shape[1])), reader.zero_carry)
         last = jnp.asarray(first)
         if self._window is None:
             return StreamContext(carry, last)
@@ -350,16 +355,18 @@ def _draw_piece(
 def _follow_text(
     reader: Reader, context: Context, text: jax.Array, length: jax.Array
 ) -> tuple[Context, jax.Array]:
-    """Read a text, [N] ids of which ``length`` count; return the logits before and after each."""
+    """Read a text, [N] ids of which ``length`` count; return the logits before each: [N, V].
+
+    The first row holds the logits before a character even where ``length`` is 0.
+    """
 
     def follow(i: jax.Array, so_far: tuple[Context, jax.Array]) -> tuple[Context, jax.Array]:
         context, all_logits = so_far
         logits, context = predict(reader, context)
         return context._replace(last=text[i]), all_logits.at[i].set(logits)
 
-    all_logits = jnp.zeros((len(text) + 1, reader.head.shape[0]))
-    context, all_logits = lax.fori_loop(0, length, follow, (context, all_logits))
-    return context, all_logits.at[length].set(predict(reader, context)[0])
+    first = jnp.zeros((len(text), reader.head.shape[0])).at[0].set(predict(reader, context)[0])
+    return lax.fori_loop(0, length, follow, (context, first))
 
 
 def _one_after_another(function: Callable[..., Any], *rows: Any) -> Any:
@@ -379,10 +386,14 @@ def _row(contexts: Context, number: int) -> Context:
     return jax.tree.map(lambda part: part[number], contexts)
 
 
-def _padded(texts: Sequence[np.ndarray]) -> np.ndarray:
-    """Return texts as [B, N] int32, N the power of two that holds the longest."""
-    longest = max(SHORTEST_PADDING, *map(len, texts))
-    ids = np.zeros((len(texts), 1 << (longest - 1).bit_length()), np.int32)
-    for row, text in zip(ids, texts, strict=True):
-        row[: len(text)] = text
-    return ids
+_NOTHING = (np.zeros((1, READ_CHARS), np.int32), np.zeros(1, np.int32))  # a slice of no text
+
+
+def _in_slices(texts: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield B texts READ_CHARS at a time: [B, READ_CHARS] ids, and how many of each row are text, [B]."""
+    for start in range(0, max(map(len, texts)), READ_CHARS):
+        slices = [text[start : start + READ_CHARS] for text in texts]
+        ids = np.zeros((len(texts), READ_CHARS), np.int32)
+        for row, piece in zip(ids, slices, strict=True):
+            row[: len(piece)] = piece
+        yield ids, np.array([len(piece) for piece in slices], np.int32)

@@ -97,19 +97,20 @@ class Writer:
 
         Text number j is what :meth:`write` writes alone from its prompt with ``number=j``.
         """
-        ids_of_prompts = [self._encoded(prompt) for prompt in prompts]
-        going = np.ones(len(prompts), bool)
+        return self._write_batch([self._encoded(prompt) for prompt in prompts], config)
+
+    def _write_batch(self, prompts: Sequence[np.ndarray], config: SampleConfig) -> Iterator[list[str]]:
+        tails, going = [""] * len(prompts), np.ones(len(prompts), bool)
         pieces = self._generator.pieces(
             self._reader,
-            self._generator.contexts(self._reader, ids_of_prompts),
+            self._generator.contexts(self._reader, prompts),
             jnp.stack([text_key(config.seed, number) for number in range(len(prompts))]),
             config.length,
             config,
             going=going,
         )
-        tails = [""] * len(prompts)
         for ids, _ in pieces:
-            new = ["" for _ in prompts]
+            new = [""] * len(prompts)
             for number in np.flatnonzero(going):
                 drawn = self.vocabulary.decode(ids[number])
                 stopped = up_to_stop(tails[number], drawn, config.stop)
