@@ -127,7 +127,7 @@ class Session:
 
     def _retry(self, _: str) -> Iterator[Shown]:
         if self._written_from is None:
-            raise JaxcharError("the last thing done was no writing that could be done anew; go on, or type a prompt")
+            raise JaxcharError("there is nothing to write anew here; go on, or type a prompt")
         self._passage = self._written_from
         self._number += 1
         yield from self._write()

@@ -76,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from jaxchar.checkpoint import load_checkpoint
         from jaxchar.language_model import from_checkpoint, weights_structure
 
+        _keep_what_is_compiled()
         loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
         for warning in loaded.warnings:
             print(f"warning: {warning}", file=sys.stderr)
@@ -88,6 +89,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prompt = writer.vocabulary.adapt(_prompt(typed, loaded), typed.unknown)
         if not _write(writer, prompt, settings, typed):
             raise SystemExit(130)
+
+
+def _keep_what_is_compiled() -> None:
+    """Let JAX keep compiled programs in our cache folder, unless the user has chosen one: seconds less."""
+    import jax
+
+    from jaxchar.corpus import cache_folder
+
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def _prompt(typed: Arguments, loaded: "Loaded") -> str:
@@ -162,7 +174,6 @@ def _shower(
     def with_alternatives() -> Callable[[str], None]:
         passage = writer.start(prompt)
         writer.probabilities(passage)  # compiles what the first line would wait for
-        display.end()
 
         def show(piece: str) -> None:
             nonlocal passage

@@ -88,8 +88,10 @@ class Display:
             bits = math.inf if choice.probability == 0 else -math.log2(choice.probability)
             colour = GREEN if bits < EXPECTED_BITS else RED if bits > SURPRISING_BITS else YELLOW
             others = "  ".join(f"{named(c)} {p:5.1%}" for c, p in choice.others)
-            self._write(f"{named(choice.character)} {choice.probability:6.1%} {bits:6.2f} bits", colour)
-            self._write(f"   {others}\n")
+            figures = f"{named(choice.character)} {choice.probability:6.1%} {bits:6.2f} bits"
+            self._write("\n")
+            self._write(figures, colour)
+            self._write(f"   {others}")
 
     def _write(self, text: str, shade: str = "") -> None:
         text = visible(text) if self._symbols else text
