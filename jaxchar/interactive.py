@@ -187,7 +187,7 @@ class Session:
             self.config = replace(self.config, **{name: value})
             self._number = 0 if name == "seed" else self._number
             self.warm_up()
-        yield Shown("note", f"{name} {getattr(self.config, name):g}")
+        yield Shown("note", f"{name} {getattr(self.config, name)}")
 
     def _set_stop(self, typed: str) -> Iterator[Shown]:
         self.config = replace(self.config, stop=(self._adapted(typed),) if typed else None)

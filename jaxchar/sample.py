@@ -97,9 +97,10 @@ def _keep_what_is_compiled() -> None:
 
     from jaxchar.corpus import cache_folder
 
-    if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    config: Any = jax.config
+    if config.jax_compilation_cache_dir is None:
+        config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+        config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def _prompt(typed: Arguments, loaded: "Loaded") -> str:

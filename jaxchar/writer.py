@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -125,7 +124,8 @@ class Writer:
         """Return each symbol's probability before each character of a text, and after it: [N + 1, V]."""
         ids = self._encoded(text) if text else np.empty(0, np.int32)
         logits, _ = self._generator.followed(self._reader, passage.context, ids)
-        return np.asarray(jax.nn.softmax(logits))
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
+        return shares / shares.sum(axis=1, keepdims=True)
 
     def most_probable(self, passage: Passage, count: int) -> list[tuple[str, float]]:
         """Return the ``count`` most probable next characters with their probabilities, best first."""
