@@ -83,8 +83,9 @@ class Controls(NamedTuple):
 def draw(logits: jax.Array, noise: jax.Array, controls: Controls, filters: bool = True) -> jax.Array:
     """Draw an id from what the controls leave of ``softmax(logits / temperature)``.
 
-    The largest sum of a logit and Gumbel noise falls on a character with its softmax probability
-    (Gumbel 1954; Maddison, Tarlow and Minka 2014). Temperature 0 takes the most probable one.
+    The largest sum of a scaled logit and Gumbel noise falls on a character with its softmax probability
+    (Gumbel 1954; Maddison, Tarlow and Minka 2014). Here both are taken times the temperature, so that a
+    temperature of 0 needs no case of its own: it leaves no noise, and the most probable character.
 
     Args:
         logits: [V].
@@ -95,11 +96,11 @@ def draw(logits: jax.Array, noise: jax.Array, controls: Controls, filters: bool 
     Returns:
         [] int32.
     """
-    below_best = logits - jnp.max(logits)  # 0 at the most: no temperature makes it overflow upwards
-    scaled = below_best / jnp.maximum(controls.temperature, jnp.finfo(jnp.float32).tiny)
     if filters:
-        scaled = jnp.where(scaled < threshold(scaled, controls), -jnp.inf, scaled)
-    return jnp.argmax(jnp.where(controls.temperature == 0, logits, scaled + noise)).astype(jnp.int32)
+        below_best = logits - jnp.max(logits)  # 0 at the most: no temperature makes it overflow upwards
+        scaled = below_best / jnp.maximum(controls.temperature, jnp.finfo(jnp.float32).tiny)
+        logits = jnp.where(scaled < threshold(scaled, controls), -jnp.inf, logits)
+    return jnp.argmax(logits + controls.temperature * noise).astype(jnp.int32)
 
 
 def threshold(scaled: jax.Array, controls: Controls) -> jax.Array:

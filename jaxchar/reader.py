@@ -86,7 +86,10 @@ class Reader:
 
     def _product(self, rows: jax.Array, transposed: jax.Array) -> jax.Array:
         """Return ``rows @ transposed.T``, which reads both along their rows."""
-        return lax.dot_general(_rounded(rows, self.dtype), transposed, (((1,), (1,)), ((), ())))
+        rows = _rounded(rows, self.dtype)
+        if len(rows) == 1:  # XLA would move the row about before a product of matrices
+            return (transposed @ rows[0])[None]
+        return lax.dot_general(rows, transposed, (((1,), (1,)), ((), ())))
 
 
 def _layer(cell: Cell, is_first: bool, dtype: str) -> ReaderLayer:
