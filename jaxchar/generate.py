@@ -34,7 +34,8 @@ from jaxchar.unroll import Carry
 FIRST_PIECE = 8  # characters: the first ones come at once
 MOST_PIECE = 1024  # characters a call at the most
 PIECE_SECONDS = 0.03  # how long a call should last, which bounds the wait for the next piece
-NOISE_ROWS = 64  # characters whose noise is drawn in one go
+NOISE_ROWS = 64  # characters whose noise is drawn in one go,
+NOISE_NUMBERS = 1 << 16  # or as many as take so many numbers, where the vocabulary is large
 READ_CHARS = 128  # of a prompt, a call: one compilation serves prompts of any lengths
 
 
@@ -49,9 +50,7 @@ class WindowContext(NamedTuple):
     """What a windowed model needs to know of the text so far."""
 
     carry: tuple[Carry, ...]  # [T, H] each part: the readers', after all characters but the last
-    # [] int32: how many characters they have read, less a multiple of T once that is T or more.
-    # Character number n of the text is the first that reader n mod T reads.
-    count: jax.Array  # type: ignore[assignment]
+    place: jax.Array  # [] int32: of the reader that begins with the last character
     last: jax.Array  # [] int32, the last character's id
 
 
@@ -138,13 +137,12 @@ def predict(reader: Reader, context: Context) -> tuple[jax.Array, Context]:
         features, carry = reader.read(context.last[None], context.carry)
         return reader.logits(features)[0], StreamContext(carry, context.last)
     window = jax.tree.leaves(context.carry)[0].shape[0]
-    place = context.count % window
-    carry = jax.tree.map(lambda part: part.at[place].set(0), context.carry)  # a reader begins
+    carry = jax.tree.map(lambda part: part.at[context.place].set(0), context.carry)
     features, carry = reader.read(context.last[None], carry)
-    count = context.count + 1
-    first = jnp.where(count < window, 0, count % window)  # the reader that began first
-    count = jnp.where(count < 2 * window, count, count - window)
-    return reader.logits(features[first][None])[0], WindowContext(carry, count, context.last)
+    # The next to begin takes the place of the one that began first. In a text shorter than the window
+    # that place has never been taken: from a zero state it has read the text from its first character.
+    place = (context.place + 1) % window
+    return reader.logits(features[place][None])[0], WindowContext(carry, place, context.last)
 
 
 def text_key(seed: int, number: int = 0) -> jax.Array:
@@ -330,14 +328,15 @@ def _draw_piece(
 ) -> tuple[Context, jax.Array]:
     """Draw ``count`` characters of one text; return them as [MOST_PIECE] ids, the rest zeros.
 
-    The noise of many characters is drawn in one go. Character n's lies always in row n mod NOISE_ROWS:
+    The noise of many characters is drawn in one go. Character n's lies always in row n mod ``rows``:
     its bits depend on nothing but key and n, not even on how the processor treats the last rows.
     """
     num_symbols, stop = reader.head.shape[0], start + count
+    rows = max(1, min(NOISE_ROWS, NOISE_NUMBERS // num_symbols))
 
     def draw_block(block: jax.Array, so_far: tuple[Context, jax.Array]) -> tuple[Context, jax.Array]:
-        first = block * NOISE_ROWS
-        numbers = first + jnp.arange(NOISE_ROWS)
+        first = block * rows
+        numbers = first + jnp.arange(rows)
         noise = jax.vmap(lambda n: jax.random.gumbel(jax.random.fold_in(key, n), (num_symbols,)))(numbers)
 
         def draw_one(n: jax.Array, so_far: tuple[Context, jax.Array]) -> tuple[Context, jax.Array]:
@@ -346,10 +345,10 @@ def _draw_piece(
             drawn = draw(logits, noise[n - first], controls)
             return context._replace(last=drawn), ids.at[n - start].set(drawn)
 
-        begin, end = jnp.maximum(first, start), jnp.minimum(first + NOISE_ROWS, stop)
+        begin, end = jnp.maximum(first, start), jnp.minimum(first + rows, stop)
         return lax.fori_loop(begin, end, draw_one, so_far)
 
-    blocks = start // NOISE_ROWS, -(-stop // NOISE_ROWS)
+    blocks = start // rows, -(-stop // rows)
     return lax.fori_loop(*blocks, draw_block, (context, jnp.zeros(MOST_PIECE, jnp.int32)))
 
 

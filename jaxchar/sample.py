@@ -1,6 +1,8 @@
 """Write text with a trained model: ``python -m jaxchar.sample --ckpt runs/mine --prompt "ROMEO:"``."""
 
+import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -98,8 +100,13 @@ def _keep_what_is_compiled() -> None:
     from jaxchar.corpus import cache_folder
 
     config: Any = jax.config
-    if config.jax_compilation_cache_dir is None:
-        config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+    if config.jax_compilation_cache_dir is not None:
+        return
+    folder = cache_folder() / "compiled"
+    with contextlib.suppress(OSError):  # a folder that cannot be written is done without
+        folder.mkdir(parents=True, exist_ok=True)
+    if os.access(folder, os.W_OK):
+        config.update("jax_compilation_cache_dir", str(folder))
         config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
@@ -118,7 +125,7 @@ def _prompt(typed: Arguments, loaded: "Loaded") -> str:
 def _file_content(path: str) -> str:
     try:
         content = sys.stdin.buffer.read() if path == "-" else Path(path).expanduser().read_bytes()
-        return content.decode("utf-8")
+        return content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError, RuntimeError) as error:
         raise JaxcharError(
             f"cannot read the prompt file {path!r}: {error}; give a UTF-8 text file"

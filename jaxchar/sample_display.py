@@ -58,9 +58,9 @@ class Display:
 
     def __init__(self, raw: bool = False) -> None:
         """Look at what standard output is; ``raw`` shows control characters to a terminal as they are."""
-        terminal = sys.stdout.isatty()
-        self._shades = terminal and not os.environ.get("NO_COLOR")
-        self._symbols = terminal and not raw
+        self._terminal = sys.stdout.isatty()
+        self._shades = self._terminal and not os.environ.get("NO_COLOR")
+        self._symbols = self._terminal and not raw
 
     def text(self, text: str) -> None:
         """Show text that the model wrote."""
@@ -75,8 +75,11 @@ class Display:
         self._write(f"--- {title}\n", DIM)
 
     def note(self, line: str) -> None:
-        """Say something that is no text of the model's."""
-        self._write(f"{line}\n", DIM)
+        """Say something that is no text of the model's; where that is piped, on standard error."""
+        if self._terminal:
+            self._write(f"{line}\n", DIM)
+        else:
+            print(line, file=sys.stderr)
 
     def end(self) -> None:
         """End a text."""
