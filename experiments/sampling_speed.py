@@ -60,7 +60,7 @@ def measure(hidden_size: int) -> dict[str, float]:
 
 def random_model(hidden_size: int, **settings: object) -> LanguageModel:
     """Return a model with one LSTM layer that nobody has trained."""
-    config = Config(hidden_size=hidden_size, cell="lstm", **settings)
+    config = Config(hidden_size=hidden_size, **{"cell": "lstm", **settings})
     return LanguageModel(config, VOCABULARY, *split_model(config, len(VOCABULARY)))
 
 
