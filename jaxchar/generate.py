@@ -32,6 +32,7 @@ from jaxchar.reader import Reader
 from jaxchar.unroll import Carry
 
 FIRST_PIECE = 8  # characters: the first ones come at once
+PAIRWISE_SYMBOLS = 256  # up to so many, comparing all with all is faster than sorting
 MOST_PIECE = 1024  # characters a call at the most
 PIECE_SECONDS = 0.03  # how long a call should last, which bounds the wait for the next piece
 NOISE_ROWS = 64  # characters whose noise is drawn in one go,
@@ -98,12 +99,12 @@ def draw(logits: jax.Array, noise: jax.Array, controls: Controls, filters: bool 
     if filters:
         below_best = logits - jnp.max(logits)  # 0 at the most: no temperature makes it overflow upwards
         scaled = below_best / jnp.maximum(controls.temperature, jnp.finfo(jnp.float32).tiny)
-        logits = jnp.where(scaled < threshold(scaled, controls), -jnp.inf, logits)
+        logits = jnp.where(left_by_filters(scaled, controls), logits, -jnp.inf)
     return jnp.argmax(logits + controls.temperature * noise).astype(jnp.int32)
 
 
-def threshold(scaled: jax.Array, controls: Controls) -> jax.Array:
-    """Return the smallest scaled logit that the filters leave, [].
+def left_by_filters(scaled: jax.Array, controls: Controls) -> jax.Array:
+    """Return which characters the filters leave, [V] bool.
 
     In this order: temperature first (it is in ``scaled``), then
 
@@ -120,15 +121,22 @@ def threshold(scaled: jax.Array, controls: Controls) -> jax.Array:
         scaled: [V] logits over the temperature, the largest of them 0.
         controls: top_k 0, top_p 1 and min_p 0 leave everything.
     """
-    num_symbols = scaled.shape[0]
-    descending = -jnp.sort(-scaled)
-    top_k = jnp.where(controls.top_k == 0, num_symbols, jnp.minimum(controls.top_k, num_symbols))
-    kth = descending[top_k - 1]
-    shares = jnp.where(descending >= kth, jnp.exp(descending), 0.0)
-    before = jnp.cumsum(shares) - shares  # what the more probable ones add up to
-    in_nucleus = (before < controls.top_p * jnp.sum(shares)) | (controls.top_p >= 1)
-    smallest_in_nucleus = jnp.min(jnp.where(in_nucleus, descending, 0.0))
-    return jnp.maximum(jnp.maximum(kth, smallest_in_nucleus), jnp.log(controls.min_p))
+    shares = jnp.exp(scaled)
+    number_ahead = _sum_over_more_probable(scaled, jnp.ones_like(scaled))
+    share_ahead = _sum_over_more_probable(scaled, shares)  # where top-k leaves a character, all are left
+    left = (number_ahead < controls.top_k) | (controls.top_k == 0)
+    in_nucleus = share_ahead < controls.top_p * jnp.sum(shares, where=left)
+    left &= in_nucleus | (controls.top_p >= 1)
+    return left & (scaled >= jnp.log(controls.min_p))
+
+
+def _sum_over_more_probable(scaled: jax.Array, weights: jax.Array) -> jax.Array:
+    """Return, for each character, the sum of the weights of all that are more probable, [V]."""
+    if len(scaled) <= PAIRWISE_SYMBOLS:
+        return jnp.sum(jnp.where(scaled[None, :] > scaled[:, None], weights[None, :], 0), axis=1)
+    order = jnp.argsort(-scaled)
+    ahead = jnp.cumsum(weights[order]) - weights[order]
+    return ahead[jnp.searchsorted(-scaled[order], -scaled)]  # of equals, the first: none is ahead of another
 
 
 def predict(reader: Reader, context: Context) -> tuple[jax.Array, Context]:

@@ -44,7 +44,8 @@ class LanguageModel:
         """Return new characters that go on from a prompt.
 
         Temperature comes first; then each filter works on what the one before it left, in the order
-        given here, and what remains is drawn from in proportion. See :func:`jaxchar.generate.threshold`.
+        given here, and what remains is drawn from in proportion; see
+        :func:`jaxchar.generate.left_by_filters`.
 
         Args:
             prompt: at least one character, all of them in the vocabulary.

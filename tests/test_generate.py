@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxchar import generate
 from jaxchar.config import Config, DrawConfig
-from jaxchar.generate import Controls, Generator, batched, draw, text_key, threshold
+from jaxchar.generate import Controls, Generator, batched, draw, left_by_filters, text_key
 from jaxchar.reader import Reader
 from jaxchar.step import split_model
 
@@ -108,7 +108,19 @@ def test_greedy_tells_large_logits_apart():
 
 
 def test_filters_that_are_off_leave_everything():
-    assert threshold(jnp.array([0.0, -200.0, -jnp.inf]), Controls.of(DrawConfig())) == -np.inf
+    assert left_by_filters(jnp.array([0.0, -200.0, -jnp.inf]), Controls.of(DrawConfig())).all()
+
+
+@pytest.mark.parametrize("settings", [{"top_k": 7}, {"top_p": 0.6}, {"top_k": 9, "top_p": 0.7, "min_p": 0.1}])
+def test_large_vocabularies_are_sorted_to_the_same_result(settings, monkeypatch):
+    logits = np.round(np.random.default_rng(1).normal(size=40), 1).astype(np.float32)  # with equals
+    config = DrawConfig(**settings)
+    expected = distribution(logits, config) > 0
+    for symbols in (generate.PAIRWISE_SYMBOLS, 0):
+        monkeypatch.setattr(generate, "PAIRWISE_SYMBOLS", symbols)
+        left = left_by_filters(jnp.asarray(logits - logits.max()), Controls.of(config))
+        assert (np.asarray(left) == expected).all()
+    assert 1 < expected.sum() < 20
 
 
 # ---- many draws ----------------------------------------------------------------------------------
