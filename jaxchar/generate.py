@@ -290,9 +290,11 @@ class Generator:
         rows = (len(first), self._window or 1)
         carry = jax.tree.map(lambda part: jnp.zeros((*rows, part.shape[1])), reader.zero_carry)
         last = jnp.asarray(first)
-        if self._window is None:
-            return StreamContext(carry, last)
-        return WindowContext(carry, jnp.zeros_like(last), last)
+        context: Context = StreamContext(carry, last)
+        if self._window is not None:
+            context = WindowContext(carry, jnp.zeros_like(last), last)
+        # Where the weights were put: JAX compiles again for an array that is only by default there.
+        return jax.device_put(context, reader.head.sharding)
 
     def _read_texts(self, reader: Reader, contexts: Context, texts: jax.Array, lengths: jax.Array) -> Context:
         def read(context: Context, text: jax.Array, length: jax.Array) -> Context:

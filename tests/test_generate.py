@@ -302,6 +302,18 @@ def test_prompts_of_any_lengths_and_any_controls_are_one_program(tiny, kind):
 
 
 @KINDS
+def test_weights_that_were_put_on_a_device_need_no_second_program(tiny, kind):
+    """As those of a checkpoint are: the first call and the later ones must not differ for JAX."""
+    generator = Generator(tiny.graphdef, WINDOW if kind == "windows" else None)
+    reader = generator.prepare(jax.device_put(tiny.params, jax.devices()[0]))
+    for prompt in (np.array([1]), np.zeros(2 * generate.READ_CHARS, np.int32)):
+        contexts = generator.contexts(reader, [prompt])
+        assert len(list(generator.pieces(reader, contexts, KEY[None], 20, DrawConfig()))) > 1
+    assert generator._read._cache_size() == 1
+    assert generator._advance._cache_size() == 1
+
+
+@KINDS
 def test_a_text_can_be_taken_up_where_it_was_left(tiny, kind):
     generator, keys = tiny.generators[kind], KEY[None]
     whole, at_end = tiny.generate_batch(generator, [np.array([1, 2])], keys, 30)
