@@ -195,7 +195,7 @@ class Session:
 
     def warm_up(self) -> None:
         """Compile what the settings need, so that the next text comes at once."""
-        passage = self._passage or self._writer.start(self._writer.vocabulary.symbols[0])
+        passage = self._passage or self._writer.start(2 * self._writer.vocabulary.symbols[0])
         for _ in self._writer.write(passage, replace(self.config, length=1, stop=None)):
             pass
 
