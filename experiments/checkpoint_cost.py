@@ -26,7 +26,9 @@ from jaxchar.vocabulary import Vocabulary
 ROUNDS = 11
 SYMBOLS = "abcdefghijklmnopqrstuvwxyz0123456789"
 MODELS = {
-    "words_generator, 89,124 parameters": Config(hidden_size=128, batch_size=32, seq_len=16, optimizer="adam"),
+    "words_generator, 89,124 parameters": Config(
+        hidden_size=128, batch_size=32, seq_len=16, optimizer="adam"
+    ),
     "10 million parameters": Config(hidden_size=1_536, batch_size=32, seq_len=16, optimizer="adam"),
 }
 

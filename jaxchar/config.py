@@ -43,6 +43,7 @@ Scale = Annotated[float, Interval(0, 1_000_000, "(]")]
 ScaleOrZero = Annotated[float, Interval(0, 1_000_000)]
 Probability = Annotated[float, Interval(0, 1, "[)")]  # what may not reach 1: a dropout, a decay
 Fraction = Annotated[float, Interval(0, 1)]
+Seed = Annotated[int, Interval(0, 2**32 - 1)]
 Temperature = Annotated[float, Interval(0, 1_000)]  # 0 means greedy
 
 
@@ -222,12 +223,41 @@ class OptimizerConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DrawConfig(_Checked):
+    """How a character is drawn from the model's probabilities; see :func:`jaxchar.generate.draw`."""
+
+    temperature: Temperature = 1.0  # below 1 safer, above 1 wilder; 0 always the most probable
+    top_k: CountOrZero = 0  # only the k most probable characters; 0: off
+    top_p: Annotated[float, Interval(0, 1, "(]")] = 1.0  # only the fewest that together have p; 1: off
+    min_p: Fraction = 0.0  # only those with at least p times the most probable one's share; 0: off
+
+    @property
+    def filters(self) -> bool:
+        """Whether any character is left out, whatever the temperature."""
+        return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleConfig(DrawConfig):
+    """What to write after a prompt."""
+
+    length: CountOrZero = 1000  # characters to write; the prompt is not counted
+    stop: tuple[str, ...] | None = None  # the text ends with the first of these that comes up in it
+    seed: Seed = 0  # the same seed gives the same text
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not all(self.stop or ["none"]):
+            raise JaxcharError("stop must be a text of at least one character, but it is empty; leave it out")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig(_Checked):
     """How long to train, and what to do on the way."""
 
     epochs: Count = 8  # passes over the training text, in all
     max_steps: Count | None = None  # stop after so many steps, whatever epochs says
-    seed: Annotated[int, Interval(0, 2**32 - 1)] = 0  # all randomness follows from (seed, step)
+    seed: Seed = 0  # all randomness follows from (seed, step)
     log_every: Count = 50  # steps between lines of training loss in metrics.jsonl
     eval_every: Count | None = None  # steps between evaluations; None: at the end of each epoch
     # A stateful pass; cold blocks of eval_block characters; or windows as in training. None: as trained.

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -313,33 +313,6 @@ def _size(num_bytes: int) -> str:
         if num_bytes >= factor:
             return f"{num_bytes / factor:.1f} {unit}"
     return f"{num_bytes} bytes"
-
-
-# ---- sampling ------------------------------------------------------------------------------------
-
-
-def echo(prompt: str, pieces: Iterable[str]) -> int:
-    """Write a prompt and the text that follows to standard output as it comes; count what came.
-
-    On a terminal the prompt is dimmed and control characters are shown as symbols; a pipe gets the
-    text as it is.
-    """
-    terminal = sys.stdout.isatty()
-    written = 0
-    sys.stdout.write(f"\x1b[2m{visible(prompt)}\x1b[22m" if terminal else prompt)
-    for piece in pieces:
-        sys.stdout.write(visible(piece) if terminal else piece)
-        sys.stdout.flush()
-        written += len(piece)
-    sys.stdout.write("\n")
-    sys.stdout.flush()
-    return written
-
-
-def sampling_statistics(characters: int, seconds: float, seed: int) -> None:
-    """Say on standard error how fast the text came, and the seed that writes it again."""
-    rate = characters / max(seconds, 1e-9)
-    print(f"{characters:,} characters in {seconds:.2f} s ({rate:,.0f}/s), seed {seed}", file=sys.stderr)
 
 
 # ---- training ------------------------------------------------------------------------------------

@@ -1,22 +1,20 @@
 """A trained model in hand: load it, write text with it."""
 
-import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
-import numpy as np
 from flax import nnx
 
 from jaxchar.checkpoint import Loaded, Which, load_checkpoint
-from jaxchar.config import Config
+from jaxchar.config import Config, SampleConfig
 from jaxchar.errors import JaxcharError
-from jaxchar.generate import Generator
 from jaxchar.metadata import Metadata
 from jaxchar.score import Evaluation, Predictions, Protocol, Score, predict, predict_one_by_one
 from jaxchar.step import split_model
 from jaxchar.vocabulary import UnknownCharactersError, Vocabulary
+from jaxchar.writer import Writer
 
 
 class LanguageModel:
@@ -30,48 +28,89 @@ class LanguageModel:
         self.vocabulary = vocabulary
         self.graphdef = graphdef
         self.params = params
-        self._generator = Generator(graphdef, config.context_limit)
+        self.writer = Writer(graphdef, params, vocabulary, config.context_limit)
 
     def generate(
-        self, prompt: str = "\n", length: int = 1000, *, temperature: float = 1.0, seed: int = 0
+        self,
+        prompt: str = "\n",
+        length: int = 1000,
+        *,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        stop: str | Sequence[str] = (),
+        seed: int = 0,
     ) -> str:
-        """Return ``length`` new characters that go on from a prompt.
+        """Return new characters that go on from a prompt.
+
+        Temperature comes first; then each filter works on what the one before it left, in the order
+        given here, and what remains is drawn from in proportion; see
+        :func:`jaxchar.generate.left_by_filters`.
 
         Args:
             prompt: at least one character, all of them in the vocabulary.
-            length: characters to write; the prompt is not counted and not returned.
-            temperature: below 1 bolder towards the probable, above 1 wilder; 0 always the most
-                probable character.
-            seed: the same seed gives the same text.
+            length: characters to write, 0 or more; the prompt is not counted and not returned.
+            temperature: 0 to 1,000. Below 1 bolder towards the probable, above 1 wilder; 0 always the
+                most probable character.
+            top_k: only the k most probable characters; 0: all.
+            top_p: only the fewest characters that have this share of the probability together, above 0
+                and at most 1; 1: all.
+            min_p: only characters with at least this share, 0 to 1, of the most probable one's
+                probability; 0: all.
+            stop: the text ends with the first of these strings that comes up in it.
+            seed: 0 to 2^32 - 1. The same seed gives the same text, and the first part of it where
+                ``length`` is less.
 
         Raises:
-            JaxcharError: the prompt is empty or holds a character outside the vocabulary.
+            JaxcharError: the prompt is empty or holds a character outside the vocabulary, or a number is
+                outside its range.
         """
-        return "".join(self.stream(prompt, length, temperature=temperature, seed=seed))
+        settings = _settings(length, temperature, top_k, top_p, min_p, stop, seed)
+        return "".join(self._stream(prompt, settings))
 
     def stream(
-        self, prompt: str = "\n", length: int = 1000, *, temperature: float = 1.0, seed: int = 0
+        self,
+        prompt: str = "\n",
+        length: int = 1000,
+        *,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        stop: str | Sequence[str] = (),
+        seed: int = 0,
     ) -> Iterator[str]:
         """Yield the text that :meth:`generate` returns, piece by piece as it is drawn."""
-        if not prompt:
-            raise JaxcharError("the prompt is empty; give at least one character to go on from")
-        if length < 0 or not 0 <= temperature < math.inf:
-            raise JaxcharError(
-                f"length and temperature must be 0 or more, but they are {length} and {temperature}"
-            )
-        if not 0 <= seed < 2**32:
-            raise JaxcharError(f"the seed must be a whole number from 0 to 2^32 - 1, but it is {seed}")
-        try:
-            ids = self.vocabulary.encode(prompt)
-        except UnknownCharactersError as error:
-            raise UnknownCharactersError(f"prompt: {error}") from error
-        return self._pieces(ids, length, temperature, seed)
+        return self._stream(prompt, _settings(length, temperature, top_k, top_p, min_p, stop, seed))
 
-    def _pieces(self, prompt: np.ndarray, length: int, temperature: float, seed: int) -> Iterator[str]:
-        context = self._generator.context(self.params, prompt)
-        key = jax.random.key(seed)
-        for ids in self._generator.ids(self.params, context, length, temperature=temperature, key=key):
-            yield self.vocabulary.decode(ids)
+    def generate_batch(
+        self,
+        prompts: Sequence[str],
+        length: int = 1000,
+        *,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        stop: str | Sequence[str] = (),
+        seed: int = 0,
+    ) -> list[str]:
+        """Return a text for every prompt, of any lengths, drawn as one batch.
+
+        Text number j depends on nothing but its prompt, the seed, and j; number 0 is what
+        :meth:`generate` returns for its prompt. For several texts that go on from the same prompt, give
+        it several times. The arguments and errors are those of :meth:`generate`.
+        """
+        if not prompts:
+            return []
+        settings = _settings(length, temperature, top_k, top_p, min_p, stop, seed)
+        pieces = self.writer.write_batch(prompts, settings)
+        return ["".join(texts) for texts in zip([""] * len(prompts), *pieces, strict=True)]
+
+    def _stream(self, prompt: str, settings: SampleConfig) -> Iterator[str]:
+        start = self.writer.start(prompt)
+        return (piece for piece, _ in self.writer.write(start, settings))
 
     # ---- scoring ---------------------------------------------------------------------------------
 
@@ -112,6 +151,27 @@ class LanguageModel:
     def evaluate(self, ids: jax.Array, protocol: Protocol) -> Evaluation:
         """Return loss, accuracy and their intervals over ids, [N], by a protocol of :mod:`jaxchar.step`."""
         return Evaluation.of(self.predictions(ids, protocol), protocol)
+
+
+def _settings(
+    length: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    min_p: float,
+    stop: str | Sequence[str],
+    seed: int,
+) -> SampleConfig:
+    """Return the settings of one call, checked."""
+    return SampleConfig(
+        length=length,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        stop=((stop,) if isinstance(stop, str) else tuple(stop)) or None,
+        seed=seed,
+    )
 
 
 def load(path: str | Path, which: Which = "last") -> LanguageModel:

@@ -113,7 +113,7 @@ class CharRNN(nnx.Module):
     ) -> tuple[jax.Array, tuple[Carry, ...]]:
         """Run all layers; return the last one's hidden states [T, B, H], dropped out, and the state."""
         batch_size = inputs.shape[0]
-        features = self._embedded(jnp.swapaxes(inputs, 0, 1))
+        features = self.embedded(jnp.swapaxes(inputs, 0, 1))
         carries = []
         for number, (cell, cell_carry) in enumerate(zip(self.cells, carry, strict=True)):
             key = None if dropout_key is None else jax.random.fold_in(dropout_key, number)
@@ -128,7 +128,7 @@ class CharRNN(nnx.Module):
             carries.append(cell_carry)
         return features, tuple(carries)
 
-    def _embedded(self, inputs: jax.Array) -> jax.Array:
+    def embedded(self, inputs: jax.Array) -> jax.Array:
         """Return what the first layer reads: ids or one-hot rows as they are, or their vectors."""
         if self.embedding is None:
             return inputs

@@ -1,13 +1,23 @@
 """Write text with a trained model: ``python -m jaxchar.sample --ckpt runs/mine --prompt "ROMEO:"``."""
 
+import contextlib
+import json
+import os
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from jaxchar.console import echo, one_line_errors, parse, sampling_statistics
+from jaxchar.config import SampleConfig
+from jaxchar.console import one_line_errors, parse
 from jaxchar.errors import JaxcharError
+from jaxchar.sample_display import Display, Pace
+
+if TYPE_CHECKING:
+    from jaxchar.checkpoint import Loaded
+    from jaxchar.writer import Writer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,40 +25,227 @@ class Arguments:
     """Write text with a trained model."""
 
     ckpt: str  # a run folder, its checkpoints folder, or one checkpoint's folder
-    prompt: str = "\n"  # what the text goes on from; every character must be in the vocabulary
+    prompt: str | None = None  # what the text goes on from; None: a line break, or a space
+    prompt_file: str | None = None  # likewise, the whole of a UTF-8 file; -: standard input
+    from_corpus: int | None = None  # likewise, seq_len characters of the checkpoint's text, at this position
+    unknown: Literal["error", "skip", "replace"] = "error"  # prompt characters that the model lacks
     length: int = 500  # characters to write after the prompt
-    temperature: float = 1.0  # below 1 safer, above 1 wilder; 0 always takes the most probable
+    stop: tuple[str, ...] | None = None  # the text ends with the first of these that comes up in it
+    temperature: tuple[float, ...] = (1.0,)  # below 1 safer, above 1 wilder; several: a block for each
     greedy: bool = False  # always take the most probable character, as --temperature 0 does
+    top_k: int = 0  # draw from the k most probable characters only; 0: from all
+    top_p: float = 1.0  # draw from the fewest characters that have this share together; 1: from all
+    min_p: float = 0.0  # draw from those with this share of the best one's probability; 0: from all
+    num_samples: int = 1  # texts that go on from the prompt, drawn as one batch
     seed: int | None = None  # the same seed writes the same text; None takes the clock's
+    show_alternatives: bool = False  # a line a character: its probability and the five runners-up
+    json: bool = False  # print one JSON object a text
+    raw: bool = False  # show a terminal control characters as they are, not as symbols
+    interactive: bool = False  # a session: type prompts, change settings, pick characters, undo, save
     which: Literal["last", "best"] = "last"  # of a run's checkpoints
 
     def __post_init__(self) -> None:
-        if self.length < 0 or not 0 <= self.temperature < float("inf"):
+        if sum(given is not None for given in (self.prompt, self.prompt_file, self.from_corpus)) > 1:
             raise JaxcharError(
-                f"length and temperature must be 0 or more, but they are {self.length} and {self.temperature}"
+                "--prompt, --prompt-file and --from-corpus are one or the other; give only one"
             )
+        if self.greedy and self.temperature != (1.0,):
+            raise JaxcharError("--greedy is temperature 0; leave one of --greedy and --temperature out")
+        if not 1 <= self.num_samples <= 10_000:
+            raise JaxcharError(f"num_samples must be a number from 1 to 10,000, but it is {self.num_samples}")
+
+    def settings(self, seed: int) -> list[SampleConfig]:
+        """Return what to write for each temperature, checked."""
+        return [
+            SampleConfig(
+                length=self.length,
+                stop=self.stop,
+                temperature=temperature,
+                top_k=self.top_k,
+                top_p=self.top_p,
+                min_p=self.min_p,
+                seed=seed,
+            )
+            for temperature in ((0.0,) if self.greedy else self.temperature)
+        ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Sample as the command line says: text on standard output, figures on standard error."""
     with one_line_errors():
         typed = parse(Arguments, door="jaxchar.sample", arguments=arguments)
-        seed = time.time_ns() % 2**32 if typed.seed is None else typed.seed
+        settings = typed.settings(time.time_ns() % 2**32 if typed.seed is None else typed.seed)
         from jaxchar.checkpoint import load_checkpoint
         from jaxchar.language_model import from_checkpoint, weights_structure
 
+        _keep_what_is_compiled()
         loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
         for warning in loaded.warnings:
             print(f"warning: {warning}", file=sys.stderr)
-        pieces = from_checkpoint(loaded).stream(
-            typed.prompt,
-            typed.length,
-            temperature=0.0 if typed.greedy else typed.temperature,
-            seed=seed,
-        )
-        started = time.perf_counter()
-        written = echo(typed.prompt, pieces)
-        sampling_statistics(written, time.perf_counter() - started, seed)
+        writer = from_checkpoint(loaded).writer
+        if typed.interactive:
+            from jaxchar.interactive import converse
+
+            converse(writer, settings[0], Display(typed.raw), typed.unknown)
+            return
+        prompt = writer.vocabulary.adapt(_prompt(typed, loaded), typed.unknown)
+        if not _write(writer, prompt, settings, typed):
+            raise SystemExit(130)
+
+
+def _keep_what_is_compiled() -> None:
+    """Let JAX keep compiled programs in our cache folder, unless the user has chosen one: seconds less."""
+    import jax
+
+    from jaxchar.corpus import cache_folder
+
+    config: Any = jax.config
+    if config.jax_compilation_cache_dir is not None:
+        return
+    folder = cache_folder() / "compiled"
+    with contextlib.suppress(OSError):  # a folder that cannot be written is done without
+        folder.mkdir(parents=True, exist_ok=True)
+    if os.access(folder, os.W_OK):
+        config.update("jax_compilation_cache_dir", str(folder))
+        config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def _prompt(typed: Arguments, loaded: "Loaded") -> str:
+    """Return what the text is to go on from."""
+    if typed.from_corpus is not None:
+        return _corpus_at(typed.from_corpus, loaded)
+    if typed.prompt_file is not None:
+        return _file_content(typed.prompt_file)
+    if typed.prompt is not None:
+        return typed.prompt
+    symbols = loaded.metadata.vocabulary.symbols
+    return next((symbol for symbol in "\n " if symbol in symbols), symbols[0])
+
+
+def _file_content(path: str) -> str:
+    try:
+        content = sys.stdin.buffer.read() if path == "-" else Path(path).expanduser().read_bytes()
+        return content.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError, RuntimeError) as error:
+        raise JaxcharError(
+            f"cannot read the prompt file {path!r}: {error}; give a UTF-8 text file"
+        ) from error
+
+
+def _corpus_at(position: int, loaded: "Loaded") -> str:
+    """Return seq_len characters of the text that the checkpoint was trained on."""
+    import numpy as np
+
+    from jaxchar.dataset import load_dataset, refuse_another_corpus
+
+    config, vocabulary = loaded.metadata.config, loaded.metadata.vocabulary
+    dataset = load_dataset(config, vocabulary)
+    refuse_another_corpus(loaded.metadata.corpus, dataset.identity)
+    ids = np.concatenate([np.asarray(split) for split in dataset.splits.values()])
+    last = max(0, len(ids) - config.seq_len)
+    if not 0 <= position <= last:
+        raise JaxcharError(f"--from-corpus must be a position from 0 to {last:,}, but it is {position:,}")
+    return vocabulary.decode(ids[position : position + config.seq_len])
+
+
+# ---- writing -------------------------------------------------------------------------------------
+
+
+def _write(writer: "Writer", prompt: str, settings: Sequence[SampleConfig], typed: Arguments) -> bool:
+    """Write all texts; return whether to the end: Ctrl-C keeps what there is, and leaves."""
+    pace, display = Pace(), Display(typed.raw)
+    to_the_end = True
+    try:
+        for config in settings:
+            pieces = writer.write_batch([prompt] * typed.num_samples, config)
+            if typed.json:
+                _write_objects(writer, prompt, config, pieces, pace, typed.show_alternatives)
+            else:
+                several = len(settings) * typed.num_samples > 1
+                titles = [_title(config, number) for number in range(typed.num_samples)] if several else [""]
+                _write_blocks(titles, prompt, pieces, pace, display, _shower(writer, display, prompt, typed))
+    except KeyboardInterrupt:
+        to_the_end = False
+    pace.show(settings[0].seed)
+    return to_the_end
+
+
+def _title(config: SampleConfig, number: int) -> str:
+    return f"temperature {config.temperature:g}, sample {number}"
+
+
+def _shower(
+    writer: "Writer", display: Display, prompt: str, typed: Arguments
+) -> Callable[[], Callable[[str], None]]:
+    """Return what gives, for every text, the function that shows its pieces."""
+
+    def with_alternatives() -> Callable[[str], None]:
+        passage = writer.start(prompt)
+        writer.probabilities(passage)  # compiles what the first line would wait for
+
+        def show(piece: str) -> None:
+            nonlocal passage
+            display.choices(writer.choices(passage, piece))
+            passage = writer.extend(passage, piece)
+
+        return show
+
+    return with_alternatives if typed.show_alternatives else lambda: display.text
+
+
+def _write_blocks(
+    titles: Sequence[str],
+    prompt: str,
+    pieces: Iterator[list[str]],
+    pace: Pace,
+    display: Display,
+    shower: Callable[[], Callable[[str], None]],
+) -> None:
+    """Show a batch of texts: the first one as it comes, the others when all have come."""
+    texts = [""] * len(titles)
+
+    def begin(title: str) -> Callable[[str], None]:
+        if title:
+            display.heading(title)
+        display.prompt(prompt)
+        return shower()
+
+    show = begin(titles[0])
+    try:
+        for new in pieces:
+            pace.count(sum(map(len, new)))
+            texts = [text + piece for text, piece in zip(texts, new, strict=True)]
+            show(new[0])
+    finally:
+        display.end()
+        for title, text in zip(titles[1:], texts[1:], strict=True):
+            begin(title)(text)
+            display.end()
+
+
+def _write_objects(
+    writer: "Writer",
+    prompt: str,
+    config: SampleConfig,
+    pieces: Iterator[list[str]],
+    pace: Pace,
+    show_alternatives: bool,
+) -> None:
+    """Print a batch of texts as JSON, one object a line."""
+    texts: list[str] = []
+    try:
+        for new in pieces:
+            pace.count(sum(map(len, new)))
+            texts = [text + piece for text, piece in zip(texts or [""] * len(new), new, strict=True)]
+    finally:
+        for number, text in enumerate(texts):
+            record: dict[str, Any] = {"prompt": prompt, "text": text, "sample": number, **asdict(config)}
+            record["characters_per_second"] = pace.characters_per_second
+            record["seconds_to_first"] = pace.seconds_to_first
+            if show_alternatives:
+                choices = writer.choices(writer.start(prompt), text)
+                record["alternatives"] = [choice._asdict() for choice in choices]
+            print(json.dumps(record), flush=True)
 
 
 if __name__ == "__main__":

@@ -138,11 +138,26 @@ def _with_recurrent_mask(cell: Cell, mask: jax.Array | None) -> Cell:
 def _unroll_fused(
     cell: Cell, inputs: jax.Array, carry: Carry, masks: DropoutMasks
 ) -> tuple[Carry, jax.Array]:
-    dtype = cell.dtype or jnp.float32
+    projected = project(cell, inputs, masks.inputs)
+    kernel = cell.dense_h.kernel[...].astype(cell.dtype or jnp.float32)
+    return _recur(equations_of(cell), projected, kernel, carry, masks.recurrent)
+
+
+def project(cell: Cell, inputs: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Return the input half of every step's product, bias and all: [T, B, G] float32.
+
+    Args:
+        cell: a Flax cell.
+        inputs: [T, B, D] features, or [T, B] integer ids.
+        mask: of the inputs, [B, D].
+    """
+    return _project(inputs, cell.dense_i.kernel[...], bias_of(cell), mask, cell.dtype or jnp.float32)
+
+
+def bias_of(cell: Cell) -> jax.Array:
+    """Return the one bias of a cell, [G], whichever of its two products Flax gave it to."""
     bias: Any = cell.dense_i.bias if cell.dense_h.bias is None else cell.dense_h.bias
-    projected = _project(inputs, cell.dense_i.kernel[...], bias[...], masks.inputs, dtype)
-    kernel = cell.dense_h.kernel[...].astype(dtype)
-    return _recur(_equations_of(cell), projected, kernel, carry, masks.recurrent)
+    return bias[...]
 
 
 def _project(
@@ -351,7 +366,8 @@ class TanhEquations(NamedTuple):
         return d_projected
 
 
-def _equations_of(cell: Cell) -> Equations:
+def equations_of(cell: Cell) -> Equations:
+    """Return the element-by-element half of a cell."""
     if isinstance(cell, nnx.OptimizedLSTMCell):
         return LSTMEquations(cell.gate_fn)
     if isinstance(cell, nnx.GRUCell):

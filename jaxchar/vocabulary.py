@@ -1,10 +1,13 @@
 """Characters to integer ids and back."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 
 from jaxchar.errors import JaxcharError
+
+Unknown = Literal["error", "skip", "replace"]
 
 CHUNK = 1 << 20  # characters encoded at a time: bounds the four bytes a character on the way
 
@@ -68,6 +71,23 @@ class Vocabulary:
     def unknown(self, text: str) -> str:
         """Return the characters of a text that the vocabulary lacks, each once, in order."""
         return "".join(sorted(set(text) - set(self.symbols)))
+
+    def adapt(self, text: str, unknown: Unknown) -> str:
+        """Return a text of which only known characters are left.
+
+        Args:
+            text: any text.
+            unknown: what becomes of a character that the vocabulary lacks. ``"error"`` leaves it, for
+                :meth:`encode` to complain of; ``"skip"`` leaves it out; ``"replace"`` writes its other
+                case where that is known, else a space, else leaves it out.
+        """
+        if unknown == "error":
+            return text
+        return "".join(c if c in self.symbols else self._stand_in(c, unknown) for c in text)
+
+    def _stand_in(self, character: str, unknown: Unknown) -> str:
+        candidates = (character.swapcase(), " ") if unknown == "replace" else ()
+        return next((c for c in candidates if len(c) == 1 and c in self.symbols), "")
 
     def to_json(self) -> list[str]:
         """Return the symbols as a JSON array, in the order of their ids."""

@@ -1,52 +1,126 @@
 """Sampling: the right distribution, and the characters that a plain Python loop would draw."""
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax import lax
 
 from jaxchar import generate
-from jaxchar.config import Config
-from jaxchar.generate import Generator, draw
+from jaxchar.config import Config, DrawConfig
+from jaxchar.generate import Controls, Generator, batched, draw, left_by_filters, text_key
+from jaxchar.reader import Reader
 from jaxchar.step import split_model
 
 V, WINDOW, LENGTH = 6, 5, 20
+ROUNDING = {"rtol": 2e-5, "atol": 1e-6}
 KEY = jax.random.key(7)
 
 # ---- one draw ------------------------------------------------------------------------------------
 
 LOGITS = np.array([1.5, 0.0, -1.0, 0.7, -2.0, 0.3], np.float32)
 DRAWS = 20_000
-CHI_SQUARE_5 = 20.515  # 5 degrees of freedom: exceeded once in a thousand
+# By degrees of freedom: exceeded once in a thousand.
+CHI_SQUARE = {1: 10.83, 2: 13.82, 3: 16.27, 4: 18.47, 5: 20.52}
+
+
+def distribution(logits, config):
+    """Return what should be drawn, [V], in float64 and one plain step after another."""
+    p = np.exp((logits - logits.max()).astype(np.float64) / config.temperature)
+    order = np.argsort(-p, kind="stable")
+    if config.top_k:
+        p[p < p[order[: config.top_k][-1]]] = 0
+    p /= p.sum()
+    if config.top_p < 1:
+        needed = np.searchsorted(np.cumsum(p[order]), config.top_p)
+        p[p < p[order[needed]]] = 0
+    p[p < config.min_p * p.max()] = 0
+    return p / p.sum()
 
 
 @pytest.fixture(scope="module")
 def draw_many():
-    many = jax.vmap(draw, (None, 0, None))
-    return jax.jit(lambda temperature: many(jnp.asarray(LOGITS), jax.random.split(KEY, DRAWS), temperature))
+    def one(key, logits, controls):
+        return draw(logits, jax.random.gumbel(key, logits.shape), controls)
+
+    many = jax.jit(jax.vmap(one, (0, None, None)))
+    keys = jax.random.split(KEY, DRAWS)
+    return lambda logits, config: np.asarray(many(keys, jnp.asarray(logits), Controls.of(config)))
 
 
-def chi_square(drawn, logits):
-    expected = DRAWS * np.exp(logits) / np.exp(logits).sum()
-    return ((np.bincount(drawn, minlength=V) - expected) ** 2 / expected).sum()
+def chi_square(drawn, probabilities):
+    expected = DRAWS * probabilities[probabilities > 0]
+    counts = np.bincount(drawn, minlength=V)[probabilities > 0]
+    return ((counts - expected) ** 2 / expected).sum()
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 1_000.0])
-def test_draws_follow_the_softmax_of_the_logits_over_the_temperature(draw_many, temperature):
-    drawn = np.asarray(draw_many(np.float32(temperature)))
-    assert chi_square(drawn, LOGITS / temperature) < CHI_SQUARE_5
-    assert chi_square(drawn, LOGITS / temperature + 0.1 * np.arange(V)) > CHI_SQUARE_5  # it can tell
+@pytest.mark.parametrize(
+    ("settings", "left"),
+    [
+        ({"temperature": 0.5}, 6),
+        ({"temperature": 1.0}, 6),
+        ({"temperature": 2.0}, 6),
+        ({"temperature": 1_000.0}, 6),
+        ({"top_k": 3}, 3),
+        ({"top_k": 6}, 6),
+        ({"top_k": 100}, 6),
+        ({"top_p": 0.8}, 3),
+        ({"top_p": 0.999}, 6),
+        ({"min_p": 0.2}, 4),
+        ({"min_p": 0.4}, 2),
+        ({"temperature": 2.0, "top_p": 0.8}, 4),
+        ({"temperature": 2.0, "top_k": 4, "top_p": 0.8}, 3),  # the nucleus of the four renormalised
+        ({"temperature": 0.5, "top_k": 5, "top_p": 0.97, "min_p": 0.05}, 3),
+        ({"top_p": 0.9, "min_p": 0.25}, 3),
+    ],
+    ids=str,
+)
+def test_draws_follow_the_distribution(draw_many, settings, left):
+    config = DrawConfig(**settings)
+    drawn, expected = draw_many(LOGITS, config), distribution(LOGITS, config)
+    assert (expected > 0).sum() == left  # the test looks at what it means to look at
+    assert set(np.unique(drawn)) <= set(np.flatnonzero(expected))
+    assert chi_square(drawn, expected) < CHI_SQUARE[left - 1]
+    tilted = expected * np.exp(0.1 * np.arange(V))
+    assert chi_square(drawn, tilted / tilted.sum()) > CHI_SQUARE[left - 1]  # it can tell
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1e-6])
-def test_a_cold_draw_takes_the_most_probable(draw_many, temperature):
-    assert (np.asarray(draw_many(np.float32(temperature))) == LOGITS.argmax()).all()
+@pytest.mark.parametrize("settings", [{"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}], ids=str)
+def test_a_filter_does_not_choose_between_equals(draw_many, settings):
+    tied = np.array([0.0, 2.0, -1.0, 2.0, 1.9, 2.0], np.float32)
+    drawn = draw_many(tied, DrawConfig(**settings))
+    assert chi_square(drawn, distribution(tied, DrawConfig(**settings))) < CHI_SQUARE[2]
+    assert set(np.unique(drawn)) == {1, 3, 5}
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1e-30, 1e-6])
+@pytest.mark.parametrize("settings", [{}, {"top_k": 3, "top_p": 0.5, "min_p": 0.5}], ids=str)
+def test_a_cold_draw_takes_the_most_probable(draw_many, temperature, settings):
+    assert (draw_many(LOGITS, DrawConfig(temperature=temperature, **settings)) == LOGITS.argmax()).all()
 
 
 def test_greedy_tells_large_logits_apart():
     logits = jnp.array([50.0, 90.0, -90.0, 60.0])  # over the smallest float32, three are infinite
-    assert draw(logits, KEY, jnp.float32(0)) == 1
+    assert draw(logits, jnp.zeros(4), Controls.of(DrawConfig(temperature=0))) == 1
+
+
+def test_filters_that_are_off_leave_everything():
+    assert left_by_filters(jnp.array([0.0, -200.0, -jnp.inf]), Controls.of(DrawConfig())).all()
+
+
+@pytest.mark.parametrize("settings", [{"top_k": 7}, {"top_p": 0.6}, {"top_k": 9, "top_p": 0.7, "min_p": 0.1}])
+def test_large_vocabularies_are_sorted_to_the_same_result(settings, monkeypatch):
+    logits = np.round(np.random.default_rng(1).normal(size=40), 1).astype(np.float32)  # with equals
+    config = DrawConfig(**settings)
+    expected = distribution(logits, config) > 0
+    for symbols in (generate.PAIRWISE_SYMBOLS, 0):
+        monkeypatch.setattr(generate, "PAIRWISE_SYMBOLS", symbols)
+        left = left_by_filters(jnp.asarray(logits - logits.max()), Controls.of(config))
+        assert (np.asarray(left) == expected).all()
+    assert 1 < expected.sum() < 20
 
 
 # ---- many draws ----------------------------------------------------------------------------------
@@ -61,6 +135,7 @@ class Tiny:
         self.params = jax.tree.map(lambda leaf: 3 * leaf, params)  # far from uniform
         self.generators = {"streams": Generator(self.graphdef, None)}
         self.generators["windows"] = Generator(self.graphdef, WINDOW)
+        self.reader = self.generators["streams"].prepare(self.params)
         self._feed = jax.jit(lambda *args: nnx.merge(self.graphdef, args[0]).last_logits(*args[1:]))
 
     def logits(self, text):
@@ -70,16 +145,26 @@ class Tiny:
             logits, carry = self._feed(self.params, np.array([[character]], np.int32), carry)
         return logits[0]
 
+    def expected(self, kind, text):
+        """Return the logits that a model of that kind should have after a text."""
+        return self.logits(text[-WINDOW:] if kind == "windows" else text)
+
     def generate(self, kind, prompt, length=LENGTH, key=KEY, temperature=1.0, generator=None):
         generator = generator or self.generators[kind]
         context = generator.context(self.params, np.array(prompt, np.uint8))
         pieces = list(generator.ids(self.params, context, length, temperature=temperature, key=key))
         return np.concatenate(pieces).tolist()
 
+    def generate_batch(self, generator, prompts, keys, length=LENGTH, config=DrawConfig(), **options):  # noqa: B008
+        contexts = generator.contexts(self.reader, prompts)
+        pieces = generator.pieces(self.reader, contexts, keys, length, config, **options)
+        ids, contexts = zip(*pieces, strict=True)
+        return np.concatenate(ids, axis=1), contexts[-1]
+
     def plain_loop(self, kind, prompt, temperature):
         text = list(prompt)
         for n in range(LENGTH):
-            logits = self.logits(text[-WINDOW:] if kind == "windows" else text)
+            logits = self.expected(kind, text)
             if temperature:
                 drawn = jax.random.categorical(jax.random.fold_in(KEY, n), logits / temperature)
             else:
@@ -119,6 +204,12 @@ def test_a_key_is_a_text(tiny, kind):
     assert first != tiny.generate(kind, [1, 2], key=jax.random.key(8))
 
 
+def test_every_text_of_a_batch_has_a_key_of_its_own():
+    keys = {tuple(jax.random.key_data(text_key(3, number)).tolist()) for number in range(4)}
+    assert len(keys) == 4
+    assert (jax.random.key_data(text_key(3)) == jax.random.key_data(jax.random.key(3))).all()
+
+
 @KINDS
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 19])
 def test_a_shorter_text_is_the_beginning_of_a_longer_one(tiny, kind, length):
@@ -127,20 +218,24 @@ def test_a_shorter_text_is_the_beginning_of_a_longer_one(tiny, kind, length):
 
 @KINDS
 def test_the_pieces_change_no_character(tiny, kind, monkeypatch):
-    expected = tiny.generate(kind, [1, 2])
-    monkeypatch.setattr(generate, "CHUNK", 5)
-    monkeypatch.setattr(generate, "FIRST_CHUNK", 3)
-    other = Generator(tiny.graphdef, WINDOW if kind == "windows" else None)
-    pieces = list(other.ids(tiny.params, other.context(tiny.params, [1, 2]), LENGTH, key=KEY))
-    assert [len(piece) for piece in pieces] == [3, 5, 5, 5, 2]
-    assert np.concatenate(pieces).tolist() == expected
+    length = 2 * generate.NOISE_ROWS + 10
+    expected = tiny.generate(kind, [1, 2], length)
+    for first, most in ((3, 5), (length, length)):
+        monkeypatch.setattr(generate, "FIRST_PIECE", first)
+        monkeypatch.setattr(generate, "MOST_PIECE", most)
+        other = Generator(tiny.graphdef, WINDOW if kind == "windows" else None)
+        pieces = list(other.ids(tiny.params, other.context(tiny.params, [1, 2]), length, key=KEY))
+        assert max(map(len, pieces)) <= most
+        assert np.concatenate(pieces).tolist() == expected
 
 
 def test_the_first_piece_is_short_and_no_piece_is_long(tiny):
     generator = tiny.generators["streams"]
     context = generator.context(tiny.params, [0])
-    lengths = [len(piece) for piece in generator.ids(tiny.params, context, 150, key=KEY)]
-    assert lengths == [generate.FIRST_CHUNK, generate.CHUNK, generate.CHUNK, 14]
+    lengths = [len(piece) for piece in generator.ids(tiny.params, context, 5_000, key=KEY)]
+    assert lengths[0] == generate.FIRST_PIECE
+    assert sum(lengths) == 5_000
+    assert all(after <= min(4 * n, generate.MOST_PIECE) for n, after in pairwise(lengths))
 
 
 @KINDS
@@ -148,3 +243,148 @@ def test_no_characters_asked_for_none_given(tiny, kind):
     generator = tiny.generators[kind]
     context = generator.context(tiny.params, [0])
     assert list(generator.ids(tiny.params, context, 0, key=KEY)) == []
+
+
+# ---- many texts ----------------------------------------------------------------------------------
+
+
+def bits(tree):
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
+
+
+@KINDS
+def test_a_text_of_a_batch_is_the_text_drawn_alone_to_the_last_bit_of_the_state(tiny, kind):
+    generator = tiny.generators[kind]
+    prompts = [np.array(prompt) for prompt in PROMPTS]
+    keys = jnp.stack([text_key(1, number) for number in range(len(prompts))])
+    texts, contexts = tiny.generate_batch(generator, prompts, keys, 200)
+    for number, prompt in enumerate(prompts):
+        alone, context = tiny.generate_batch(generator, [prompt], keys[number : number + 1], 200)
+        assert (texts[number] == alone[0]).all()
+        assert bits(jax.tree.map(lambda part, n=number: part[n], contexts)) == bits(context)
+
+
+@KINDS
+def test_texts_drawn_together_as_on_an_accelerator_are_the_same(tiny, kind):
+    together = Generator(tiny.graphdef, WINDOW if kind == "windows" else None, together=True)
+    prompts = [np.array(prompt) for prompt in PROMPTS]
+    keys = jax.random.split(KEY, len(prompts))
+    actual, _ = tiny.generate_batch(together, prompts, keys)
+    expected, _ = tiny.generate_batch(tiny.generators[kind], prompts, keys)
+    assert (actual == expected).all()
+
+
+@KINDS
+def test_a_text_that_has_ended_changes_no_other(tiny, kind):
+    generator, keys = tiny.generators[kind], jax.random.split(KEY, 2)
+    prompts = [np.array(prompt) for prompt in PROMPTS[:2]]
+    expected, _ = tiny.generate_batch(generator, prompts, keys, 40)
+    going = np.array([True, True])
+    contexts = generator.contexts(tiny.reader, prompts)
+    texts = []
+    for ids, _ in generator.pieces(tiny.reader, contexts, keys, 40, DrawConfig(), going=going):
+        texts.append(ids[1])
+        going[0] = False
+    assert (np.concatenate(texts) == expected[1]).all()
+
+
+@KINDS
+def test_prompts_of_any_lengths_and_any_controls_are_one_program(tiny, kind):
+    generator = Generator(tiny.graphdef, WINDOW if kind == "windows" else None)
+    rng = np.random.default_rng(0)
+    keys = jax.random.split(KEY, 4)
+    settings = ({"temperature": 0.5}, {"temperature": 0}, {"top_k": 3}, {"top_p": 0.5, "min_p": 0.1})
+    for setting in settings:
+        prompts = [rng.integers(0, V, length) for length in rng.permutation(np.arange(1, 5))]
+        tiny.generate_batch(generator, prompts, keys, config=DrawConfig(**setting))
+    assert generator._read._cache_size() == 1
+    assert generator._advance._cache_size() == 2  # without filters and with
+
+
+@KINDS
+def test_weights_that_were_put_on_a_device_need_no_second_program(tiny, kind):
+    """As those of a checkpoint are: the first call and the later ones must not differ for JAX."""
+    generator = Generator(tiny.graphdef, WINDOW if kind == "windows" else None)
+    reader = generator.prepare(jax.device_put(tiny.params, jax.devices()[0]))
+    for prompt in (np.array([1]), np.zeros(2 * generate.READ_CHARS, np.int32)):
+        contexts = generator.contexts(reader, [prompt])
+        assert len(list(generator.pieces(reader, contexts, KEY[None], 20, DrawConfig()))) > 1
+    assert generator._read._cache_size() == 1
+    assert generator._advance._cache_size() == 1
+
+
+@KINDS
+def test_a_text_can_be_taken_up_where_it_was_left(tiny, kind):
+    generator, keys = tiny.generators[kind], KEY[None]
+    whole, at_end = tiny.generate_batch(generator, [np.array([1, 2])], keys, 30)
+    first, context = tiny.generate_batch(generator, [np.array([1, 2])], keys, 13)
+    pieces = generator.pieces(tiny.reader, context, keys, 17, DrawConfig(), start=13)
+    rest, contexts = zip(*pieces, strict=True)
+    assert np.concatenate([first, *rest], axis=1).tolist() == whole.tolist()
+    assert bits(contexts[-1]) == bits(at_end)
+
+
+@KINDS
+@pytest.mark.parametrize("read_first", [1, 3, 7])
+def test_a_text_may_be_read_in_parts(tiny, kind, read_first):
+    generator, text = tiny.generators[kind], np.array(PROMPTS[3])
+    begun = generator.contexts(tiny.reader, [text[:read_first]])
+    in_parts = generator.extended(tiny.reader, begun, [text[read_first:]])
+    ahead, _ = generator.followed(tiny.reader, in_parts, np.array([4]))
+    for n, logits in enumerate(ahead):
+        np.testing.assert_allclose(logits, tiny.expected(kind, [*text, 4][: len(text) + n]), **ROUNDING)
+
+
+@KINDS
+def test_the_logits_followed_are_the_models_own(tiny, kind):
+    generator, text = tiny.generators[kind], PROMPTS[3]
+    context = generator.contexts(tiny.reader, [text[:2]])
+    logits, after = generator.followed(tiny.reader, context, np.array(text[2:]))
+    for n in range(2, len(text) + 1):
+        np.testing.assert_allclose(logits[n - 2], tiny.expected(kind, text[:n]), **ROUNDING)
+    assert len(logits) == len(text) - 1
+    assert bits(after) == bits(generator.extended(tiny.reader, context, [np.array(text[2:])]))
+
+
+# ---- the model made ready ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"cell": "lstm"},
+        {"cell": "gru"},
+        {"cell": "rnn"},
+        {"cell": "lstm", "gate": "hard_sigmoid", "hidden_size": (7, 5, 4)},
+        {"cell": "gru", "embedding_size": 3, "hidden_size": (4, 6)},
+        {"cell": "lstm", "implementation": "scan", "dropout": 0.5},
+        {"cell": "lstm", "dtype": "bfloat16", "embedding_size": 8, "hidden_size": (8, 8)},
+    ],
+    ids=str,
+)
+def test_a_reader_is_the_model(settings):
+    config = Config(**{"hidden_size": 5, **settings})
+    graphdef, params = split_model(config, V)
+    model = nnx.merge(graphdef, jax.tree.map(lambda leaf: 2 * leaf + 0.1, params))  # no bias is 0
+    text = np.array(PROMPTS[3])
+
+    @jax.jit
+    def both_ways():
+        def read(carry, character):
+            features, carry = reader.read(character[None], carry)
+            return carry, reader.logits(features)[0]
+
+        reader = Reader.of(model)
+        return lax.scan(read, reader.zero_carry, text), model(text[None], model.initial_carry(1))
+
+    (carry, logits), (expected, expected_carry) = both_ways()
+    tolerance = 2e-5 if config.dtype == "float32" else 2e-2
+    np.testing.assert_allclose(logits, expected[0], rtol=tolerance, atol=tolerance)
+    for ours, theirs in zip(jax.tree.leaves(carry), jax.tree.leaves(expected_carry), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+def test_contexts_of_several_texts_are_stacked(tiny):
+    generator = tiny.generators["streams"]
+    one_by_one = batched([generator.context(tiny.params, prompt) for prompt in PROMPTS])
+    assert bits(one_by_one) == bits(generator.contexts(tiny.reader, PROMPTS))

@@ -1,0 +1,173 @@
+"""Texts in progress: read a prompt, write on, go back, look at what might come next.
+
+Between the ids of :mod:`jaxchar.generate` and a person or a program that wants text.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxchar.config import SampleConfig
+from jaxchar.errors import JaxcharError
+from jaxchar.generate import Context, Generator, text_key
+from jaxchar.reader import Reader
+from jaxchar.vocabulary import UnknownCharactersError, Vocabulary
+
+
+class Passage(NamedTuple):
+    """A text and what the model knows after it. It never changes: an older one can be gone back to."""
+
+    text: str
+    drawn: int  # how many of its characters were drawn: the next one's number
+    context: Context  # of a batch of this one text
+
+
+class Choice(NamedTuple):
+    """A character that was written, and what else might have been."""
+
+    character: str
+    probability: float  # by the model, before temperature and filters
+    others: list[tuple[str, float]]  # the most probable other characters, with their probabilities
+
+
+class Writer:
+    """A model that reads and writes text."""
+
+    def __init__(
+        self, graphdef: nnx.GraphDef, params: nnx.State, vocabulary: Vocabulary, window: int | None
+    ) -> None:
+        """Take a model; see :class:`jaxchar.generate.Generator` for ``window``."""
+        self.vocabulary = vocabulary
+        self._params = params
+        self._generator = Generator(graphdef, window)
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return self._generator.prepare(self._params)
+
+    def start(self, prompt: str) -> Passage:
+        """Read a prompt of at least one character, all of them in the vocabulary."""
+        contexts = self._generator.contexts(self._reader, [self._encoded(prompt)])
+        return Passage(prompt, 0, contexts)
+
+    def extend(self, passage: Passage, text: str) -> Passage:
+        """Read on: more text that was not drawn."""
+        if not text:
+            return passage
+        contexts = self._generator.extended(self._reader, passage.context, [self._encoded(text)])
+        return Passage(passage.text + text, passage.drawn, contexts)
+
+    def write(self, passage: Passage, config: SampleConfig, number: int = 0) -> Iterator[tuple[str, Passage]]:
+        """Write on; yield each new piece of text, and the passage that ends with it.
+
+        Args:
+            passage: what to go on from. Where its last characters were drawn, the ones now drawn are
+                those that one longer call would have drawn.
+            config: how much to write, and how.
+            number: of the text, among those of the same seed.
+        """
+        tail = ""
+        pieces = self._generator.pieces(
+            self._reader,
+            passage.context,
+            text_key(config.seed, number)[None],
+            config.length,
+            config,
+            start=passage.drawn,
+        )
+        for ids, contexts in pieces:
+            drawn = self.vocabulary.decode(ids[0])
+            stopped = up_to_stop(tail, drawn, config.stop)
+            piece = drawn if stopped is None else stopped
+            if len(piece) < len(drawn):
+                contexts = self._generator.extended(self._reader, passage.context, [ids[0, : len(piece)]])
+            passage = Passage(passage.text + piece, passage.drawn + len(piece), contexts)
+            yield piece, passage
+            if stopped is not None:
+                return
+            tail = _tail(tail + piece, config.stop)
+
+    def write_batch(self, prompts: Sequence[str], config: SampleConfig) -> Iterator[list[str]]:
+        """Write on from every prompt; yield the next piece of every text, which may be empty.
+
+        Text number j is what :meth:`write` writes alone from its prompt with ``number=j``.
+        """
+        return self._write_batch([self._encoded(prompt) for prompt in prompts], config)
+
+    def _write_batch(self, prompts: Sequence[np.ndarray], config: SampleConfig) -> Iterator[list[str]]:
+        tails, going = [""] * len(prompts), np.ones(len(prompts), bool)
+        pieces = self._generator.pieces(
+            self._reader,
+            self._generator.contexts(self._reader, prompts),
+            jnp.stack([text_key(config.seed, number) for number in range(len(prompts))]),
+            config.length,
+            config,
+            going=going,
+        )
+        for ids, _ in pieces:
+            new = [""] * len(prompts)
+            for number in np.flatnonzero(going):
+                drawn = self.vocabulary.decode(ids[number])
+                stopped = up_to_stop(tails[number], drawn, config.stop)
+                new[number] = drawn if stopped is None else stopped
+                going[number] = stopped is None
+                tails[number] = _tail(tails[number] + drawn, config.stop)
+            yield new
+            if not going.any():
+                return
+
+    def probabilities(self, passage: Passage, text: str = "") -> np.ndarray:
+        """Return each symbol's probability before each character of a text, and after it: [N + 1, V]."""
+        ids = self._encoded(text) if text else np.empty(0, np.int32)
+        logits, _ = self._generator.followed(self._reader, passage.context, ids)
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
+        return shares / shares.sum(axis=1, keepdims=True)
+
+    def most_probable(self, passage: Passage, count: int) -> list[tuple[str, float]]:
+        """Return the ``count`` most probable next characters with their probabilities, best first."""
+        return self._ranked(self.probabilities(passage)[0], count)
+
+    def choices(self, passage: Passage, text: str, count: int = 5) -> list[Choice]:
+        """Return, for each character of a text that follows a passage, how it was chosen."""
+        choices = []
+        for character, row in zip(text, self.probabilities(passage, text), strict=False):
+            ranked = self._ranked(row, count + 1)
+            others = [other for other in ranked if other[0] != character][:count]
+            own = float(row[self.vocabulary.symbols.index(character)])
+            choices.append(Choice(character, own, others))
+        return choices
+
+    def _ranked(self, probabilities: np.ndarray, count: int) -> list[tuple[str, float]]:
+        best = np.argsort(-probabilities, kind="stable")[:count]
+        return [(self.vocabulary.symbols[symbol], float(probabilities[symbol])) for symbol in best]
+
+    def _encoded(self, prompt: str) -> np.ndarray:
+        if not prompt:
+            raise JaxcharError("the prompt is empty; give at least one character to go on from")
+        try:
+            return self.vocabulary.encode(prompt)
+        except UnknownCharactersError as error:
+            raise UnknownCharactersError(f"prompt: {error}") from error
+
+
+def up_to_stop(tail: str, new: str, stop: Sequence[str] | None) -> str | None:
+    """Return what of new text comes before the end of the first stop string, or None where none ends.
+
+    Args:
+        tail: what came just before; no stop string ends in it.
+        new: the characters that follow.
+        stop: the stop strings.
+    """
+    text = tail + new
+    ends = [text.find(string) + len(string) for string in stop or () if string in text]
+    return text[len(tail) : min(ends)] if ends else None
+
+
+def _tail(text: str, stop: Sequence[str] | None) -> str:
+    """Return the end of a text in which a stop string may have begun."""
+    longest = max(map(len, stop or [""]))
+    return text[-(longest - 1) :] if longest > 1 else ""
