@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
-from jaxchar.console import inspection, one_line_errors, parse
+from jaxchar.console import one_line_errors, parse
 from jaxchar.errors import JaxcharError
+from jaxchar.tables import inspection
 
 if TYPE_CHECKING:  # these import JAX, which --help need not wait for
     from jaxchar.checkpoint import Metadata

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from jaxchar.console import memorization_table, one_line_errors, parse
+from jaxchar.console import one_line_errors, parse
 from jaxchar.errors import JaxcharError
+from jaxchar.tables import memorization_table
 
 if TYPE_CHECKING:  # these import JAX, which --help need not wait for
     import numpy as np

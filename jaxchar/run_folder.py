@@ -4,7 +4,9 @@ import errno
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
@@ -19,6 +21,13 @@ CONFIG, METRICS, SAMPLES, SUMMARY, PICTURE = (
     "loss.png",
 )
 LOGS = (METRICS, SAMPLES)
+
+
+class Series(NamedTuple):
+    """One figure over the steps of a run."""
+
+    steps: np.ndarray  # [N] int64
+    values: np.ndarray  # [N] float64
 
 
 class RunFolder:
@@ -68,6 +77,17 @@ class RunFolder:
         partial = self.path / f"{name}.partial"
         partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         partial.replace(self.path / name)
+
+    def metrics(self) -> dict[str, Series]:
+        """Return every figure that was logged, by its name in ``metrics.jsonl``: train_loss, val_loss, ..."""
+        file = self.path / METRICS
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        points: dict[str, list[tuple[int, float]]] = {}
+        for record in map(json.loads, lines):
+            step = record.pop("step")
+            for name, value in record.items():
+                points.setdefault(name, []).append((step, value))
+        return {name: Series(*map(np.array, zip(*pairs, strict=True))) for name, pairs in points.items()}
 
     def log_metrics(self, record: dict[str, Any]) -> None:
         """Add a line to the metrics."""

@@ -28,7 +28,7 @@ from jaxchar.loss import Means, bits_per_char
 from jaxchar.metadata import Metadata, describe_machine, library_versions
 from jaxchar.optimizer import make_schedule
 from jaxchar.plot import plot_loss
-from jaxchar.run_folder import METRICS, PICTURE, SUMMARY, RunFolder
+from jaxchar.run_folder import PICTURE, SUMMARY, RunFolder, Series
 from jaxchar.step import (
     SAMPLE_KEY,
     Program,
@@ -49,6 +49,11 @@ class RunResult(NamedTuple):
     run_dir: Path
     summary: dict[str, Any]  # as in summary.json
     stopped_by: int | None  # the signal that ended it early, if one did
+
+    @property
+    def metrics(self) -> dict[str, Series]:
+        """Every figure over the steps, by its name: ``steps, losses = run.metrics["val_loss"]``."""
+        return RunFolder(self.run_dir).metrics()
 
 
 class Trainer:
@@ -362,8 +367,9 @@ class Trainer:
             "skipped_steps": int(self.state.skipped),
         }
         self.folder.write_json(SUMMARY, summary)
-        if (self.folder.path / METRICS).exists():
-            plot_loss(self.folder.path / METRICS, self.folder.path / PICTURE)
+        metrics = self.folder.metrics()
+        if metrics:
+            plot_loss(metrics, self.folder.path.name, self.folder.path / PICTURE)
         return RunResult(self.folder.path, summary, stopped_by)
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import promises
 import pytest
 
@@ -75,6 +76,18 @@ def test_metrics_are_one_line_of_json_each(folder):
         folder.log_metrics(record)
     lines = (folder.path / METRICS).read_bytes().decode().splitlines()
     assert [json.loads(line) for line in lines] == records
+
+
+def test_metrics_come_back_as_one_series_a_figure(folder):
+    assert folder.metrics() == {}
+    folder.log_metrics({"step": 5, "train_loss": 2.5})
+    folder.log_metrics({"step": 7, "val_loss": float("nan")})
+    folder.log_metrics({"step": 9, "train_loss": 2.25})
+    metrics = folder.metrics()
+    assert metrics.keys() == {"train_loss", "val_loss"}
+    np.testing.assert_array_equal(metrics["train_loss"].steps, [5, 9])
+    np.testing.assert_array_equal(metrics["train_loss"].values, [2.5, 2.25])
+    np.testing.assert_array_equal(metrics["val_loss"].values, [np.nan])
 
 
 def test_samples_are_written_character_for_character(folder):
