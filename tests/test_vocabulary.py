@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxchar import vocabulary
+from jaxchar.errors import JaxcharError
 from jaxchar.vocabulary import UnknownCharactersError, Vocabulary
 
 any_text = st.text(st.characters(exclude_categories=()))  # lone surrogates and astral characters too
@@ -115,3 +116,11 @@ def test_without_symbols_only_the_empty_text_can_be_written():
     assert Vocabulary("").decode(Vocabulary("").encode("")) == ""
     with pytest.raises(UnknownCharactersError):
         Vocabulary("").encode("\0")
+
+
+@pytest.mark.parametrize(
+    "symbols", [[], ["b", "a"], ["a", "a"], ["ab"], [""], ["a", 1], "ab", None, {"a": 0}], ids=str
+)
+def test_json_that_is_no_vocabulary_is_refused(symbols):
+    with pytest.raises(JaxcharError, match="a vocabulary must"):
+        Vocabulary.from_json(symbols)
