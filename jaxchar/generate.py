@@ -10,7 +10,7 @@ One key is one text. Character n of a text is drawn with ``fold_in(key, n)``, an
 has the key :func:`text_key` (seed, j). On a CPU the rows of a batch are drawn one after another by
 the very instructions that draw a single one: a product of more rows adds in another order, and the
 last bit would now and then choose another character. It costs about what the texts cost alone (see
-experiments/sampling_speed.py). On other devices a batch is one product for all rows, many times
+experiments/measurements/sampling_speed.py). On other devices a batch is one product for all rows, many times
 faster there, and a row equals the text drawn alone as far as rounding lets it.
 
 Letters: B texts, R rows read side by side, T characters a window, V vocabulary size, H hidden size.

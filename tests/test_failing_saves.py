@@ -186,7 +186,7 @@ def test_a_folder_that_vanished_is_made_anew(tmp_path, monkeypatch):
     run_dir = tmp_path / "run"
     at_steps(monkeypatch, after_20=lambda: shutil.rmtree(run_dir))
     display = Remembered()
-    jaxchar.fit(CONFIG, run_dir, display=display)
+    jaxchar.fit(CONFIG.replace(save_in_background=False), run_dir, display=display)
     assert display.told("has vanished, with what was in it") == 1
     assert len((run_dir / "metrics.jsonl").read_text().splitlines()) == 4 * EPOCH - 19  # from step 20 on
     assert steps_in(run_dir / FOLDER) == [4 * EPOCH]

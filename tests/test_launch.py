@@ -51,7 +51,6 @@ WINDOWS = STREAMS.replace(
     cell="gru",
     eval_stride=16,
 )
-CONFIGS = pytest.mark.parametrize("config", [STREAMS, WINDOWS], ids=["streams", "windows"])
 
 
 def quiet() -> TrainingDisplay:
@@ -87,7 +86,10 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert (one / "samples.txt").read_text() == (other / "samples.txt").read_text()
 
 
-@pytest.fixture(scope="module", params=[STREAMS, WINDOWS], ids=["streams", "windows"])
+BOTH = [pytest.param(STREAMS, id="streams"), pytest.param(WINDOWS, id="windows", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module", params=BOTH)
 def undisturbed(request, tmp_path_factory) -> tuple[Config, Path]:
     """A run that nothing happened to."""
     run_dir = tmp_path_factory.mktemp("runs") / "undisturbed"

@@ -23,21 +23,14 @@ def fit(run_dir) -> None:
     jaxchar.fit(CONFIG, run_dir, display=TrainingDisplay(Console(quiet=True)))
 
 
+OTHERS = ["run", "./run", "sub/../run", "a/b/c", "run/", "link/run", "-x", "2000", "%s{0}*", "$frac{"]
+
+
 @pytest.mark.parametrize(
     "path",
     [
-        "run",
-        "./run",
-        "sub/../run",
-        "a/b/c",
-        "with spaces",
-        "żółw-\U0001f422",
-        "run/",
-        "link/run",
-        "-x",
-        "$frac{",
-        "2000",
-        "%s{0}*",
+        "with spaces, \u017c\u00f3\u0142w-\U0001f422",
+        *[pytest.param(path, marks=pytest.mark.slow) for path in OTHERS],
     ],
 )
 def test_a_run_is_written_and_found_by(path, tmp_path, monkeypatch):

@@ -138,7 +138,9 @@ def quiet() -> TrainingDisplay:
 
 
 @promises.EVERY_STEP
-@pytest.mark.parametrize("config", [STREAMS, WINDOWS], ids=["streams", "shuffled windows"])
+@pytest.mark.parametrize(
+    "config", [STREAMS, pytest.param(WINDOWS, marks=pytest.mark.slow)], ids=["streams", "windows"]
+)
 def test_resumed_at_every_step_it_ends_in_the_same_bits(config, tmp_path, tried):
     jaxchar.fit(config, tmp_path / "run", display=quiet())
     steps = [step for step in steps_in(tmp_path / "run" / FOLDER) if step < 50]
@@ -180,7 +182,9 @@ DOOR = [f"--{name}={value}" for name, value in {**SMALL, **LOOKING}.items()]
 
 
 @promises.SIGNALS
-@pytest.mark.parametrize("saving", ["--save-in-background", "--no-save-in-background"])
+@pytest.mark.parametrize(
+    "saving", ["--save-in-background", pytest.param("--no-save-in-background", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_signal_saves_what_was_done_and_leaves(phase, number, saving, tmp_path, monkeypatch, capsys):

@@ -1,6 +1,6 @@
 """What a verified checkpoint costs: how long training waits for it, how long it takes, how much work it is.
 
-    python experiments/checkpoint_cost.py
+    python experiments/measurements/checkpoint_cost.py
 
 For the states of two models (parameters, two Adam moments, carry): *blocking* is the time that
 ``CheckpointStore.save`` keeps the training waiting; *total* is the time until the checkpoint is on disk, read

@@ -1,6 +1,6 @@
 """How fast a model writes, against the time that reading its weights alone takes.
 
-    python experiments/sampling_speed.py            # one LSTM layer of 128, then of 512; 65 symbols
+    python experiments/measurements/sampling_speed.py  # one LSTM layer of 128, then of 512; 65 symbols
 
 For each size, with random weights (their values change no time), medians of several runs:
 
