@@ -214,6 +214,7 @@ class OptimizerConfig(_Checked):
     loss_reduction: Literal["mean", "sum"] = "mean"  # over the time steps of a sequence
     # Leave out steps whose loss or gradient is not finite, and count them; else the run stops at the first.
     skip_nonfinite: bool = False
+    # Of the learning rate. exponential, step: decays at the ends of epochs; linear, cosine: to 0 at the end.
     schedule: Literal["constant", "exponential", "step", "linear", "cosine"] = "constant"
     warmup_steps: CountOrZero = 0  # linear, cosine: steps from 0 up to the highest value
     decay_rate: Annotated[float, Interval(0, 1, "(]")] = 0.97  # exponential, step: factor a decay
@@ -274,7 +275,7 @@ class RunConfig(_Checked):
     # What a sample goes on from: sample_prompt, a random place of the training text, or the state
     # and character that training has just reached.
     sample_from: Literal["prompt", "corpus", "training"] = "corpus"
-    sample_prompt: str = "\n"
+    sample_prompt: str = "\n"  # what a sample goes on from where sample_from is "prompt"
 
     def __post_init__(self) -> None:
         super().__post_init__()
