@@ -50,6 +50,8 @@ plt.rcParams.update(
         "axes.spines.top": False,
         "axes.spines.right": False,
         "legend.frameon": False,
+        "figure.constrained_layout.w_pad": 0.12,  # inches
+        "figure.constrained_layout.h_pad": 0.12,
     }
 )
 
