@@ -69,7 +69,7 @@ def field_comments(record: type) -> dict[str, str]:
 
 def _comment_above(comments: dict[int, tokenize.TokenInfo], line: int) -> list[tokenize.TokenInfo]:
     """Return the comments that fill the lines right above a line, first to last."""
-    above = []
+    above: list[tokenize.TokenInfo] = []
     while (comment := comments.get(line := line - 1)) and comment.line.lstrip().startswith("#"):
         above.insert(0, comment)
     return above

@@ -10,7 +10,6 @@ import argparse
 import io
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -32,6 +31,7 @@ HIDDEN, SYMBOLS = 128, 36
 PAPER, INK, GREY = "#fbfaf6", "#22262b", "#8a8f98"
 BLUE, ORANGE, GREEN, PURPLE = "#3568a8", "#d2691e", "#3f8457", "#7d5ba6"
 PALE = {BLUE: "#d3e2f4", ORANGE: "#fae0c8", GREEN: "#d5ead9", PURPLE: "#e5daf0"}
+Place = tuple[float, float]
 WIDTH = 8.0  # inches
 DPI = 150
 COLORS = 64  # of a picture: small files
@@ -66,10 +66,10 @@ def shown(symbol: str) -> str:
 
 def canvas(height: float, width: float, tall: float) -> Axes:
     """Return axes for a drawing in units of its own: ``width`` by ``tall`` of them, no ticks."""
-    _, axes = plt.subplots(figsize=(WIDTH, height))
+    figure, axes = plt.subplots(figsize=(WIDTH, height))
     axes.set(xlim=(0, width), ylim=(0, tall))
     axes.axis("off")
-    axes.get_figure().subplots_adjust(0.01, 0.02, 0.99, 0.98)
+    figure.subplots_adjust(0.01, 0.02, 0.99, 0.98)
     return axes
 
 
@@ -80,16 +80,9 @@ def box(axes: Axes, x: float, y: float, width: float, height: float, color: str,
     axes.text(x + width / 2, y + height / 2, label, ha="center", va="center")
 
 
-def arrow(
-    axes: Axes, start: Sequence[float], end: Sequence[float], color: str = INK, bend: float = 0
-) -> None:
+def arrow(axes: Axes, start: Place, end: Place, color: str = INK) -> None:
     """Draw an arrow from one place to another."""
-    style = f"arc3,rad={bend}"
-    axes.add_patch(
-        FancyArrowPatch(
-            start, end, arrowstyle="-|>", mutation_scale=13, color=color, connectionstyle=style, lw=1.4
-        )
-    )
+    axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=13, color=color, lw=1.4))
 
 
 def keep(name: str) -> None:
@@ -195,17 +188,19 @@ def draw_parameters() -> None:
             top -= tall + 8
     sums = "LSTM: 4 \u00d7 (36 + 128 + 1) \u00d7 128 = 84,480"
     axes.text(322, 72, sums, ha="center", va="center", size=14)
-    x, tall = 665, HIDDEN * 1.25
-    axes.text(x + 18, 375, "36", ha="center", va="center")
-    for y, height, name in ((350 - tall, tall, ""), (350 - tall - 26, 18, "")):
-        axes.add_patch(Rectangle((x, y), 36, height, fc="#e6e6e3", ec=INK, lw=1.3))
-        axes.text(x + 18, y + height / 2, name, ha="center", va="center")
-    axes.text(x - 8, 350 - tall / 2, "128", ha="right", va="center")
-    axes.text(x - 8, 350 - tall - 17, "1", ha="right", va="center")
-    dense = "dense:\n128 \u00d7 36 + 36\n= 4,644"
-    axes.text(x + 10, 100, dense, ha="center", va="center", size=14)
+    _draw_dense(axes, 665)
     axes.text(380, 18, "together 89,124", ha="center", va="center", size=15, weight="bold")
     keep("parameters")
+
+
+def _draw_dense(axes: Axes, x: float) -> None:
+    """The dense layer's table, and below it its biases."""
+    top, tall = 350, HIDDEN * 1.25
+    axes.text(x + 18, 375, "36", ha="center", va="center")
+    for y, height, rows in ((top - tall, tall, "128"), (top - tall - 26, 18, "1")):
+        axes.add_patch(Rectangle((x, y), 36, height, fc="#e6e6e3", ec=INK, lw=1.3))
+        axes.text(x - 8, y + height / 2, rows, ha="right", va="center")
+    axes.text(x + 10, 100, "dense:\n128 \u00d7 36 + 36\n= 4,644", ha="center", va="center", size=14)
 
 
 def draw_targets() -> None:
