@@ -105,10 +105,18 @@ def leave_out_fields(app: Sphinx, what: str, name: str, thing: Any, skip: bool, 
     return skip or type(thing).__name__ == "_tuplegetter"
 
 
+def draw_dashes(app: Sphinx, doctree: nodes.document, name: str) -> None:
+    """Turn the two hyphens that Sphinx puts between an argument and its meaning into a dash."""
+    for text in list(doctree.findall(nodes.Text)):
+        if text.astext() == " -- ":
+            text.parent.replace(text, nodes.Text(" \u2013 "))
+
+
 def setup(app: Sphinx) -> None:
     """Make known what is added here."""
     app.add_directive("settings", Settings)
     app.add_directive("options", Options)
     app.connect("autodoc-process-docstring", add_fields)
+    app.connect("doctree-resolved", draw_dashes)
     app.connect("autodoc-skip-member", leave_out_fields)
     app.add_html_math_renderer("mathml", (inline_mathml, None), (block_mathml, None))

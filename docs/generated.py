@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import json
 import os
 import re
 import tokenize
@@ -95,7 +96,7 @@ def settings_markdown(record: type) -> str:
     entries = []
     for setting in settings(record):
         entries.append(
-            f"```{{py:attribute}} jaxchar.Config.{setting.name}\n:value: {setting.default}\n\n"
+            f"```{{py:attribute}} jaxchar.Config.{setting.name}\n:value: {json.dumps(setting.default)}\n\n"
             f"{_escaped(setting.meaning)}\n\n*Allowed:* {_escaped(setting.allowed)}\n```\n"
         )
     return "\n".join(entries)

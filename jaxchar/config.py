@@ -118,7 +118,7 @@ class CorpusConfig(_Checked):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The corpus setting as a tuple: one name, or one or more paths."""
+        """The corpus setting as a tuple, of one name, or of one or more paths."""
         return (self.corpus,) if isinstance(self.corpus, str) else self.corpus
 
 
@@ -301,7 +301,7 @@ class Config(RunConfig, OptimizerConfig, ModelConfig, BatchConfig, CorpusConfig)
 
     @property
     def protocol(self) -> Literal["stateful", "blocks", "windows"]:
-        """The evaluation protocol: the one asked for, else the one that is like the training."""
+        """The evaluation protocol that was asked for, else the one that is like the training."""
         if self.eval_protocol is not None:
             return self.eval_protocol
         if self.batching == "windows":

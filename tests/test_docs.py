@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -51,6 +52,12 @@ def test_the_reference_has_every_setting_once_with_its_meaning_default_and_range
         assert setting.meaning, f"{setting.name} has no comment in config.py"
         assert setting.allowed
         assert ast.literal_eval(setting.default) == fields[setting.name].default
+
+
+def test_a_default_keeps_its_quotation_marks_through_yaml():
+    entries = generated.settings_markdown(records.CorpusConfig)
+    defaults = [json.loads(line) for line in re.findall(r"^:value: (.*)$", entries, flags=re.MULTILINE)]
+    assert [ast.literal_eval(default) for default in defaults] == ["auto", False, None, " ", None, 0.1, 0.0]
 
 
 @dataclasses.dataclass
