@@ -7,8 +7,9 @@ ARGS ?=
 
 BIN := .venv/bin
 READY := .venv/ready
+DOCS_READY := .venv/docs-ready
 
-.PHONY: help install train sample evaluate test prove check clean
+.PHONY: help install train sample evaluate test prove check docs clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +41,14 @@ check: $(READY) ## Lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(DOCS_READY) ## Build the tutorial and the reference as pages in build/docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+	@echo "The pages are in build/docs: open build/docs/index.html"
+
+$(DOCS_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@
 
 clean: ## Remove .venv and caches, but no run
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

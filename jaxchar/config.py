@@ -118,7 +118,7 @@ class CorpusConfig(_Checked):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The corpus setting as a tuple: one name, or one or more paths."""
+        """The corpus setting as a tuple, of one name, or of one or more paths."""
         return (self.corpus,) if isinstance(self.corpus, str) else self.corpus
 
 
@@ -214,6 +214,7 @@ class OptimizerConfig(_Checked):
     loss_reduction: Literal["mean", "sum"] = "mean"  # over the time steps of a sequence
     # Leave out steps whose loss or gradient is not finite, and count them; else the run stops at the first.
     skip_nonfinite: bool = False
+    # Of the learning rate. exponential, step: decays at the ends of epochs; linear, cosine: to 0 at the end.
     schedule: Literal["constant", "exponential", "step", "linear", "cosine"] = "constant"
     warmup_steps: CountOrZero = 0  # linear, cosine: steps from 0 up to the highest value
     decay_rate: Annotated[float, Interval(0, 1, "(]")] = 0.97  # exponential, step: factor a decay
@@ -274,7 +275,7 @@ class RunConfig(_Checked):
     # What a sample goes on from: sample_prompt, a random place of the training text, or the state
     # and character that training has just reached.
     sample_from: Literal["prompt", "corpus", "training"] = "corpus"
-    sample_prompt: str = "\n"
+    sample_prompt: str = "\n"  # what a sample goes on from where sample_from is "prompt"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -300,7 +301,7 @@ class Config(RunConfig, OptimizerConfig, ModelConfig, BatchConfig, CorpusConfig)
 
     @property
     def protocol(self) -> Literal["stateful", "blocks", "windows"]:
-        """The evaluation protocol: the one asked for, else the one that is like the training."""
+        """The evaluation protocol that was asked for, else the one that is like the training."""
         if self.eval_protocol is not None:
             return self.eval_protocol
         if self.batching == "windows":

@@ -1,0 +1,180 @@
+"""The pages: every public name and setting is told of, and what a reader is asked to type exists."""
+
+import ast
+import dataclasses
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import jaxchar
+from docs import generated
+from jaxchar import config as records
+
+DOCS = Path(__file__).parent.parent / "docs"
+GROUPS = ("CorpusConfig", "BatchConfig", "ModelConfig", "OptimizerConfig", "RunConfig")
+PAGES = ("index", "tutorial", "command_line", "reference")
+INSTANCE_NAMES = {"config", "text", "surprises", "ranks"}  # set on an instance, not on its class
+
+
+def page(name: str) -> str:
+    return (DOCS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def blocks(name: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page(name), flags=re.DOTALL | re.MULTILINE)
+
+
+@cache
+def flags_of(door: str) -> set[str]:
+    return {flag for option in generated.options(door) for flag in re.findall(r"--[a-z0-9-]+", option.flags)}
+
+
+# ---- the reference -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", jaxchar.__all__)
+def test_the_reference_has_every_public_name(name):
+    assert re.search(rf"auto(function|class|exception):: jaxchar\.{name}\b", page("reference"))
+
+
+def test_the_reference_has_every_setting_once_with_its_meaning_default_and_range():
+    found = [
+        setting
+        for group in re.findall(r"{settings} (\w+)", page("reference"))
+        for setting in generated.settings(getattr(records, group))
+    ]
+    fields = {field.name: field for field in dataclasses.fields(jaxchar.Config)}
+    assert sorted(setting.name for setting in found) == sorted(fields)
+    for setting in found:
+        assert setting.meaning, f"{setting.name} has no comment in config.py"
+        assert setting.allowed
+        assert ast.literal_eval(setting.default) == fields[setting.name].default
+
+
+def test_a_default_keeps_its_quotation_marks_through_yaml():
+    entries = generated.settings_markdown(records.CorpusConfig)
+    defaults = [json.loads(line) for line in re.findall(r"^:value: (.*)$", entries, flags=re.MULTILINE)]
+    assert [ast.literal_eval(default) for default in defaults] == ["auto", False, None, " ", None, 0.1, 0.0]
+
+
+@dataclasses.dataclass
+class Commented:
+    first: int = 1  # beside
+    # above, on
+    # two lines
+    second: str = "#"
+    third: int = 3
+
+
+def test_a_comment_belongs_to_the_field_that_it_stands_beside_or_above():
+    assert generated.field_comments(Commented) == {
+        "first": "beside",
+        "second": "above, on two lines",
+        "third": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("dropout", "a number of at least 0 and below 1"),
+        ("cell", "'lstm' or 'gru' or 'rnn'"),
+        ("stateful", "True or False, or None"),
+        ("sample_temperatures", "a tuple, each item a number of at least 0 and at most 1,000"),
+    ],
+)
+def test_what_is_allowed_is_told_in_words(name, words):
+    settings = {s.name: s for group in GROUPS for s in generated.settings(getattr(records, group))}
+    assert settings[name].allowed == words
+
+
+# ---- the command line ----------------------------------------------------------------------------
+
+
+def test_every_door_has_its_table():
+    package = Path(jaxchar.__file__).parent
+    doors = {
+        path.stem for path in package.glob("*.py") if 'if __name__ == "__main__"' in path.read_text("utf-8")
+    }
+    assert doors == set(generated.DOORS) == set(re.findall(r"{options} (\w+)", page("command_line")))
+
+
+@pytest.mark.parametrize("door", generated.DOORS)
+def test_every_option_has_a_meaning(door):
+    assert flags_of(door)
+    assert not [option.flags for option in generated.options(door) if not option.meaning.partition("(")[0]]
+
+
+def test_the_tables_have_every_setting():
+    missing = {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(jaxchar.Config)}
+    assert missing <= flags_of("train")
+
+
+# ---- what a reader types -------------------------------------------------------------------------
+
+
+def commands() -> list[tuple[str, str]]:
+    return [
+        (name, line)
+        for name in PAGES
+        for block in blocks(name, "sh")
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.startswith("python ")
+    ]
+
+
+@pytest.mark.parametrize(("name", "line"), commands())
+def test_a_command_names_a_door_or_an_experiment_and_options_that_it_has(name, line):
+    line = line.partition("  #")[0]
+    if experiment := re.match(r"python (experiments/\w+\.py)", line):
+        assert (DOCS.parent / experiment[1]).exists()
+        door = "train"
+    else:
+        door = re.match(r"python -m jaxchar\.(\w+)", line)[1]
+    assert set(re.findall(r" (--[a-z0-9-]+)", line)) <= flags_of(door)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_option_in_the_text_exists(name):
+    known = set().union(*map(flags_of, generated.DOORS)) | {"--help"}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", page(name))) <= known
+
+
+def test_there_are_commands_and_programs_to_check():
+    assert len(commands()) > 10
+    assert len(blocks("tutorial", "python")) >= 4
+
+
+@pytest.mark.parametrize("program", [p for name in PAGES for p in blocks(name, "python")])
+def test_a_program_parses_and_uses_names_that_exist(program):
+    tree = ast.parse(program)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            owners = {"jaxchar": jaxchar, "model": jaxchar.LanguageModel, "score": jaxchar.Score}
+            if owner := owners.get(node.value.id):
+                assert hasattr(owner, node.attr) or node.attr in INSTANCE_NAMES
+        if isinstance(node, ast.Call):
+            unknown = {keyword.arg for keyword in node.keywords} - _keywords()
+            assert not unknown
+
+
+def _keywords() -> set[str]:
+    """Return the names of settings and arguments that the programs of the pages may use."""
+    settings = {
+        field.name for kind in (jaxchar.Config, records.SampleConfig) for field in dataclasses.fields(kind)
+    }
+    return settings | {"which", "end", "flush"}
+
+
+# ---- pictures ------------------------------------------------------------------------------------
+
+
+def test_every_picture_is_there_small_and_told_of_in_words():
+    shown = re.findall(r"!\[(.*?)\]\(pictures/(\w+\.png)\)", page("tutorial"), flags=re.DOTALL)
+    assert {name for _, name in shown} == {path.name for path in (DOCS / "pictures").glob("*")}
+    for words, name in shown:
+        assert len(words) > 20
+        assert (DOCS / "pictures" / name).stat().st_size <= 60_000
