@@ -145,11 +145,11 @@ class LanguageModel:
         )
 
     def predictions(self, ids: jax.Array, protocol: Protocol) -> Predictions:
-        """Return surprise and rank of the characters of ids, [N], by a protocol of :mod:`jaxchar.step`."""
+        """Return surprise and rank of the characters of ids, [N], by a protocol of :mod:`jaxchar.batches`."""
         return predict(self.graphdef, self.params, ids, protocol)
 
     def evaluate(self, ids: jax.Array, protocol: Protocol) -> Evaluation:
-        """Return loss, accuracy and their intervals over ids, [N], by a protocol of :mod:`jaxchar.step`."""
+        """Return loss, accuracy and their intervals over ids, [N], by a protocol of :mod:`jaxchar.batches`."""
         return Evaluation.of(self.predictions(ids, protocol), protocol)
 
 
