@@ -149,7 +149,7 @@ class LanguageModel:
         return predict(self.graphdef, self.params, ids, protocol)
 
     def evaluate(self, ids: jax.Array, protocol: Protocol) -> Evaluation:
-        """Return loss, accuracy and their intervals over ids, [N], by a protocol of :mod:`jaxchar.batches`."""
+        """Return the figures of ids, [N], with intervals, by a protocol of :mod:`jaxchar.batches`."""
         return Evaluation.of(self.predictions(ids, protocol), protocol)
 
 
