@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # these import JAX, which --help need not wait for
     from jaxchar.score import Protocol
 
 SPLITS = ("train", "validation", "test")
+PROTOCOL_OF = {"block": "blocks", "stride": "windows", "lanes": "stateful"}  # whose option each is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class Arguments:
     # A stateful pass, cold blocks, or windows as in training; None: as the run was evaluated.
     protocol: Literal["stateful", "blocks", "windows"] | None = None
     block: int | None = None  # characters a cold block; None: as in the run's settings
+    stride: int | None = None  # windows: characters from one to the next; None: as in the run's settings
     lanes: int | None = None  # of a stateful pass; 1 is a single pass; None: 1 for every 8,192 characters
     which: Literal["last", "best"] = "last"  # of a run's checkpoints
     # A folder for each character's surprise: a CSV file and a coloured HTML page for every split scored.
@@ -35,7 +37,7 @@ class Arguments:
     json: bool = False  # print one JSON object
 
     def __post_init__(self) -> None:
-        for name in ("block", "lanes"):
+        for name in PROTOCOL_OF:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise JaxcharError(f"{name} must be a whole number of 1 or more, but it is {value}")
@@ -96,12 +98,19 @@ def _settings(config: "Config", typed: Arguments) -> "Config":
     """Return the checkpoint's settings with those of the command line."""
     if typed.block is not None:
         config = config.replace(eval_block=typed.block)
+    if typed.stride is not None:
+        config = config.replace(eval_stride=typed.stride)
     if typed.protocol is not None:
         config = config.replace(eval_protocol=typed.protocol)
     if typed.corpus is not None:
         config = config.replace(
             corpus=typed.corpus, val_fraction=0.0, test_fraction=0.0, max_chars=None, max_windows=None
         )
+    for name, protocol in PROTOCOL_OF.items():
+        if getattr(typed, name) is not None and config.protocol != protocol:
+            raise JaxcharError(
+                f"--{name} is for --protocol {protocol}, but the protocol is {config.protocol}; leave it out"
+            )
     return config
 
 

@@ -104,6 +104,18 @@ def test_evaluation_by_other_protocols(trained, capsys, options):
     assert 3 < json.loads(out)["splits"]["validation"]["loss"] < 5
 
 
+def test_windows_can_be_scored_at_every_place(tmp_path, capsys):
+    config = "--corpus python --max-chars 800 --batching windows --seq-len 8 --hidden-size 4 --epochs 1"
+    options = "--eval-stride 16 --no-return-sequences --sample-length 0"
+    assert run(train.main, f"{config} {options} --run-dir {tmp_path}/run", capsys)[0] == 0
+    line = f"--ckpt {tmp_path}/run --split validation --json"
+    predicted = [
+        json.loads(run(evaluate.main, line + more, capsys)[1])["splits"]["validation"]["predictions"]
+        for more in ("", " --stride 1")
+    ]
+    assert predicted == [5, 72]  # of 80 characters
+
+
 def test_any_text_of_known_characters_can_be_scored(trained, tmp_path, capsys):
     (tmp_path / "t").write_text("the statement " * 5)
     code, out, _ = run(evaluate.main, f"--ckpt {trained} --corpus {tmp_path}/t --json", capsys)
@@ -270,6 +282,9 @@ WRONG = [
     (sample, "--ckpt {run} --prompt żółw", "'ó' (U+00F3)"),
     (evaluate, "--ckpt {run} --protocol windows", "eval_protocol='windows' needs batching='windows'"),
     (evaluate, "--ckpt {run} --block 0", "block"),
+    (evaluate, "--ckpt {run} --block 5", "--block is for --protocol blocks, but the protocol is stateful"),
+    (evaluate, "--ckpt {run} --stride 5", "--stride is for --protocol windows"),
+    (evaluate, "--ckpt {run} --protocol blocks --lanes 1", "--lanes is for --protocol stateful"),
     (evaluate, "--ckpt {run} --split test", "the test text has 0 characters"),
     (memorization, "--ckpt {run} --length 0", "length must be a whole number of 1 or more, but it is 0"),
     (memorization, "--ckpt {run} --temperature -1 --length 9", "temperature"),
