@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -29,6 +29,12 @@ def fail(message: str) -> NoReturn:
     """Print one line on standard error and leave with exit code 2."""
     print("error: " + visible(" ".join(message.split())), file=sys.stderr)
     raise SystemExit(2)
+
+
+def warn(lines: Iterable[str]) -> None:
+    """Print a line of warning each on standard error; a checkpoint from anywhere may have worded it."""
+    for line in lines:
+        print(f"warning: {visible(line)}", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -1,12 +1,11 @@
 """Score a trained model on text: ``python -m jaxchar.evaluate --ckpt runs/mine --json``."""
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from jaxchar.console import one_line_errors, parse
+from jaxchar.console import one_line_errors, parse, warn
 from jaxchar.errors import JaxcharError
 from jaxchar.tables import evaluation_table
 
@@ -66,8 +65,7 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
 
     folder = None if typed.per_character is None else ReportFolder(typed.per_character)
     loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
-    for warning in loaded.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    warn(loaded.warnings)
     model = from_checkpoint(loaded)
     config = _settings(loaded.metadata.config, typed)
     dataset = load_dataset(config, model.vocabulary)

@@ -1,12 +1,11 @@
 """How much of what a model writes is copied: ``python -m jaxchar.memorization --ckpt runs/mine``."""
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from jaxchar.console import one_line_errors, parse
+from jaxchar.console import one_line_errors, parse, warn
 from jaxchar.errors import JaxcharError
 from jaxchar.tables import memorization_table
 
@@ -64,8 +63,7 @@ def memorization(typed: Arguments) -> dict[str, Any]:
     from jaxchar.vocabulary import Vocabulary
 
     loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
-    for warning in loaded.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    warn(loaded.warnings)
     model, config = from_checkpoint(loaded), loaded.metadata.config
     given = None if typed.text is None else _given(typed.text, config)
     # A given text may hold characters that the corpus lacks, and that only means that they are not copied.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from jaxchar.config import SampleConfig
-from jaxchar.console import one_line_errors, parse
+from jaxchar.console import one_line_errors, parse, warn
 from jaxchar.errors import JaxcharError
 from jaxchar.sample_display import Display, Pace
 
@@ -80,8 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         _keep_what_is_compiled()
         loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
-        for warning in loaded.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+        warn(loaded.warnings)
         writer = from_checkpoint(loaded).writer
         if typed.interactive:
             from jaxchar.interactive import converse
