@@ -14,43 +14,32 @@ import jax
 import numpy as np
 import promises
 import pytest
-from rich.console import Console
+from runs import TINY, quiet, rewrite_metadata
 
 import jaxchar
 from jaxchar import sample, train
 from jaxchar.checkpoint import (
     FOLDER,
     Damaged,
-    _digest_of_json,
     load_checkpoint,
     named_leaves,
     peek,
     verify,
 )
 from jaxchar.config import Config
-from jaxchar.console import TrainingDisplay
 from jaxchar.errors import JaxcharError
 from jaxchar.language_model import weights_structure
 from jaxchar.metadata import Metadata
 from jaxchar.step import TrainState, make_program
 
-CONFIG = Config(
-    corpus="python",
-    max_chars=1_000,
-    batch_size=4,
-    seq_len=16,
-    hidden_size=6,
-    ema_decay=0.9,
-    epochs=2,
-    sample_length=0,
-)
+CONFIG = TINY.replace(ema_decay=0.9, epochs=2)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     """A run with two checkpoints, that nobody touches."""
     run_dir = tmp_path_factory.mktemp("runs") / "trained"
-    jaxchar.fit(CONFIG, run_dir, display=TrainingDisplay(Console(quiet=True)))
+    jaxchar.fit(CONFIG, run_dir, display=quiet())
     return run_dir
 
 
@@ -225,16 +214,6 @@ def test_with_no_checkpoint_whole_there_is_one_clear_line(run_dir, damage, capsy
 # ---- malice --------------------------------------------------------------------------------------
 
 
-def rewrite(checkpoint: Path, change) -> None:
-    """Change the metadata of a checkpoint, and forge the digest to match."""
-    file = checkpoint / "metadata" / "metadata"
-    record = json.loads(file.read_text())
-    del record["sha256"]
-    record = change(record) or record
-    record["sha256"] = _digest_of_json(record)
-    file.write_text(json.dumps(record))
-
-
 def array_folder(checkpoint: Path) -> Path:
     return checkpoint / "state" / "average.head.kernel"
 
@@ -251,7 +230,7 @@ def claim_a_huge_array(checkpoint: Path) -> None:
             described = json.loads(zarr.read_text())
             zarr.write_text(json.dumps({**described, "shape": leaf["shape"], "chunks": leaf["shape"]}))
 
-    rewrite(checkpoint, change)
+    rewrite_metadata(checkpoint, change)
 
 
 def compress_into_a_bomb(checkpoint: Path) -> None:
@@ -281,7 +260,7 @@ def name_an_array_outside(checkpoint: Path) -> None:
     def change(record):
         record["leaves"]["../../../secret"] = record["leaves"]["average.head.kernel"]
 
-    rewrite(checkpoint, change)
+    rewrite_metadata(checkpoint, change)
 
 
 ATTACKS = [
@@ -312,7 +291,7 @@ def test_metadata_cannot_make_resuming_cut_a_file_outside_of_the_run(run_dir, ca
     def change(record):
         record["logs"] = {"../victim.txt": 0, "metrics.jsonl": 0}
 
-    rewrite(checkpoints(run_dir)[0], change)
+    rewrite_metadata(checkpoints(run_dir)[0], change)
     shutil.rmtree(checkpoints(run_dir)[1])
     train.main(arguments=["--resume", "--run-dir", str(run_dir)])
     assert victim.read_text() == "mine"
@@ -401,11 +380,11 @@ def test_fuzzed_metadata_does_no_harm(run_dir, files, tried, monkeypatch):
         lambda: verify(checkpoint),
         lambda: peek(run_dir),
         lambda: jaxchar.load(run_dir).generate(length=1),
-        lambda: jaxchar.resume(run_dir, display=TrainingDisplay(Console(quiet=True))),
+        lambda: jaxchar.resume(run_dir, display=quiet()),
     ]
     for number in range(files):
         record = fuzzed(original, chance)
-        rewrite(checkpoint, lambda _, record=record: record)
+        rewrite_metadata(checkpoint, lambda _, record=record: record)
         watch.active = True
         try:
             uses[number % len(uses)]()

@@ -7,6 +7,7 @@ import promises
 import pytest
 from jax import lax
 from rich.console import Console
+from runs import TINY, quiet
 
 import jaxchar
 from jaxchar import step as step_module
@@ -19,18 +20,7 @@ from jaxchar.step import TrainState, make_program
 
 pytestmark = promises.DIVERGENCE
 
-CONFIG = Config(
-    corpus="python",
-    max_chars=1_000,
-    batch_size=4,
-    seq_len=16,
-    hidden_size=6,
-    ema_decay=0.9,
-    epochs=3,
-    sample_length=0,
-    checkpoint_every=5,
-    keep_checkpoints=0,
-)
+CONFIG = TINY.replace(ema_decay=0.9, epochs=3, checkpoint_every=5, keep_checkpoints=0)
 
 
 def inject(monkeypatch, what: str, bad_steps: tuple[int, ...]) -> None:
@@ -58,9 +48,7 @@ def inject(monkeypatch, what: str, bad_steps: tuple[int, ...]) -> None:
 
 
 def fit(config: Config, run_dir):
-    return jaxchar.fit(
-        config.replace(val_fraction=0.0), run_dir, display=TrainingDisplay(Console(quiet=True))
-    )
+    return jaxchar.fit(config.replace(val_fraction=0.0), run_dir, display=quiet())
 
 
 @pytest.mark.parametrize("bad_step", [1, 13, 15])

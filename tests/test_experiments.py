@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flax import nnx
-from rich.console import Console
+from runs import quiet
 
 import jaxchar
-from jaxchar.console import TrainingDisplay
 from jaxchar.model import num_parameters
 from jaxchar.step import make_program, split_model
 
@@ -37,6 +36,12 @@ def test_all_five_systems_and_the_variant_are_there():
     ]
 
 
+def test_the_stacked_variant_is_the_example_with_more_layers_and_dropout():
+    """Its file repeats the settings, so that it runs by itself; they must not drift apart."""
+    expected = config_of("nietzsche").replace(hidden_size=(200, 512), dropout=0.2)
+    assert config_of("nietzsche_stacked") == expected
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_experiment_trains_a_few_steps_evaluates_samples_and_saves(name, tmp_path):
     config = config_of(name).replace(
@@ -52,7 +57,7 @@ def test_an_experiment_trains_a_few_steps_evaluates_samples_and_saves(name, tmp_
         sample_length=12,
         eval_stride=64,
     )
-    result = jaxchar.fit(config, tmp_path / "run", display=TrainingDisplay(Console(quiet=True)))
+    result = jaxchar.fit(config, tmp_path / "run", display=quiet())
     assert result.summary["steps"] == 3
     assert np.isfinite(result.summary["val_loss"])
     samples = (tmp_path / "run" / "samples.txt").read_text()

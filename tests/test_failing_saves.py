@@ -10,28 +10,17 @@ from pathlib import Path
 import promises
 import pytest
 from rich.console import Console
+from runs import TINY
 
 import jaxchar
 from jaxchar.checkpoint import FOLDER, CheckpointStore, Damaged, steps_in, verify
-from jaxchar.config import Config
 from jaxchar.console import TrainingDisplay
 from jaxchar.errors import JaxcharError
 from jaxchar.trainer import Trainer
 
 pytestmark = promises.FAILING_SAVES
 
-CONFIG = Config(
-    corpus="python",
-    max_chars=1_000,
-    batch_size=4,
-    seq_len=16,
-    hidden_size=6,
-    epochs=4,
-    log_every=1,
-    sample_length=0,
-    keep_checkpoints=1,
-    val_fraction=0.0,
-)
+CONFIG = TINY.replace(epochs=4, log_every=1, keep_checkpoints=1, val_fraction=0.0)
 EPOCH = 15  # steps
 
 

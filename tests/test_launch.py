@@ -11,12 +11,11 @@ import jax
 import numpy as np
 import promises
 import pytest
-from rich.console import Console
+from runs import quiet, timeless_metrics
 
 import jaxchar
 from jaxchar.checkpoint import CheckpointStore, load_checkpoint, named_leaves, steps_in
 from jaxchar.config import Config
-from jaxchar.console import TrainingDisplay
 from jaxchar.errors import JaxcharError
 from jaxchar.launch import state_structure
 from jaxchar.run_folder import RunFolder
@@ -53,10 +52,6 @@ WINDOWS = STREAMS.replace(
 )
 
 
-def quiet() -> TrainingDisplay:
-    return TrainingDisplay(Console(quiet=True))
-
-
 def fit(config: Config, run_dir: Path, **options):
     return jaxchar.fit(config, run_dir, display=quiet(), **options)
 
@@ -70,19 +65,13 @@ def leaves(run_dir: Path) -> dict[str, np.ndarray]:
     return named_leaves(jax.device_get(load_checkpoint(run_dir, state_structure).state))
 
 
-def timeless(run_dir: Path) -> list[dict]:
-    """Return a run's metrics, less what the clock says."""
-    records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in record.items() if name != "seconds"} for record in records]
-
-
 def assert_same_run(one: Path, other: Path) -> None:
     """Fail unless two runs ended in the same bits, metrics and samples."""
     mine, theirs = leaves(one), leaves(other)
     assert mine.keys() == theirs.keys()
     for name in mine:
         np.testing.assert_array_equal(mine[name], theirs[name], err_msg=name)
-    assert timeless(one) == timeless(other)
+    assert timeless_metrics(one) == timeless_metrics(other)
     assert (one / "samples.txt").read_text() == (other / "samples.txt").read_text()
 
 
@@ -185,7 +174,7 @@ def test_going_back_to_an_epoch_destroys_nothing(undisturbed, tmp_path):
     assert_same_run(run_dir, tmp_path / "run")
     (aside,) = (tmp_path / "run").glob("set-aside-*")
     assert sorted([*steps_in(aside / "checkpoints"), before[-1]], reverse=True) == before
-    assert len(timeless(aside)) == len(timeless(run_dir))
+    assert len(timeless_metrics(aside)) == len(timeless_metrics(run_dir))
 
 
 def test_an_epoch_without_a_checkpoint_is_refused_with_those_that_have_one(undisturbed):

@@ -8,9 +8,10 @@ from pathlib import Path
 import promises
 import pytest
 from rich.console import Console
+from runs import TINY, quiet, rewrite_metadata
 
 import jaxchar
-from jaxchar.checkpoint import FOLDER, _digest_of_json, load_checkpoint
+from jaxchar.checkpoint import FOLDER, load_checkpoint
 from jaxchar.config import Config
 from jaxchar.console import TrainingDisplay
 from jaxchar.errors import JaxcharError
@@ -18,17 +19,7 @@ from jaxchar.launch import CHANGEABLE, state_structure
 
 pytestmark = promises.NOTHING_MIXED_UP
 
-BASE = Config(
-    corpus="python",
-    max_chars=1_000,
-    batching="windows",
-    batch_size=16,
-    seq_len=8,
-    hidden_size=6,
-    eval_stride=8,
-    epochs=1,
-    sample_length=0,
-)
+BASE = TINY.replace(batching="windows", batch_size=16, seq_len=8, eval_stride=8)
 # Another value for every setting that may not change in a resumed run.
 OTHER = {
     "lowercase": True,
@@ -85,7 +76,7 @@ OTHER = {
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     run_dir = tmp_path_factory.mktemp("runs") / "trained"
-    jaxchar.fit(BASE, run_dir, display=TrainingDisplay(Console(quiet=True)))
+    jaxchar.fit(BASE, run_dir, display=quiet())
     return run_dir
 
 
@@ -111,12 +102,14 @@ def test_a_setting_that_enters_the_arithmetic_is_refused_with_old_and_new(name, 
 
 def rewrite(checkpoint: Path, part: str, name: str, value: object) -> object:
     """Change one entry of a checkpoint's metadata as if it had been saved so; return what it was."""
-    file = checkpoint / "metadata" / "metadata"
-    record = json.loads(file.read_text())
-    before, record[part][name] = record[part][name], value
-    del record["sha256"]
-    file.write_text(json.dumps({**record, "sha256": _digest_of_json(record)}))
-    return before
+    before = []
+
+    def change(record):
+        before.append(record[part][name])
+        record[part][name] = value
+
+    rewrite_metadata(checkpoint, change)
+    return before[0]
 
 
 @pytest.mark.parametrize(

@@ -4,23 +4,17 @@ from pathlib import Path
 
 import promises
 import pytest
-from rich.console import Console
+from runs import TINY, quiet
 
 import jaxchar
 from jaxchar.checkpoint import FOLDER
-from jaxchar.config import Config
-from jaxchar.console import TrainingDisplay
 from jaxchar.errors import JaxcharError
 
 pytestmark = promises.ANY_PATH
 
-CONFIG = Config(
-    corpus="python", max_chars=1_000, batch_size=4, seq_len=16, hidden_size=6, epochs=1, sample_length=0
-)
-
 
 def fit(run_dir) -> None:
-    jaxchar.fit(CONFIG, run_dir, display=TrainingDisplay(Console(quiet=True)))
+    jaxchar.fit(TINY, run_dir, display=quiet())
 
 
 OTHERS = ["run", "./run", "sub/../run", "a/b/c", "run/", "link/run", "-x", "2000", "%s{0}*", "$frac{"]
@@ -55,7 +49,7 @@ def test_a_run_is_written_and_found_by(path, tmp_path, monkeypatch):
         )
     }
     assert len(texts) == 1
-    assert jaxchar.resume(path, config=CONFIG.replace(epochs=2), display=TrainingDisplay(Console(quiet=True)))
+    assert jaxchar.resume(path, config=TINY.replace(epochs=2), display=quiet())
 
 
 def a_file(path: Path) -> str:

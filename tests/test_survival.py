@@ -13,13 +13,12 @@ import jax
 import numpy as np
 import promises
 import pytest
-from rich.console import Console
+from runs import quiet, timeless_metrics
 
 import jaxchar
 from jaxchar import train
 from jaxchar.checkpoint import FOLDER, CheckpointStore, load_checkpoint, named_leaves, read_state, steps_in
 from jaxchar.config import Config
-from jaxchar.console import TrainingDisplay
 from jaxchar.dataset import load_dataset
 from jaxchar.launch import state_structure
 from jaxchar.run_folder import RunFolder
@@ -51,9 +50,7 @@ def digests(run_dir: Path) -> tuple[str, str]:
     for name, leaf in named_leaves(load_checkpoint(run_dir, state_structure).state).items():
         state.update(name.encode())
         state.update(np.asarray(leaf).tobytes())
-    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    metrics = [{key: line[key] for key in line if key != "seconds"} for line in lines]
-    return state.hexdigest(), hashlib.sha256(json.dumps(metrics).encode()).hexdigest()
+    return state.hexdigest(), hashlib.sha256(json.dumps(timeless_metrics(run_dir)).encode()).hexdigest()
 
 
 class Victim:
@@ -131,10 +128,6 @@ STREAMS = Config.from_json(SETTINGS).replace(
     keep_checkpoints=0,
 )
 WINDOWS = STREAMS.replace(batching="windows", stride=16, shuffle=True, epochs=2, max_steps=50, eval_stride=16)
-
-
-def quiet() -> TrainingDisplay:
-    return TrainingDisplay(Console(quiet=True))
 
 
 @promises.EVERY_STEP

@@ -20,11 +20,10 @@ import jax
 
 jax.config.update("jax_platforms", "cpu")
 
-from rich.console import Console  # noqa: E402
+from runs import quiet  # noqa: E402
 
 import jaxchar  # noqa: E402
 from jaxchar.checkpoint import FOLDER, CheckpointStore, steps_in  # noqa: E402
-from jaxchar.console import TrainingDisplay  # noqa: E402
 from jaxchar.trainer import Trainer  # noqa: E402
 
 
@@ -90,13 +89,12 @@ def main() -> None:
     if phase == "train":
         kill_in_training(journal, int(numbers[0]))
     Trainer._timed = lambda trainer, steps, seconds: 1  # one step a call, so that every moment is one
-    display = TrainingDisplay(Console(quiet=True))
     steps = steps_in(run_dir / FOLDER)
     journal.write("start", steps[0] if steps else 0)
     if steps:
-        jaxchar.resume(run_dir, display=display)
+        jaxchar.resume(run_dir, display=quiet())
     else:
-        jaxchar.fit(jaxchar.Config.from_json(json.loads(settings)), run_dir, display=display)
+        jaxchar.fit(jaxchar.Config.from_json(json.loads(settings)), run_dir, display=quiet())
 
 
 if __name__ == "__main__":
