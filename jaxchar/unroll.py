@@ -38,6 +38,10 @@ Implementation = Literal["fused", "scan"]
 # product with one-hot rows than as a scatter of T*B rows (see experiments/README.md).
 ONE_HOT_PRODUCT_SYMBOLS = 512
 
+# From this many times as many hidden units as rows on, the recurrent product runs faster the other way
+# round on the CPUs measured (see experiments/README.md).
+TRANSPOSED_PRODUCT_RATIO = 4
+
 
 class LSTMCarry(NamedTuple):
     """The state that an LSTM hands from one time step to the next."""
@@ -182,8 +186,11 @@ def _matmul(a: jax.Array, b: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def lookup(table: jax.Array, ids: jax.Array) -> jax.Array:
-    """Return the rows ``table[ids]``, [..., D], which is what one-hot rows times the table mean."""
-    return jnp.take(table, ids, axis=0)
+    """Return the rows ``table[ids]``, [..., D], which is what one-hot rows times the table mean.
+
+    Ids outside the table, which a vocabulary never gives, take its first or last row.
+    """
+    return table.at[ids].get(mode="clip")
 
 
 def _lookup_forward(table: jax.Array, ids: jax.Array) -> tuple[jax.Array, tuple]:
@@ -192,9 +199,9 @@ def _lookup_forward(table: jax.Array, ids: jax.Array) -> tuple[jax.Array, tuple]
 
 def _lookup_backward(residuals: tuple, d_rows: jax.Array) -> tuple[jax.Array, None]:
     ids, num_symbols = residuals
-    ids, d_rows = ids.reshape(-1), d_rows.reshape(-1, d_rows.shape[-1])
     if num_symbols <= ONE_HOT_PRODUCT_SYMBOLS:
-        return jax.nn.one_hot(ids, num_symbols, axis=0) @ d_rows, None
+        # No axes are merged: where the batch is split between devices, each keeps to its own part.
+        return jnp.einsum("...v,...d->vd", jax.nn.one_hot(ids, num_symbols), d_rows), None
     return jnp.zeros((num_symbols, d_rows.shape[-1])).at[ids].add(d_rows), None
 
 
@@ -217,6 +224,21 @@ class Equations(Protocol):
         """Return the gradient of the recurrent product, [..., G], from that of the projection."""
 
 
+def _recurrent_product(rows: jax.Array, kernel: jax.Array, kernel_transposed: jax.Array) -> jax.Array:
+    """Return ``rows @ kernel``, [B, ...] float32, the product that every time step waits for.
+
+    XLA's product on a CPU rearranges its right factor at every call. Where that is the larger one, the
+    kernel, it takes up to three times as long as the same product the other way round.
+    """
+    batch_size = rows.shape[0]
+    kernel_is_larger = batch_size * TRANSPOSED_PRODUCT_RATIO <= min(kernel.shape) and batch_size % 8 == 0
+    if jax.default_backend() != "cpu" or not kernel_is_larger:
+        return _matmul(rows, kernel)
+    # The barriers keep XLA from seeing that all this is rows @ kernel.
+    columns = lax.optimization_barrier(rows.T)
+    return lax.optimization_barrier(_matmul(kernel_transposed, columns)).T
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _recur(
     equations: Equations,
@@ -235,8 +257,11 @@ def _masked(hidden: jax.Array, mask: jax.Array | None, dtype: Any) -> jax.Array:
 
 
 def _recur_saving(equations, projected, kernel, carry, mask):
+    kernel_transposed = lax.optimization_barrier(kernel.T)
+
     def step(carry, projected_t):
-        recurrent = _matmul(_masked(carry.hidden, mask, kernel.dtype), kernel)
+        hidden = _masked(carry.hidden, mask, kernel.dtype)
+        recurrent = _recurrent_product(hidden, kernel, kernel_transposed)
         carry, saved = equations.forward(projected_t, recurrent, carry)
         return carry, (carry.hidden, saved)
 
@@ -257,7 +282,8 @@ def _recur_backward(equations, residuals, cotangents):
         d_carry = d_carry._replace(hidden=d_carry.hidden + d_hidden_t)
         d_projected, d_carry = equations.backward(d_carry, saved_t)
         d_recurrent = equations.recurrent_gradient(d_projected, saved_t)
-        d_hidden = _masked(_matmul(d_recurrent.astype(kernel.dtype), kernel.T), mask, jnp.float32)
+        d_hidden = _recurrent_product(d_recurrent.astype(kernel.dtype), kernel.T, kernel)
+        d_hidden = _masked(d_hidden, mask, jnp.float32)
         return d_carry._replace(hidden=d_carry.hidden + d_hidden), d_projected
 
     d_carry, d_projected = lax.scan(step, d_carry, (d_hiddens, saved), reverse=True)
