@@ -4,13 +4,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxchar.console import one_line_errors, parse
 from jaxchar.errors import JaxcharError
-
-if TYPE_CHECKING:  # NumPy and the benchmark's rooms need not be loaded for --help
-    from jaxchar.benchmark.cells import Cell
 
 FEWEST_SECONDS = 0.1
 
@@ -19,7 +16,7 @@ FEWEST_SECONDS = 0.1
 class Arguments:
     """Race jaxchar against other ways to do the same work, on this machine, in turns."""
 
-    # Sizes of a training step by name: words_generator, words_generator_512, nietzsche, char_rnn, shakespeare,
+    # Sizes of a training step: words_generator, words_generator_512, nietzsche, char_rnn, shakespeare,
     # two_layers_512, one_layer_1024; for accelerators many_short_128, large_batch_512, large_batch_1024.
     # None: all that suit the machine.
     cells: tuple[str, ...] | None = None
@@ -69,36 +66,19 @@ def bench(typed: Arguments) -> dict[str, Any]:
     for named, names in ((cells_named, typed.cells), (contenders_named, typed.peers)):
         named(names, True)  # a wrong name is told at once
     machine = events.describe_machine()
-    on_accelerator = machine["platform"] != "cpu"
-    dtypes = ["float32", "tf32", "bfloat16"] if on_accelerator else ["float32"]
     show.machine(machine)
-    before = events.measure_machine(dtypes)
-    results = {"machine": machine, "seconds": typed.seconds} | _all_events(
-        typed, cells_named(typed.cells, on_accelerator), contenders_named(typed.peers, on_accelerator), dtypes
+    on_accelerator = machine["platform"] != "cpu"
+    plan = events.Plan(
+        cells=cells_named(typed.cells, on_accelerator),
+        dtypes=("float32", "tf32", "bfloat16") if on_accelerator else ("float32",),
+        names=contenders_named(typed.peers, on_accelerator),
+        seconds=typed.seconds,
+        devices=typed.devices or (None if on_accelerator else machine["cores"]),
+        sampling=typed.sampling,
     )
-    results = events.with_capacity(results, before, events.measure_machine(dtypes))
-    show.results(results)
-    return results
-
-
-def _all_events(
-    typed: Arguments, cells: "tuple[Cell, ...]", names: tuple[str, ...], dtypes: list[str]
-) -> dict[str, Any]:
-    from jaxchar.benchmark import events, show
-    from jaxchar.benchmark.cells import READING, WRITING
-
-    found: dict[str, Any] = {"training": [], "write": [], "read": []}
-    for cell in cells:
-        for dtype in dtypes:
-            with show.progress(f"training {cell.name}, {dtype}"):
-                event = events.training(cell, dtype, names, typed.seconds, typed.devices)
-            found["training"].append(events.with_ratios(event))
-    uses = [("write", cell) for cell in WRITING] + [("read", cell) for cell in READING]
-    for what, cell in uses if typed.sampling else ():
-        with show.progress(cell.name):
-            event = events.using(what, cell, dtypes[0], names, typed.seconds)
-        found[what].append(events.with_ratios(event))
-    return found
+    result = {"machine": machine} | events.run(plan, show.progress)
+    show.results(result)
+    return result
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """What is measured: the sizes of a training step, and how much work one is at the least.
 
 Letters: B batch, T time steps, V vocabulary, H hidden size, L layers. Every cell is a stack of LSTM layers on
-one-hot characters with a linear head, in training with Adam. Gates use the plain sigmoid in all contenders,
-also in ``words_generator``, whose original has a hard sigmoid that the peers lack: the work shall be the same.
-For the same reason every sequence begins with a zero state.
+one-hot characters with a linear head, in training with Adam. The work shall be the same for all contenders: so
+every sequence begins with a zero state, and the gates are plain sigmoids, also in ``words_generator``, whose
+original has a hard sigmoid that most peers lack.
 """
 
 from dataclasses import asdict, dataclass
@@ -115,7 +115,13 @@ def floor_seconds(cell: Cell, peak: float, bandwidth: float, activation_bytes: i
     return max(cell.step_operations / peak, cell.step_bytes(activation_bytes) / bandwidth)
 
 
-WORDS_GENERATOR = {"seq_len": 16, "hidden_size": 128, "num_layers": 1, "vocab_size": 36, "many_to_one": True}
+WORDS_GENERATOR: dict[str, Any] = {
+    "seq_len": 16,
+    "hidden_size": 128,
+    "num_layers": 1,
+    "vocab_size": 36,
+    "many_to_one": True,
+}
 
 CELLS = (
     Cell("words_generator", batch_size=32, clip_value=1.0, **WORDS_GENERATOR),

@@ -1,8 +1,10 @@
 """What all contenders read and begin with: a text, its batches, and weights. NumPy only.
 
-Weights go by name, ``recurrent 1`` for the first layer's recurrent kernel [H, 4H] and so on, with the gates in
-the order i, f, g, o. A contender turns them into its own.
+Weights go by name, ``recurrent 1`` for the first layer's recurrent kernel [H, 4H] and so on, with the gates
+in the order i, f, g, o. A contender turns them into its own.
 """
+
+from pathlib import Path
 
 import numpy as np
 
@@ -49,3 +51,8 @@ def made_up_weights(cell: Cell) -> Weights:
     shapes |= {"head": (features, cell.vocab_size), "head bias": (cell.vocab_size,)}
     scale = cell.hidden_size**-0.5
     return {name: random.uniform(-scale, scale, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def save_arrays(file: Path, arrays: Weights) -> None:
+    """Write arrays by name into an .npz file."""
+    np.savez(file, allow_pickle=False, **arrays)

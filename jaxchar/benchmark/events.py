@@ -7,15 +7,16 @@ An event's result is a JSON object: its cell, its dtype, and under "contenders" 
 import statistics
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxchar.benchmark.cells import Cell, floor_seconds
+from jaxchar.benchmark.cells import READING, WRITING, Cell, floor_seconds
 from jaxchar.benchmark.contenders import KNOWN
-from jaxchar.benchmark.data import made_up_weights
+from jaxchar.benchmark.data import made_up_weights, save_arrays
 from jaxchar.benchmark.race import race, ratio
 from jaxchar.benchmark.same_work import differences, gradient_error
 from jaxchar.benchmark.worker import JUDGE, MACHINE
@@ -26,6 +27,32 @@ Result = dict[str, Any]
 Prepare = Callable[[str, Worker], Result]
 
 
+class Plan(NamedTuple):
+    """What is to be measured."""
+
+    cells: tuple[Cell, ...]
+    dtypes: tuple[str, ...]
+    names: tuple[str, ...]  # of the contenders
+    seconds: float  # for each contender in each event
+    devices: int | None  # of the contender that splits its batch; None: all there are
+    sampling: bool  # also write and read
+
+
+def run(plan: Plan, progress: Callable[[str], AbstractContextManager]) -> Result:
+    """Hold every event of a plan; ``progress(words)`` tells of each while it lasts."""
+    found: Result = {"seconds": plan.seconds, "training": [], "write": [], "read": []}
+    before = measure_machine(plan.dtypes)
+    for cell in plan.cells:
+        for dtype in plan.dtypes:
+            with progress(f"training {cell.name}, {dtype}"):
+                found["training"].append(training(cell, dtype, plan))
+    uses = [("write", cell) for cell in WRITING] + [("read", cell) for cell in READING]
+    for what, cell in uses if plan.sampling else ():
+        with progress(cell.name):
+            found[what].append(using(what, cell, plan))
+    return with_capacity(found, before, measure_machine(plan.dtypes))
+
+
 def describe_machine() -> Result:
     """Return what this machine is."""
     with workers({MACHINE: worker_command(MACHINE)}) as started:
@@ -33,7 +60,7 @@ def describe_machine() -> Result:
         return started[MACHINE].ask({"do": "measure", "dtypes": None})
 
 
-def measure_machine(dtypes: list[str]) -> Result:
+def measure_machine(dtypes: tuple[str, ...]) -> Result:
     """Return what this machine can do at this moment."""
     with workers({MACHINE: worker_command(MACHINE)}) as started:
         started[MACHINE].receive()
@@ -43,12 +70,17 @@ def measure_machine(dtypes: list[str]) -> Result:
 # ---- an event ------------------------------------------------------------------------------------
 
 
-def training(cell: Cell, dtype: str, names: tuple[str, ...], seconds: float, devices: int | None) -> Result:
+def training(cell: Cell, dtype: str, plan: Plan) -> Result:
     """Judge and race whole training steps."""
+    about: Result = {"cell": cell.to_json(), "dtype": dtype}
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.npz"
-        np.savez(weights, **made_up_weights(cell))
-        judge = _judge(cell, weights)
+        save_arrays(weights, made_up_weights(cell))
+        try:
+            judge = _judge(cell, weights)
+        except Absent as absent:
+            unjudged = {"failed": f"nobody can judge its work: {absent.why}"}
+            return with_ratios(about | {"contenders": dict.fromkeys(plan.names, unjudged)})
         found: dict[str, Result] = {}
 
         def prepare(name: str, worker: Worker) -> Result:
@@ -63,8 +95,8 @@ def training(cell: Cell, dtype: str, names: tuple[str, ...], seconds: float, dev
                 raise Absent(f"does not do the same work: {'; '.join(said)}", failed=True)
             return answer
 
-        contenders = _event(names, devices, prepare, seconds)
-    return {"cell": cell.to_json(), "dtype": dtype, "judge_loss": judge["loss"], "contenders": contenders}
+        contenders = _event(plan.names, prepare, plan)
+    return with_ratios(about | {"judge_loss": judge["loss"], "contenders": contenders})
 
 
 def _judge(cell: Cell, weights: Path) -> Result:
@@ -75,19 +107,19 @@ def _judge(cell: Cell, weights: Path) -> Result:
         return started[JUDGE].ask({"do": "judge", "cell": cell.to_json(), **files})
 
 
-def using(what: str, cell: Cell, dtype: str, names: tuple[str, ...], seconds: float) -> Result:
+def using(what: str, cell: Cell, plan: Plan) -> Result:
     """Race writing ("write") or reading ("read")."""
-    names = tuple(name for name in names if not KNOWN[name].options)  # variants of training only
+    dtype = plan.dtypes[0]
+    names = tuple(name for name in plan.names if not KNOWN[name].options)  # no variants of training
 
     def prepare(name: str, worker: Worker) -> Result:
         return worker.ask({"do": what, "cell": cell.to_json(), "dtype": dtype})
 
-    return {"cell": cell.to_json(), "dtype": dtype, "contenders": _event(names, None, prepare, seconds)}
+    contenders = _event(names, prepare, plan)
+    return with_ratios({"cell": cell.to_json(), "dtype": dtype, "contenders": contenders})
 
 
-def _event(
-    names: tuple[str, ...], devices: int | None, prepare: Prepare, seconds: float
-) -> dict[str, Result]:
+def _event(names: tuple[str, ...], prepare: Prepare, plan: Plan) -> dict[str, Result]:
     """Start, prepare and race contenders; return what is known of each."""
     results: dict[str, Result] = {name: {} for name in names}
 
@@ -97,7 +129,7 @@ def _event(
         except Absent as absent:
             results[name] |= _reason(absent)
 
-    with workers({name: worker_command(name, devices) for name in names}) as started:
+    with workers({name: worker_command(name, plan.devices) for name in names}) as started:
         for name in names:  # all have imported before any compiles
             attempt(name, started[name].receive)
         for name in _standing(results):
@@ -107,7 +139,7 @@ def _event(
             return started[name].ask({"do": "run", "units": units}, patience)["seconds"]
 
         ready = {name: results[name]["unit_seconds"] for name in _standing(results)}
-        rates, gone = race(ready, run, seconds)
+        rates, gone = race(ready, run, plan.seconds)
         for name, absent in gone.items():
             results[name] |= _reason(absent)
         for name, found in rates.items():

@@ -64,4 +64,4 @@ def _words(event: dict[str, Any]) -> str:
     cell = Cell(**event["cell"])
     dtype = "" if event["dtype"] == "float32" else f"\n{event['dtype']}"
     name = cell.name.replace("_", " ")
-    return f"{name}{dtype}\nB {cell.batch_size:,}, T {cell.seq_len}, {cell.num_layers} × {cell.hidden_size}"
+    return f"{name}{dtype}\nB {cell.batch_size:,}, T {cell.seq_len}, H {cell.hidden_size}"

@@ -1,8 +1,8 @@
 """Whether a contender does the same work: as many parameters, the same loss, gradient and first steps.
 
-All begin with the same weights. Loss and gradient of the first batch are compared with a plain model in float64;
-the loss after :data:`jaxchar.benchmark.worker.LEARNING_STEPS` steps with jaxchar's, which shows that batches,
-clipping and Adam are the same. Who differs is told of, and not timed.
+All begin with the same weights. Loss and gradient of the first batch are compared with a plain model in
+float64; the loss after :data:`jaxchar.benchmark.worker.LEARNING_STEPS` steps with jaxchar's, which shows that
+batches, clipping and Adam are the same. Who differs is told of, and not timed.
 """
 
 from typing import Any

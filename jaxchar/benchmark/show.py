@@ -14,7 +14,7 @@ from jaxchar.benchmark.cells import READING_STEPS, Cell
 from jaxchar.benchmark.contenders import KNOWN
 from jaxchar.console import visible
 
-WIDTH = 112  # columns of a table that is not shown on a terminal
+WIDTH = 118  # columns of a table that is not shown on a terminal
 
 
 def console() -> Console:
@@ -44,9 +44,9 @@ def results(found: dict[str, Any]) -> None:
     """Show the machine's capacity and every event's table."""
     peaks = ", ".join(f"{peak / 1e9:,.0f} GFLOP/s in {dtype}" for dtype, peak in found["peak"].items())
     console().print(
-        f"\\nBest matrix product in this run: {peaks}; memory: {found['bandwidth'] / 1e9:,.1f} GB/s. The floor of a "
+        f"\nBest matrix product in this run: {peaks}; memory: {found['bandwidth'] / 1e9:,.1f} GB/s. The floor of a "
         "step is the longer of its matrix products at that peak and its least traffic at that rate. Speeds are "
-        "medians of rounds in turns; × is the median of the ratios in each round to the fastest peer's, with "
+        "medians of rounds in turns; times is the median of the ratios in each round to the fastest peer's, with "
         "the lowest and the highest. Compiling and warming up are not timed; memory is the whole process's "
         "highest, libraries and the check of its results counted in.",
         markup=False,
@@ -68,7 +68,7 @@ def training(event: dict[str, Any]) -> None:
         f"{event['sequential_depth']} products in sequence, floor {1e3 * event['floor_seconds']:,.2f} ms"
     )
     table = Table(title=title, title_justify="left", title_style="")
-    table.add_column("Training")
+    table.add_column("Training", no_wrap=True)
     for heading in (
         "steps/s",
         "chars/s",
@@ -77,7 +77,7 @@ def training(event: dict[str, Any]) -> None:
         "floors",
         "compile s",
         "MB",
-        "× (lowest, highest)",
+        "times (low, high)",
     ):
         table.add_column(heading, justify="right")
     for name, contender in event["contenders"].items():
@@ -106,7 +106,7 @@ def _figures(contender: dict[str, Any]) -> list[str]:
 def using(what: str, events: list[dict[str, Any]]) -> None:
     """Show the speeds of writing or reading, a row for each contender of each event."""
     table = Table("Writing" if what == "write" else "Reading", "Contender")
-    for heading in ("chars/s, all texts", "× (lowest, highest)"):
+    for heading in ("chars/s, all texts", "times (low, high)"):
         table.add_column(heading, justify="right")
     out = console()
     for event in events:

@@ -1,7 +1,7 @@
 """One contender in a process of its own: ``python -m jaxchar.benchmark.worker torch``.
 
-It reads a request a line on standard input and answers with a line each on standard output, all JSON. Whatever
-a library prints goes to standard error. A request is {"do": NAME, ...} for one of the functions of
+It reads a request a line on standard input and answers with a line each on standard output, all JSON.
+Whatever a library prints goes to standard error. A request is {"do": NAME, ...} for one of the functions of
 :class:`Server`; an answer that has "left_out" or "failed" says why there is no other.
 """
 
@@ -13,12 +13,14 @@ import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 from jaxchar.benchmark.cells import Cell
 from jaxchar.benchmark.contenders import KNOWN, LeftOut
+from jaxchar.benchmark.data import save_arrays
 
 LEARNING_STEPS = 3  # after which the contenders' losses are compared: the same optimiser, the same batches
 WARM_SECONDS = 0.2
@@ -75,7 +77,7 @@ class Server:
 
     def _loss(self, contender: Any, gradient: str) -> float:
         loss, found = contender.loss_and_gradient()
-        np.savez(gradient, **found)
+        save_arrays(Path(gradient), found)
         return loss
 
     def write(self, cell: dict[str, Any], dtype: str) -> dict[str, Any]:

@@ -7,8 +7,8 @@
 ``reader(cell, dtype) -> Callable[[int], float]``, optional
     reads a text of ``READING_STEPS`` steps' characters so many times, for its loss; returns seconds.
 
-``dtype`` is "float32", "tf32" (float32 whose products may round their factors to TF32) or "bfloat16". A module
-raises :class:`LeftOut` for what it cannot do, and ImportError where its framework is not installed.
+``dtype`` is "float32", "tf32" (float32 whose products may round their factors to TF32) or "bfloat16". A
+module raises :class:`LeftOut` for what it cannot do, and ImportError where its framework is not installed.
 """
 
 from dataclasses import dataclass, field

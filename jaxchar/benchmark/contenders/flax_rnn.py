@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +22,7 @@ class Model(nnx.Module):
         """Draw weights."""
         rngs, kind = nnx.Rngs(0), module_dtype(dtype)
         sizes = [cell.vocab_size] + [cell.hidden_size] * cell.num_layers
-        lstms = [
-            nnx.OptimizedLSTMCell(*pair, dtype=kind, rngs=rngs)
-            for pair in zip(sizes, sizes[1:], strict=False)
-        ]
+        lstms = [nnx.OptimizedLSTMCell(*pair, dtype=kind, rngs=rngs) for pair in pairwise(sizes)]
         self.layers = nnx.List([nnx.RNN(lstm) for lstm in lstms])
         self.head = nnx.Linear(cell.hidden_size, cell.vocab_size, dtype=kind, rngs=rngs)
         self.vocab_size, self.many_to_one = cell.vocab_size, cell.many_to_one
@@ -36,7 +35,7 @@ class Model(nnx.Module):
         return self.head(features[:, -1] if self.many_to_one else features).astype(jnp.float32)
 
     @property
-    def cells(self) -> list[nnx.OptimizedLSTMCell]:
+    def cells(self) -> list[Any]:
         """The layers' cells."""
         return [layer.cell for layer in self.layers]
 

@@ -1,7 +1,6 @@
 """Keras 3 on JAX: ``LSTM`` and ``Dense``, trained by ``model.fit`` over a prepared array of ids.
 
-``fit`` with ``jit_compile`` was the fastest of what Keras offers here; ``train_on_batch`` waits for the loss of
-every step.
+That is the fastest of what Keras offers: ``train_on_batch`` waits for the loss of every step.
 """
 
 import os

@@ -1,6 +1,7 @@
 """Weights in and out of Flax's cells, for the contenders that are made of them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +23,8 @@ def module_dtype(dtype: str) -> jnp.dtype:
     return jnp.dtype("bfloat16" if dtype == "bfloat16" else "float32")
 
 
-def _named(cells: Sequence[nnx.OptimizedLSTMCell], head: nnx.Linear) -> dict[str, nnx.Param]:
-    named = {}
+def _named(cells: Sequence[Any], head: nnx.Linear) -> dict[str, Any]:
+    named: dict[str, Any] = {}
     for number, cell in enumerate(cells, start=1):
         named[f"input {number}"] = cell.dense_i.kernel
         named[f"recurrent {number}"] = cell.dense_h.kernel
@@ -31,12 +32,12 @@ def _named(cells: Sequence[nnx.OptimizedLSTMCell], head: nnx.Linear) -> dict[str
     return named | {"head": head.kernel, "head bias": head.bias}
 
 
-def give_weights(cells: Sequence[nnx.OptimizedLSTMCell], head: nnx.Linear, weights: Weights) -> None:
+def give_weights(cells: Sequence[Any], head: nnx.Linear, weights: Weights) -> None:
     """Put weights into modules."""
     for name, param in _named(cells, head).items():
         param[...] = jnp.asarray(weights[name])
 
 
-def weights_of(cells: Sequence[nnx.OptimizedLSTMCell], head: nnx.Linear) -> Weights:
+def weights_of(cells: Sequence[Any], head: nnx.Linear) -> Weights:
     """Return what modules hold: weights, or their gradient put in their place."""
     return {name: np.asarray(param[...]) for name, param in _named(cells, head).items()}

@@ -58,12 +58,11 @@ class Ours:
         """Make the program, its state and the text on the device or devices."""
         ids = jnp.asarray(data.made_up_text(cell.vocab_size))
         config = config_of(cell, dtype)
-        if mesh is None:
-            self.program = make_program(config, cell.vocab_size, TEXT_CHARS)
-        else:
+        split: dict[str, Any] = {} if mesh is None else {"mesh": mesh}
+        self.program = make_program(config, cell.vocab_size, TEXT_CHARS, **split)
+        if mesh is not None:
             from jaxchar import devices
 
-            self.program = make_program(config, cell.vocab_size, TEXT_CHARS, mesh=mesh)
             ids = devices.replicate(ids, mesh)
         self.cell, self.ids, self.steps_per_call = cell, ids, steps_per_call
         self.state: TrainState = self.program.initial_state()
