@@ -1,9 +1,9 @@
 """What is measured: the sizes of a training step, and how much work one is at the least.
 
-Letters: B batch, T time steps, V vocabulary, H hidden size, L layers. Every cell is a stack of LSTM layers on
-one-hot characters with a linear head, in training with Adam. The work shall be the same for all contenders: so
-every sequence begins with a zero state, and the gates are plain sigmoids, also in ``words_generator``, whose
-original has a hard sigmoid that most peers lack.
+Letters: B batch, T time steps, V vocabulary, H hidden size, L layers. Every cell is a stack of LSTM layers
+on one-hot characters with a linear head, in training with Adam. The work shall be the same for all
+contenders: every sequence begins with a zero state, and the gates are plain sigmoids, also in
+``words_generator``, whose original has a hard sigmoid that most peers lack.
 """
 
 from dataclasses import asdict, dataclass

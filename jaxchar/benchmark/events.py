@@ -95,7 +95,9 @@ def training(cell: Cell, dtype: str, plan: Plan) -> Result:
                 raise Absent(f"does not do the same work: {'; '.join(said)}", failed=True)
             return answer
 
-        contenders = _event(plan.names, prepare, plan)
+        contenders = {
+            name: found.get(name, {}) | result for name, result in _event(plan.names, prepare, plan).items()
+        }
     return with_ratios(about | {"judge_loss": judge["loss"], "contenders": contenders})
 
 

@@ -40,17 +40,19 @@ def machine(about: dict[str, Any]) -> None:
     console().print(f"{head}\n{versions}", markup=False)
 
 
+EXPLANATION = """
+The floor of a step is the longer of its matrix products at that peak and its least traffic at that rate.
+Speeds are medians of rounds in turns; "times" is the median of each round's ratio to the fastest peer (the
+one marked = 1), with the lowest and the highest. Compiling and warming up are not timed. Memory is the
+process's highest, its libraries and the check of its results included."""
+
+
 def results(found: dict[str, Any]) -> None:
     """Show the machine's capacity and every event's table."""
     peaks = ", ".join(f"{peak / 1e9:,.0f} GFLOP/s in {dtype}" for dtype, peak in found["peak"].items())
-    console().print(
-        f"\nBest matrix product in this run: {peaks}; memory: {found['bandwidth'] / 1e9:,.1f} GB/s. The floor of a "
-        "step is the longer of its matrix products at that peak and its least traffic at that rate. Speeds are "
-        "medians of rounds in turns; times is the median of the ratios in each round to the fastest peer's, with "
-        "the lowest and the highest. Compiling and warming up are not timed; memory is the whole process's "
-        "highest, libraries and the check of its results counted in.",
-        markup=False,
-    )
+    rate = f"{found['bandwidth'] / 1e9:,.1f} GB/s"
+    console().print(f"\nBest matrix product in this run: {peaks}; memory: {rate}.", markup=False)
+    console().print(" ".join(EXPLANATION.split()), markup=False)
     for event in found["training"]:
         training(event)
     for what in ("write", "read"):
