@@ -17,14 +17,13 @@ import numpy as np
 from jaxchar.benchmark.cells import READING, WRITING, Cell, floor_seconds
 from jaxchar.benchmark.contenders import KNOWN
 from jaxchar.benchmark.data import made_up_weights, save_arrays
-from jaxchar.benchmark.race import race, ratio
+from jaxchar.benchmark.race import FEWEST_ROUNDS, ratio, take_turns
 from jaxchar.benchmark.same_work import differences, gradient_error
 from jaxchar.benchmark.worker import JUDGE, MACHINE
 from jaxchar.benchmark.workers import Absent, Worker, worker_command, workers
 
 OURS = "jaxchar"  # the one that the others' first steps are compared with
 Result = dict[str, Any]
-Prepare = Callable[[str, Worker], Result]
 
 
 class Plan(NamedTuple):
@@ -70,92 +69,115 @@ def measure_machine(dtypes: tuple[str, ...]) -> Result:
 # ---- an event ------------------------------------------------------------------------------------
 
 
+class Field:
+    """The contenders of one event, each in its process, and what is known of them."""
+
+    def __init__(self, started: dict[str, Worker]) -> None:
+        """Take processes that have been told to start."""
+        self.workers = started
+        self.results: dict[str, Result] = {name: {} for name in started}
+        for name in started:
+            self.attempt(name, started[name].receive)
+
+    @property
+    def standing(self) -> list[str]:
+        """Those who have neither failed nor been left out."""
+        return [name for name, found in self.results.items() if not {"left_out", "failed"} & found.keys()]
+
+    def attempt(self, name: str, work: Callable[[], Result]) -> None:
+        """Add to what is known of a contender: an answer, or why there is none."""
+        try:
+            self.results[name] |= work()
+        except Absent as absent:
+            self.results[name] |= _reason(absent)
+
+    def ask_side_by_side(self, requests: dict[str, Result]) -> None:
+        """Ask all at once, where nothing is timed."""
+        asked = self.standing
+        for name in asked:
+            self.workers[name].send(requests[name])
+        for name in asked:
+            self.attempt(name, self.workers[name].receive)
+
+    def ask_in_turn(self, request: Result) -> None:
+        """Ask one after the other."""
+        for name in self.standing:
+            self.attempt(name, partial(self.workers[name].ask, request))
+
+    def race(self, seconds: float) -> None:
+        """Take turns; then ask what memory it took."""
+
+        def run(name: str, units: int, patience: float) -> float:
+            return self.workers[name].ask({"do": "run", "units": units}, patience)["seconds"]
+
+        rates, gone = take_turns(
+            {name: self.results[name]["unit_seconds"] for name in self.standing}, run, seconds
+        )
+        for name, absent in gone.items():
+            self.results[name] |= _reason(absent)
+        for name, found in rates.items():
+            self.results[name]["rates"] = found
+        self.ask_in_turn({"do": "memory"})
+
+
 def training(cell: Cell, dtype: str, plan: Plan) -> Result:
     """Judge and race whole training steps."""
-    about: Result = {"cell": cell.to_json(), "dtype": dtype}
-    with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder) / "weights.npz"
-        save_arrays(weights, made_up_weights(cell))
-        try:
-            judge = _judge(cell, weights)
-        except Absent as absent:
-            unjudged = {"failed": f"nobody can judge its work: {absent.why}"}
-            return with_ratios(about | {"contenders": dict.fromkeys(plan.names, unjudged)})
-        found: dict[str, Result] = {}
-
-        def prepare(name: str, worker: Worker) -> Result:
-            file = Path(folder) / f"{name}.npz"
-            files = {"weights": str(weights), "gradient": str(file)}
-            answer = worker.ask({"do": "train", "cell": cell.to_json(), "dtype": dtype, **files})
-            found[name] = answer
-            with np.load(file) as gradient, np.load(weights.with_name("judge.npz")) as exact:
-                answer["gradient_error"] = gradient_error(dict(gradient), dict(exact))
-            answer["our_loss_after"] = found.get(OURS, answer)["loss_after"]
-            if said := differences(cell, dtype, answer, judge["loss"]):
-                raise Absent(f"does not do the same work: {'; '.join(said)}", failed=True)
-            return answer
-
-        contenders = {
-            name: found.get(name, {}) | result for name, result in _event(plan.names, prepare, plan).items()
-        }
-    return with_ratios(about | {"judge_loss": judge["loss"], "contenders": contenders})
+    names = (JUDGE, *plan.names)
+    commands = {name: worker_command(name, plan.devices) for name in names}
+    with tempfile.TemporaryDirectory() as folder, workers(commands) as started:
+        files = {name: Path(folder) / f"{name}.npz" for name in (*names, "weights")}
+        save_arrays(files["weights"], made_up_weights(cell))
+        request = {"do": "build", "cell": cell.to_json(), "dtype": dtype, "weights": str(files["weights"])}
+        field = Field(started)
+        field.ask_side_by_side({name: request | {"gradient": str(files[name])} for name in names})
+        judge = field.results.pop(JUDGE)
+        started[JUDGE].close()
+        field.ask_in_turn({"do": "train"})
+        for name in field.standing:
+            field.attempt(name, partial(_judged, name, field.results, judge, files, cell, dtype))
+        _leave_out_equal_calls(field, plan.seconds)
+        field.race(plan.seconds)
+    return with_ratios({"cell": cell.to_json(), "dtype": dtype, "judge": judge, "contenders": field.results})
 
 
-def _judge(cell: Cell, weights: Path) -> Result:
-    """Return the loss in float64; write its gradient beside the weights."""
-    with workers({JUDGE: worker_command(JUDGE)}) as started:
-        started[JUDGE].receive()
-        files = {"weights": str(weights), "gradient": str(weights.with_name("judge.npz"))}
-        return started[JUDGE].ask({"do": "judge", "cell": cell.to_json(), **files})
+def _judged(
+    name: str, results: dict[str, Result], judge: Result, files: dict[str, Path], cell: Cell, dtype: str
+) -> Result:
+    """Return how far a contender's gradient is off; raise Absent where its work is not the same."""
+    if "loss" not in judge:
+        raise Absent(f"nobody can judge its work: {judge.get('failed', judge)}", failed=True)
+    with np.load(files[name]) as gradient, np.load(files[JUDGE]) as exact:
+        error = gradient_error(dict(gradient), dict(exact))
+    found = results[name] | {"gradient_error": error}
+    our_loss_after = results.get(OURS, {}).get("loss_after", found["loss_after"])
+    if said := differences(cell, dtype, found | {"our_loss_after": our_loss_after}, judge["loss"]):
+        raise Absent(f"it does not do the same work: {'; '.join(said)}", failed=True)
+    return {"gradient_error": error}
+
+
+def _leave_out_equal_calls(field: Field, seconds: float) -> None:
+    """Leave out who differs only in its steps a call where every call is a single step."""
+    for name in field.standing:
+        few_steps = "steps_per_call" in KNOWN[name].options
+        if few_steps and field.results[name]["unit_seconds"] > seconds / FEWEST_ROUNDS:
+            field.results[name]["left_out"] = (
+                "a step outlasts a turn here, so that jaxchar is called as often"
+            )
 
 
 def using(what: str, cell: Cell, plan: Plan) -> Result:
     """Race writing ("write") or reading ("read")."""
+    names = [name for name in plan.names if not KNOWN[name].options]  # no variants of training
     dtype = plan.dtypes[0]
-    names = tuple(name for name in plan.names if not KNOWN[name].options)  # no variants of training
-
-    def prepare(name: str, worker: Worker) -> Result:
-        return worker.ask({"do": what, "cell": cell.to_json(), "dtype": dtype})
-
-    contenders = _event(names, prepare, plan)
-    return with_ratios({"cell": cell.to_json(), "dtype": dtype, "contenders": contenders})
-
-
-def _event(names: tuple[str, ...], prepare: Prepare, plan: Plan) -> dict[str, Result]:
-    """Start, prepare and race contenders; return what is known of each."""
-    results: dict[str, Result] = {name: {} for name in names}
-
-    def attempt(name: str, work: Callable[[], Result]) -> None:
-        try:
-            results[name] |= work()
-        except Absent as absent:
-            results[name] |= _reason(absent)
-
-    with workers({name: worker_command(name, plan.devices) for name in names}) as started:
-        for name in names:  # all have imported before any compiles
-            attempt(name, started[name].receive)
-        for name in _standing(results):
-            attempt(name, partial(prepare, name, started[name]))
-
-        def run(name: str, units: int, patience: float) -> float:
-            return started[name].ask({"do": "run", "units": units}, patience)["seconds"]
-
-        ready = {name: results[name]["unit_seconds"] for name in _standing(results)}
-        rates, gone = race(ready, run, plan.seconds)
-        for name, absent in gone.items():
-            results[name] |= _reason(absent)
-        for name, found in rates.items():
-            results[name]["rates"] = found
-            attempt(name, partial(started[name].ask, {"do": "memory"}))
-    return results
+    with workers({name: worker_command(name) for name in names}) as started:
+        field = Field(started)
+        field.ask_in_turn({"do": what, "cell": cell.to_json(), "dtype": dtype})
+        field.race(plan.seconds)
+    return with_ratios({"cell": cell.to_json(), "dtype": dtype, "contenders": field.results})
 
 
 def _reason(absent: Absent) -> Result:
     return {"failed" if absent.failed else "left_out": absent.why}
-
-
-def _standing(results: dict[str, Result]) -> list[str]:
-    return [name for name, found in results.items() if not {"left_out", "failed"} & found.keys()]
 
 
 # ---- what came of it -----------------------------------------------------------------------------

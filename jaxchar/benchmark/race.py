@@ -37,7 +37,7 @@ def turn_units(unit_seconds: float, turn_seconds: float) -> int:
     return max(1, int(turn_seconds / unit_seconds))
 
 
-def race(
+def take_turns(
     unit_seconds: dict[str, float], run: Callable[[str, int, float], float], seconds: float
 ) -> tuple[dict[str, list[float]], dict[str, Absent]]:
     """Let contenders take turns.

@@ -10,7 +10,6 @@ import json
 import os
 import resource
 import sys
-import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -40,8 +39,8 @@ class Server:
         self.module = self._load()
         return {}
 
-    def train(self, cell: dict[str, Any], dtype: str, weights: str, gradient: str) -> dict[str, Any]:
-        """Prepare training: judge the work, compile, warm up.
+    def build(self, cell: dict[str, Any], dtype: str, weights: str, gradient: str) -> dict[str, Any]:
+        """Build a model for training and show what it computes; several processes may do so at once.
 
         Args:
             cell: a :class:`Cell`.
@@ -49,36 +48,25 @@ class Server:
             weights: an .npz file with what to begin with.
             gradient: the .npz file to write the first batch's gradient to.
         """
-        started = time.perf_counter()
-        contender = self.module.prepare(Cell(**cell), dtype, **self._options)
+        self._contender = contender = self.module.prepare(Cell(**cell), dtype, **self._options)
         with np.load(weights) as arrays:
             contender.load(dict(arrays))
-        built = time.perf_counter() - started
-        loss = self._loss(contender, gradient)
-        first = contender.train(1)
-        seconds = [contender.train(1) for _ in range(LEARNING_STEPS - 1)]
-        loss_after, _ = contender.loss_and_gradient()
-        self._run = contender.train
-        return {
-            "num_parameters": contender.num_parameters,
-            "redundant_parameters": contender.redundant_parameters,
-            "loss": loss,
-            "loss_after": loss_after,
-            "compile_seconds": built + max(0.0, first - min(seconds)),
-            "unit_seconds": self._warm(min(seconds)),
-        }
-
-    def judge(self, cell: dict[str, Any], weights: str, gradient: str) -> dict[str, Any]:
-        """Tell loss and gradient only."""
-        contender = self.module.prepare(Cell(**cell), "float64")
-        with np.load(weights) as arrays:
-            contender.load(dict(arrays))
-        return {"loss": self._loss(contender, gradient)}
-
-    def _loss(self, contender: Any, gradient: str) -> float:
         loss, found = contender.loss_and_gradient()
         save_arrays(Path(gradient), found)
-        return loss
+        counts = {name: getattr(contender, name, 0) for name in ("num_parameters", "redundant_parameters")}
+        return {"loss": loss, **counts}
+
+    def train(self) -> dict[str, Any]:
+        """Do the first steps, which compiles them, and warm up."""
+        first = self._contender.train(1)
+        seconds = [self._contender.train(1) for _ in range(LEARNING_STEPS - 1)]
+        loss_after, _ = self._contender.loss_and_gradient()
+        self._run = self._contender.train
+        return {
+            "loss_after": loss_after,
+            "compile_seconds": max(0.0, first - min(seconds)),
+            "unit_seconds": self._warm(min(seconds)),
+        }
 
     def write(self, cell: dict[str, Any], dtype: str) -> dict[str, Any]:
         """Prepare writing: a unit is a character of every text."""

@@ -43,7 +43,8 @@ class Worker:
             start_new_session=True,  # Ctrl-C is for us, who end it
         )
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
@@ -94,7 +95,11 @@ class Worker:
         """End the process."""
         self._process.kill()
         self._process.wait()
-        self._errors.close()
+        self._listener.join()
+        for stream in (self._process.stdout, self._errors, self._process.stdin):
+            with contextlib.suppress(BrokenPipeError):  # what was asked last was never read
+                if stream is not None:
+                    stream.close()
 
 
 def worker_command(name: str, devices: int | None = None) -> list[str]:
