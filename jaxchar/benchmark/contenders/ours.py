@@ -15,6 +15,7 @@ from jaxchar.benchmark.cells import READING_STEPS, TEXT_CHARS, Cell
 from jaxchar.benchmark.contenders import LeftOut
 from jaxchar.benchmark.contenders.nnx_weights import give_weights, set_precision, weights_of
 from jaxchar.config import Config
+from jaxchar.errors import JaxcharError
 from jaxchar.language_model import LanguageModel
 from jaxchar.model import CharRNN, num_parameters
 from jaxchar.step import TrainState, make_evaluation, make_program, split_model, stateful_pass
@@ -120,15 +121,17 @@ def prepare(cell: Cell, dtype: str, *, devices: int | None = 1, steps_per_call: 
 
 
 def _mesh(cell: Cell, devices: int | None) -> Any:
+    """Return the devices to split a batch over, made before anything else uses JAX."""
     try:
         from jaxchar.devices import make_mesh
     except ImportError:
         raise LeftOut("this version of jaxchar trains on one device only") from None
-    mesh = make_mesh(devices)
+    try:
+        mesh = make_mesh(devices, cell.batch_size)
+    except JaxcharError as error:
+        raise LeftOut(str(error)) from None
     if mesh.size == 1:
-        raise LeftOut("the machine has one device")
-    if cell.batch_size % mesh.size:
-        raise LeftOut(f"a batch of {cell.batch_size} cannot be split between {mesh.size} devices")
+        raise LeftOut("there is one device here")
     return mesh
 
 
