@@ -142,6 +142,21 @@ class CheckpointStore:
             shutil.rmtree(doomed, ignore_errors=True)
 
 
+class WatchedStore(CheckpointStore):
+    """The checkpoints of a run as a process sees them that leaves the writing to another."""
+
+    def __enter__(self) -> Self:
+        """Take no right to write."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give no right back."""
+
+    def save(self, state: Any, metadata: Metadata) -> None:
+        """Leave it to the one that writes."""
+        self.newest_step = metadata.step
+
+
 def _resolved(path: str | Path) -> Path:
     """Return an absolute path, less links, that Orbax and TensorStore can do with.
 
@@ -186,13 +201,26 @@ def _write(checkpoint: Path, leaves: dict[str, np.ndarray], metadata: Metadata) 
     record = {"format": FORMAT_VERSION, **metadata.to_json(), "leaves": _describe(leaves)}
     record["sha256"] = _digest_of_json(record)
     arguments = ocp.args.Composite(state=ocp.args.PyTreeSave(leaves), metadata=ocp.args.JsonSave(record))
-    handler = ocp.CompositeCheckpointHandler(state=_array_handler(), metadata=ocp.JsonCheckpointHandler())
-    with ocp.Checkpointer(handler) as checkpointer:
+    handler = ocp.CompositeCheckpointHandler(
+        state=_array_handler(),
+        metadata=ocp.JsonCheckpointHandler(multiprocessing_options=_this_process_alone()),
+        composite_options=ocp.CompositeOptions(multiprocessing_options=_this_process_alone()),
+    )
+    with ocp.Checkpointer(handler, multiprocessing_options=_this_process_alone()) as checkpointer:
         checkpointer.save(checkpoint, args=arguments, force=True)
 
 
 def _array_handler() -> ocp.PyTreeCheckpointHandler:
-    return ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_compression=False)
+    return ocp.PyTreeCheckpointHandler(
+        use_ocdbt=False, use_compression=False, multiprocessing_options=_this_process_alone()
+    )
+
+
+def _this_process_alone() -> ocp.options.MultiprocessingOptions:
+    """Keep Orbax from waiting for the run's other processes, which take no part in a save or a read."""
+    this = jax.process_index()
+    prefix = f"process-{this}"
+    return ocp.options.MultiprocessingOptions(this, active_processes={this}, barrier_sync_key_prefix=prefix)
 
 
 def _validation_loss(metadata: Metadata) -> float:
@@ -304,7 +332,7 @@ def _read_arrays(checkpoint: Path, record: dict[str, Any], names: Iterable[str])
     for name in names:
         _refuse_unfounded(checkpoint, folder / _safe(name), record["leaves"][name])
     as_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
-    with ocp.Checkpointer(_array_handler()) as checkpointer:
+    with ocp.Checkpointer(_array_handler(), multiprocessing_options=_this_process_alone()) as checkpointer:
         arrays = checkpointer.restore(
             folder.resolve(),
             args=ocp.args.PyTreeRestore(dict.fromkeys(names, 0), restore_args=as_numpy, partial_restore=True),

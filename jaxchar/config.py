@@ -259,6 +259,8 @@ class RunConfig(_Checked):
     epochs: Count = 8  # passes over the training text, in all
     max_steps: Count | None = None  # stop after so many steps, whatever epochs says
     seed: Seed = 0  # all randomness follows from (seed, step)
+    # To split each batch over, of each process. None: all accelerators, or one processor.
+    devices: Count | None = None
     log_every: Count = 50  # steps between lines of training loss in metrics.jsonl
     eval_every: Count | None = None  # steps between evaluations; None: at the end of each epoch
     # A stateful pass; cold blocks of eval_block characters; or windows as in training. None: as trained.

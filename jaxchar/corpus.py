@@ -102,7 +102,7 @@ def split_positions(num_chars: int, config: CorpusConfig) -> dict[str, Split]:
 
 
 def cache_folder() -> Path:
-    """Return the folder of fetched corpora: ``JAXCHAR_CACHE``, else the user's cache folder."""
+    """Return the folder of what can be had again: ``JAXCHAR_CACHE``, else the user's cache folder."""
     chosen = os.environ.get("JAXCHAR_CACHE")
     if chosen:
         return Path(os.path.expanduser(chosen))  # noqa: PTH111, Path.expanduser fails for unknown users

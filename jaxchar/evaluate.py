@@ -59,10 +59,12 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
     """Return the figures of every split asked for, as a JSON object; write the files asked for."""
     from jaxchar.checkpoint import load_checkpoint
     from jaxchar.dataset import load_dataset, refuse_another_corpus
+    from jaxchar.devices import keep_what_is_compiled
     from jaxchar.language_model import from_checkpoint, weights_structure
     from jaxchar.report import ReportFolder
     from jaxchar.score import Evaluation
 
+    keep_what_is_compiled()
     folder = None if typed.per_character is None else ReportFolder(typed.per_character)
     loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
     warn(loaded.warnings)

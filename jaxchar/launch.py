@@ -1,29 +1,38 @@
 """How a run begins: new, resumed, from an epoch of its own, or from another run's weights."""
 
+import contextlib
 import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
+from rich.console import Console
 
 from jaxchar.checkpoint import (
     FOLDER,
     CheckpointStore,
     Damaged,
     Loaded,
+    WatchedStore,
     load_checkpoint,
+    peek,
     read_metadata,
     steps_in,
 )
 from jaxchar.config import Config, RunConfig
 from jaxchar.console import TrainingDisplay
 from jaxchar.dataset import Dataset, load_dataset, refuse_another_corpus
+from jaxchar.devices import make_mesh
 from jaxchar.errors import JaxcharError
 from jaxchar.language_model import weights_structure
 from jaxchar.metadata import Metadata, describe_machine, library_versions, memory_bytes
 from jaxchar.model import GATE_BLOCKS
-from jaxchar.run_folder import RunFolder
+from jaxchar.processes import all_or_none, is_first, refuse_differences
+from jaxchar.run_folder import RunFolder, WatchedFolder
 from jaxchar.step import Program, TrainState, evaluation_batches, make_program
 from jaxchar.trainer import RunResult, Trainer
 from jaxchar.vocabulary import Vocabulary
@@ -57,21 +66,24 @@ def fit(
     Raises:
         JaxcharError: something given cannot be used; nothing has been written then.
     """
-    display = display or TrainingDisplay()
-    folder = RunFolder(run_dir)
-    store = CheckpointStore(folder.path)
-    _refuse_a_run(folder)
-    donor = None if init_from is None else load_checkpoint(init_from, weights_structure)
-    dataset, config = _load(config, donor and donor.metadata.vocabulary)
-    program = _program(config, dataset)
-    state = program.initial_state()
-    if donor is not None:
-        _warn(display, donor.warnings)
-        state = _with_weights_of(donor, config, state)
-    with store:
-        _refuse_a_run(folder)  # that has begun since
-        folder.create(config)
-        folder.cut_logs({})  # of a run that died before its first checkpoint
+    mesh = make_mesh(config.devices, config.batch_size)
+    folder, store, display = _open(run_dir, display)
+    with all_or_none():
+        _refuse_a_run(folder)
+        donor = None if init_from is None else load_checkpoint(init_from, weights_structure)
+        dataset, config = _load(config, donor and donor.metadata.vocabulary)
+        program = _program(config, dataset, mesh)
+        state = program.initial_state()
+        if donor is not None:
+            _warn(display, donor.warnings)
+            state = _with_weights_of(donor, config, state)
+    _refuse_differences(config, dataset.identity.to_json())
+    with contextlib.ExitStack() as until_trained:
+        with all_or_none():
+            until_trained.enter_context(store)
+            _refuse_a_run(folder)  # that has begun since
+            folder.create(config)
+            folder.cut_logs({})  # of a run that died before its first checkpoint
         return _train(Trainer(config, dataset, program, state, folder, store, display))
 
 
@@ -96,30 +108,44 @@ def resume(
         JaxcharError: there is nothing whole to go on from, or a setting that enters the arithmetic
             differs from the checkpoint's.
     """
-    display = display or TrainingDisplay()
-    folder = RunFolder(run_dir)
-    if not steps_in(folder.path / FOLDER):
-        raise JaxcharError(f"{str(folder.path)!r} holds no run to go on with; give the folder of one")
-    with CheckpointStore(folder.path) as store:
-        start = folder.path if initial_epoch is None else _checkpoint_of_epoch(folder.path, initial_epoch)
-        loaded = load_checkpoint(start, state_structure)
-        return _go_on(loaded, config or loaded.metadata.config, folder, store, display)
+    path = RunFolder(run_dir).path
+    if not steps_in(path / FOLDER):
+        raise JaxcharError(f"{str(path)!r} holds no run to go on with; give the folder of one")
+    asked = config or peek(path).config
+    mesh = make_mesh(asked.devices, asked.batch_size)
+    folder, store, display = _open(run_dir, display)
+    with contextlib.ExitStack() as until_trained:
+        with all_or_none():
+            until_trained.enter_context(store)
+            start = path if initial_epoch is None else _checkpoint_of_epoch(path, initial_epoch)
+            loaded = load_checkpoint(start, state_structure)
+            config = config or loaded.metadata.config
+            _refuse_changes(loaded.metadata.config, config)
+        _refuse_differences(config, {**loaded.metadata.corpus, "step": loaded.metadata.step})
+        with all_or_none():  # none touches the folder before all have read it
+            trainer = _continued(loaded, config, mesh, folder, store, display)
+        return _train(trainer)
 
 
-def _go_on(
-    loaded: Loaded, config: Config, folder: RunFolder, store: CheckpointStore, display: TrainingDisplay
-) -> RunResult:
+def _continued(
+    loaded: Loaded,
+    config: Config,
+    mesh: Mesh,
+    folder: RunFolder,
+    store: CheckpointStore,
+    display: TrainingDisplay,
+) -> Trainer:
+    """Return the trainer that goes on from a checkpoint, in a folder made ready for it."""
     before = loaded.metadata
-    _refuse_changes(before.config, config)
     dataset, config = _load(config, before.vocabulary)
     refuse_another_corpus(before.corpus, dataset.identity)
-    program = _program(config, dataset)
+    program = _program(config, dataset, mesh)
     if before.step >= program.total_steps:
         raise JaxcharError(
             f"the run is at step {before.step:,} of {program.total_steps:,}: nothing is left to train; give "
             "more --epochs (or --max-steps)"
         )
-    _warn(display, [*loaded.warnings, *_differences(before, config)])
+    _warn(display, [*loaded.warnings, *_differences(before, config, mesh.size)])
     later = [p for p in _checkpoints(folder.path) if int(p.name) > before.step]
     folder.create(config)
     aside = folder.set_aside(later, f"after-step-{before.step}")
@@ -128,7 +154,18 @@ def _go_on(
     trainer = Trainer(config, dataset, program, loaded.state, folder, store, display)
     trainer.go_on_from(before)
     display.notice(f"Resuming {folder.path} at step {before.step:,}.")
-    return _train(trainer)
+    return trainer
+
+
+def _open(
+    run_dir: str | Path, display: TrainingDisplay | None
+) -> tuple[RunFolder, CheckpointStore, TrainingDisplay]:
+    """Return what a run is written and shown with; of several processes, only the first does either."""
+    if is_first():
+        folder = RunFolder(run_dir)
+        return folder, CheckpointStore(folder.path), display or TrainingDisplay()
+    folder = WatchedFolder(run_dir)
+    return folder, WatchedStore(folder.path), TrainingDisplay(Console(quiet=True))
 
 
 def _refuse_a_run(folder: RunFolder) -> None:
@@ -139,18 +176,23 @@ def _refuse_a_run(folder: RunFolder) -> None:
     folder.refuse_foreign()
 
 
+def _refuse_differences(config: Config, corpus: dict[str, Any]) -> None:
+    """Raise a JaxcharError where the processes of a run were not all given the same."""
+    refuse_differences(json.dumps([config.to_json(), corpus, library_versions()]))
+
+
 def state_structure(metadata: Metadata) -> TrainState:
     """Return the structure of the training state that a checkpoint's metadata promises."""
     program = make_program(metadata.config, len(metadata.vocabulary), metadata.corpus["characters"])
     return jax.eval_shape(program.initial_state)
 
 
-def _differences(before: Metadata, config: Config) -> list[str]:
+def _differences(before: Metadata, config: Config, devices: int) -> list[str]:
     """Return what keeps a resumed run from ending in the bits that it would have ended in."""
     lines = []
     for name, then, now in (
         ("library versions", before.versions, library_versions()),
-        ("machine", before.machine, describe_machine()),
+        ("machine", before.machine, describe_machine(devices)),
     ):
         changed = [f"{key} {then.get(key)} -> {now.get(key)}" for key in now if then.get(key) != now.get(key)]
         if changed:
@@ -182,8 +224,14 @@ def _train(trainer: Trainer) -> RunResult:
     if dataset.notice:
         trainer.display.notice(dataset.notice)
     rows = model.summary(return_sequences=config.return_sequences)
-    trainer.display.summary(f"CharRNN on {jax.devices()[0].device_kind}", rows, facts)
+    trainer.display.summary(f"CharRNN on {_in_words(trainer.program.mesh)}", rows, facts)
     return trainer.run()
+
+
+def _in_words(mesh: Mesh) -> str:
+    """Return what a mesh is made of: cpu, 2 x cpu, ..."""
+    kind = mesh.devices.flat[0].device_kind
+    return kind if mesh.size == 1 else f"{mesh.size} x {kind}"
 
 
 def _load(config: Config, vocabulary: Vocabulary | None) -> tuple[Dataset, Config]:
@@ -193,7 +241,7 @@ def _load(config: Config, vocabulary: Vocabulary | None) -> tuple[Dataset, Confi
     return dataset, config.replace(corpus=source[0] if len(source) == 1 else source)
 
 
-def _program(config: Config, dataset: Dataset) -> Program:
+def _program(config: Config, dataset: Dataset, mesh: Mesh) -> Program:
     """Build the program, refusing a text that is too short for the settings."""
     num_chars = len(dataset.splits["train"])
     need = config.seq_len + 1 if config.batching == "windows" else config.batch_size * config.seq_len + 1
@@ -212,7 +260,7 @@ def _program(config: Config, dataset: Dataset) -> Program:
     num_val = len(dataset.splits["validation"])
     if num_val:
         evaluation_batches(config, num_val)  # refuses a text that is too short
-    program = make_program(config, len(dataset.vocabulary), num_chars)
+    program = make_program(config, len(dataset.vocabulary), num_chars, mesh)
     _refuse_what_no_memory_holds(config, program)
     return program
 

@@ -59,9 +59,11 @@ def memorization(typed: Arguments) -> dict[str, Any]:
 
     from jaxchar.checkpoint import load_checkpoint
     from jaxchar.dataset import load_dataset, refuse_another_corpus
+    from jaxchar.devices import keep_what_is_compiled
     from jaxchar.language_model import from_checkpoint, weights_structure
     from jaxchar.vocabulary import Vocabulary
 
+    keep_what_is_compiled()
     loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
     warn(loaded.warnings)
     model, config = from_checkpoint(loaded), loaded.metadata.config

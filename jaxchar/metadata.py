@@ -15,6 +15,7 @@ import jax
 
 import jaxchar
 from jaxchar.config import Config
+from jaxchar.devices import num_cores
 from jaxchar.errors import JaxcharError
 from jaxchar.vocabulary import Vocabulary
 
@@ -70,15 +71,19 @@ class Metadata(NamedTuple):
         return cls(**fields)
 
 
-def describe_machine() -> dict[str, Any]:
-    """Return what bit-exactness depends on beside the library versions."""
+def describe_machine(devices: int = 1) -> dict[str, Any]:
+    """Return what bit-exactness depends on beside the library versions.
+
+    Args:
+        devices: how many of them share the work.
+    """
     device = jax.devices()[0]
     return {
         "platform": device.platform,
         "device_kind": device.device_kind,
-        "device_count": jax.device_count(),
+        "device_count": devices,
         "processor": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": num_cores(),
     }
 
 

@@ -145,6 +145,36 @@ class RunFolder:
         return aside
 
 
+class WatchedFolder(RunFolder):
+    """The folder of a run as a process sees it that computes along and leaves the writing to another."""
+
+    def holds_run(self) -> bool:
+        """Whether a run has begun here, which is for the one that writes to know."""
+        return False
+
+    def create(self, config: Config) -> None:
+        """Leave it to the one that writes."""
+
+    def refuse_foreign(self) -> None:
+        """Leave it to the one that writes."""
+
+    def write_json(self, name: str, record: dict[str, Any]) -> None:
+        """Leave it to the one that writes."""
+
+    def metrics(self) -> dict[str, Series]:
+        """Return nothing: the file is being written."""
+        return {}
+
+    def cut_logs(self, sizes: dict[str, int]) -> None:
+        """Leave it to the one that writes."""
+
+    def set_aside(self, checkpoints: list[Path], label: str) -> None:
+        """Leave it to the one that writes."""
+
+    def _log(self, name: str, entry: str) -> None:
+        """Leave it to the one that writes."""
+
+
 def _hidden(path: Path) -> bool:
     return path.name.startswith(".")
 

@@ -1,8 +1,6 @@
 """Write text with a trained model: ``python -m jaxchar.sample --ckpt runs/mine --prompt "ROMEO:"``."""
 
-import contextlib
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -76,9 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         typed = parse(Arguments, door="jaxchar.sample", arguments=arguments)
         settings = typed.settings(time.time_ns() % 2**32 if typed.seed is None else typed.seed)
         from jaxchar.checkpoint import load_checkpoint
+        from jaxchar.devices import keep_what_is_compiled
         from jaxchar.language_model import from_checkpoint, weights_structure
 
-        _keep_what_is_compiled()
+        keep_what_is_compiled()
         loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
         warn(loaded.warnings)
         writer = from_checkpoint(loaded).writer
@@ -90,23 +89,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prompt = writer.vocabulary.adapt(_prompt(typed, loaded), typed.unknown)
         if not _write(writer, prompt, settings, typed):
             raise SystemExit(130)
-
-
-def _keep_what_is_compiled() -> None:
-    """Let JAX keep compiled programs in our cache folder, unless the user has chosen one: seconds less."""
-    import jax
-
-    from jaxchar.corpus import cache_folder
-
-    config: Any = jax.config
-    if config.jax_compilation_cache_dir is not None:
-        return
-    folder = cache_folder() / "compiled"
-    with contextlib.suppress(OSError):  # a folder that cannot be written is done without
-        folder.mkdir(parents=True, exist_ok=True)
-    if os.access(folder, os.W_OK):
-        config.update("jax_compilation_cache_dir", str(folder))
-        config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def _prompt(typed: Arguments, loaded: "Loaded") -> str:

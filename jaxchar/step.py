@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax import lax
+from jax.sharding import Mesh
 
 from jaxchar.batches import Batch, Blocks, Streams, Windows
 from jaxchar.config import Config
+from jaxchar.devices import make_mesh, replicated, split_rows
 from jaxchar.errors import JaxcharError
 from jaxchar.loss import Totals, cross_entropy_totals
 from jaxchar.model import CharRNN
@@ -47,6 +49,7 @@ class Program(NamedTuple):
     # (state, ids, stop) -> (state, finite); the state given is used up.
     train_steps: jax.stages.Wrapped
     total_steps: int
+    mesh: Mesh
 
 
 def evaluation_params(state: TrainState) -> nnx.State:
@@ -86,8 +89,16 @@ def split_model(config: Config, vocab_size: int) -> tuple[nnx.GraphDef, nnx.Stat
     return nnx.split(model)
 
 
-def make_program(config: Config, vocab_size: int, num_chars: int) -> Program:
-    """Build the functions that train on ``num_chars`` characters with ``vocab_size`` symbols."""
+def make_program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh | None = None) -> Program:
+    """Build the functions that train on ``num_chars`` characters with ``vocab_size`` symbols.
+
+    Args:
+        config: all settings.
+        vocab_size: V.
+        num_chars: N.
+        mesh: the devices to split each batch over; None: the first one.
+    """
+    mesh = mesh or make_mesh()
     batches = training_batches(config, num_chars)
     steps = total_steps(config, batches.steps_per_epoch)
     if max(steps, batches.steps_per_epoch * config.batch_size * config.seq_len) > MOST_STEPS:
@@ -97,7 +108,7 @@ def make_program(config: Config, vocab_size: int, num_chars: int) -> Program:
         )
     optimizer = make_optimizer(config, batches.steps_per_epoch, steps)
     graphdef, _ = jax.eval_shape(lambda: split_model(config, vocab_size))
-    one_step = _make_step(config, graphdef, batches, optimizer)
+    one_step = _make_step(config, graphdef, batches, optimizer, mesh)
 
     def initial_state() -> TrainState:
         """Return the state before the first step."""
@@ -127,12 +138,14 @@ def make_program(config: Config, vocab_size: int, num_chars: int) -> Program:
 
         return lax.while_loop(goes_on, lambda so_far: one_step(so_far[0], ids), (state, jnp.bool_(True)))
 
+    everywhere = replicated(mesh)
     return Program(
         graphdef,
         batches,
-        jax.jit(initial_state),
-        jax.jit(train_steps, donate_argnums=0),
+        jax.jit(initial_state, out_shardings=everywhere),
+        jax.jit(train_steps, donate_argnums=0, out_shardings=everywhere),
         steps,
+        mesh,
     )
 
 
@@ -141,6 +154,7 @@ def _make_step(
     graphdef: nnx.GraphDef,
     batches: Windows | Streams,
     optimizer: optax.GradientTransformation,
+    mesh: Mesh,
 ) -> Callable[[TrainState, jax.Array], tuple[TrainState, jax.Array]]:
     shuffle_key = purpose_key(config.seed, SHUFFLE_KEY)
     dropout_key = purpose_key(config.seed, DROPOUT_KEY)
@@ -159,7 +173,7 @@ def _make_step(
         starts_line = state.step % config.log_every == 0
         fresh = starts_epoch if config.carries_state else jnp.bool_(True)
         return state._replace(
-            carry=_zero_where(fresh, state.carry),
+            carry=split_rows(_zero_where(fresh, state.carry), mesh),
             epoch_totals=_zero_where(starts_epoch, state.epoch_totals),
             recent_totals=_zero_where(starts_line, state.recent_totals),
         )
@@ -167,7 +181,7 @@ def _make_step(
     def one_step(state: TrainState, ids: jax.Array) -> tuple[TrainState, jax.Array]:
         """Read a batch, follow its gradient, and count; tell whether all went well."""
         before = begin(state)
-        batch = batches.batch(ids, before.step, shuffle_key)
+        batch = split_rows(batches.batch(ids, before.step, shuffle_key), mesh)
         key = jax.random.fold_in(dropout_key, before.step) if drops else None
         gradient = jax.grad(loss_of, has_aux=True)
         grads, (totals, carry) = gradient(before.params, batch, before.carry, key)
@@ -260,9 +274,14 @@ def evaluation_batches(
 
 
 def make_evaluation(
-    graphdef: nnx.GraphDef, batches: Windows | Streams | Blocks
+    graphdef: nnx.GraphDef, batches: Windows | Streams | Blocks, mesh: Mesh | None = None
 ) -> Callable[[nnx.State, jax.Array], Totals]:
-    """Return ``evaluate(params, ids) -> Totals`` over the whole text, in one call."""
+    """Return ``evaluate(params, ids) -> Totals`` over the whole text, in one call.
+
+    The devices of the mesh share the rows of a batch where they can do so evenly; else each does it all.
+    """
+    mesh = mesh or make_mesh()
+    evenly = batches.batch_size % mesh.size == 0
     stateful = isinstance(batches, Streams)
     no_key = jax.random.key(0)  # no protocol shuffles
 
@@ -274,10 +293,11 @@ def make_evaluation(
         def body(step: jax.Array, so_far: tuple[Totals, Any]) -> tuple[Totals, Any]:
             totals, carry = so_far
             batch = batches.batch(ids, step, no_key)
+            batch = split_rows(batch, mesh) if evenly else batch
             new, carry = _predict(model, batch, carry if stateful else zero_carry, None)
             return totals.add(new), carry
 
         totals, _ = lax.fori_loop(0, batches.steps_per_epoch, body, (Totals.zero(), zero_carry))
         return totals
 
-    return jax.jit(evaluate)
+    return jax.jit(evaluate, out_shardings=replicated(mesh))

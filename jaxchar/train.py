@@ -29,10 +29,35 @@ class WhereToBegin:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OtherProcesses:
+    """The processes that train one model together; each is started with the same command line."""
+
+    cluster: bool = False  # there are others, as the launcher's environment says (Slurm, Open MPI, TPU, ...)
+    coordinator: str | None = None  # or as said here: HOST:PORT at which process 0 can be reached,
+    num_processes: int | None = None  # how many there are,
+    process_id: int | None = None  # and which one this is, from 0
+
+    def __post_init__(self) -> None:
+        given = [value is not None for value in (self.coordinator, self.num_processes, self.process_id)]
+        if any(given) and not all(given):
+            raise JaxcharError(
+                "--coordinator, --num-processes and --process-id go together; give all three, or --cluster"
+            )
+
+    def join(self) -> None:
+        """Meet them, if there are any."""
+        if self.cluster or self.coordinator:
+            from jaxchar.processes import join
+
+            join(self.coordinator, self.num_processes, self.process_id)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Arguments:
     """Train a character-level recurrent language model."""
 
     begin: WhereToBegin
+    processes: OtherProcesses
     text: CorpusConfig
     batches: BatchConfig
     model: ModelConfig
@@ -54,11 +79,15 @@ def main(default: Config | None = None, name: str = "run", *, arguments: Sequenc
         arguments: the command line; None takes the process's own.
     """
     with one_line_errors():
-        begin, config = parse_arguments(default or Config(), arguments)
+        begin, processes, config = parse_arguments(default or Config(), arguments)
         display = TrainingDisplay()
+        from jaxchar.devices import keep_what_is_compiled
         from jaxchar.launch import fit, resume
+        from jaxchar.processes import is_first
         from jaxchar.run_folder import next_free
 
+        keep_what_is_compiled()
+        processes.join()
         if begin.goes_on:
             if begin.run_dir is None:
                 raise JaxcharError("--resume and --initial-epoch need --run-dir, the run to go on with")
@@ -66,13 +95,16 @@ def main(default: Config | None = None, name: str = "run", *, arguments: Sequenc
         else:
             run_dir = begin.run_dir or next_free(Path("runs") / name)
             result = fit(config, run_dir, init_from=begin.init_from, display=display)
-        display.finished(result.run_dir, result.summary)
+        if is_first():
+            display.finished(result.run_dir, result.summary)
     if result.stopped_by is not None:
         raise SystemExit(128 + result.stopped_by)
 
 
-def parse_arguments(default: Config, arguments: Sequence[str] | None) -> tuple[WhereToBegin, Config]:
-    """Return where to begin and the settings: typed, else the run's or the donor's, else the default's."""
+def parse_arguments(
+    default: Config, arguments: Sequence[str] | None
+) -> tuple[WhereToBegin, OtherProcesses, Config]:
+    """Return where to begin, with whom, and the settings: typed, else those of the run, donor or default."""
     import tyro
 
     whole = tyro.conf.OmitArgPrefixes[Arguments]
@@ -86,7 +118,7 @@ def parse_arguments(default: Config, arguments: Sequence[str] | None) -> tuple[W
     elif begin.init_from is not None:
         default = default.replace(**vars(_group(ModelConfig, _settings_of(begin.init_from))))
     parsed = parse(whole, arguments=arguments, default=_arguments_of(default), door=door)
-    return parsed.begin, parsed.config()
+    return parsed.begin, parsed.processes, parsed.config()
 
 
 def _settings_of(path: str) -> Config:
@@ -98,6 +130,7 @@ def _settings_of(path: str) -> Config:
 def _arguments_of(config: Config) -> Arguments:
     return Arguments(
         begin=WhereToBegin(),
+        processes=OtherProcesses(),
         text=_group(CorpusConfig, config),
         batches=_group(BatchConfig, config),
         model=_group(ModelConfig, config),

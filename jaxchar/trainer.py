@@ -22,12 +22,14 @@ from jaxchar.checkpoint import CheckpointStore
 from jaxchar.config import Config
 from jaxchar.console import TrainingDisplay
 from jaxchar.dataset import Dataset
+from jaxchar.devices import on_one_device, replicate
 from jaxchar.errors import JaxcharError
 from jaxchar.generate import Context, Generator, StreamContext
 from jaxchar.loss import Means, bits_per_char
 from jaxchar.metadata import Metadata, describe_machine, library_versions
 from jaxchar.optimizer import make_schedule
 from jaxchar.plot import plot_loss
+from jaxchar.processes import agree
 from jaxchar.run_folder import PICTURE, SUMMARY, RunFolder, Series
 from jaxchar.step import (
     SAMPLE_KEY,
@@ -73,7 +75,7 @@ class Trainer:
         self.config = config
         self.dataset = dataset
         self.program = program
-        self.state = state
+        self.state = replicate(state, program.mesh)
         self.folder = folder
         self.store = store
         self.display = display
@@ -86,7 +88,7 @@ class Trainer:
         self._skipped = int(state.skipped)
         self._steps_timed = 0
         self._seconds_timed = 0.0
-        self._train_ids = dataset.splits["train"]
+        self._train_ids = replicate(dataset.splits["train"], program.mesh)
         self._schedule = make_schedule(
             config, config.learning_rate, program.batches.steps_per_epoch, program.total_steps
         )
@@ -105,8 +107,8 @@ class Trainer:
         """Train to the end, or until a signal asks to stop; then save, and sum up."""
         with _stop_requests(self.display.leave) as requested, self.display.live(self.program.total_steps):
             train_steps = self._compiled()
-            chunk = 1
-            while self.step < self.program.total_steps and not requested():
+            chunk, stopped_by = agree(1, requested())
+            while self.step < self.program.total_steps and not stopped_by:
                 chunk = self._train_chunk(train_steps, chunk)
                 self._do_what_is_due()
                 if self._is_due(self.config.checkpoint_every) or self._is_best():
@@ -114,8 +116,9 @@ class Trainer:
                 self._tell_problems()
                 if self._gave_up():
                     break
+                chunk, stopped_by = agree(chunk, requested())
             self._save_the_end()
-        return self._finish(requested())
+        return self._finish(stopped_by or None)
 
     # ---- one round of the loop -------------------------------------------------------------------
 
@@ -223,10 +226,13 @@ class Trainer:
     # ---- evaluation ------------------------------------------------------------------------------
 
     def _make_evaluation(self) -> Callable[[nnx.State], Means] | None:
-        ids = self.dataset.splits["validation"]
-        if len(ids) == 0:
+        num_chars = len(self.dataset.splits["validation"])
+        if num_chars == 0:
             return None
-        evaluate = make_evaluation(self.program.graphdef, evaluation_batches(self.config, len(ids)))
+        mesh = self.program.mesh
+        ids = replicate(self.dataset.splits["validation"], mesh)
+        batches = evaluation_batches(self.config, num_chars)
+        evaluate = make_evaluation(self.program.graphdef, batches, mesh)
         return lambda params: Means.of(evaluate(params, ids))
 
     def _evaluate_now(self) -> None:
@@ -278,18 +284,19 @@ class Trainer:
     def _sample_start(self, key: jax.Array) -> tuple[nnx.State, Context, str]:
         """Return the parameters, the context and the prompt that samples go on from."""
         config, vocabulary = self.config, self.dataset.vocabulary
+        state, ids = on_one_device(self.state), self.dataset.splits["train"]
         if config.sample_from == "training":
             place = ((self.step - 1) % self.program.batches.steps_per_epoch + 1) * config.seq_len
-            carry = jax.tree.map(lambda leaf: leaf[:1], self.state.carry)
-            last = self._train_ids[place].astype(np.int32)
+            carry = jax.tree.map(lambda leaf: leaf[:1], state.carry)
+            last = ids[place].astype(np.int32)
             prompt = vocabulary.decode(np.asarray(last)[None])
-            return self.state.params, StreamContext(carry, last), prompt
-        params = evaluation_params(self.state)
+            return state.params, StreamContext(carry, last), prompt
+        params = evaluation_params(state)
         prompt = config.sample_prompt
         if config.sample_from == "corpus":
-            length = min(config.seq_len, len(self._train_ids))
-            start = int(jax.random.randint(key, (), 0, len(self._train_ids) - length + 1))
-            prompt = vocabulary.decode(np.asarray(self._train_ids[start : start + length]))
+            length = min(config.seq_len, len(ids))
+            start = int(jax.random.randint(key, (), 0, len(ids) - length + 1))
+            prompt = vocabulary.decode(np.asarray(ids[start : start + length]))
         return params, self._generator.context(params, vocabulary.encode(prompt)), prompt
 
     # ---- saving and summing up -------------------------------------------------------------------
@@ -344,7 +351,7 @@ class Trainer:
             best=self.best,
             logs=self.folder.log_sizes(),
             versions=library_versions(),
-            machine=describe_machine(),
+            machine=describe_machine(self.program.mesh.size),
         )
 
     def _finish(self, stopped_by: int | None) -> RunResult:
@@ -374,7 +381,7 @@ class Trainer:
 
 
 @contextlib.contextmanager
-def _stop_requests(leave: Callable[[], None]) -> Iterator[Callable[[], int | None]]:
+def _stop_requests(leave: Callable[[], None]) -> Iterator[Callable[[], int]]:
     """Take note of Ctrl-C and SIGTERM instead of dying of them; a second one leaves at once.
 
     Python runs its handlers only between two bytecodes, so not while XLA compiles or computes. A thread
@@ -383,8 +390,8 @@ def _stop_requests(leave: Callable[[], None]) -> Iterator[Callable[[], int | Non
     Args:
         leave: called before leaving at once.
 
-    Yields a function that returns the first signal received, or None. Outside the main thread, where
-    Python lets nobody handle signals, it is always None.
+    Yields a function that returns the number of the first signal received, or 0. Outside the main thread,
+    where Python lets nobody handle signals, it is always 0.
     """
     received: list[int] = []
 
@@ -401,7 +408,7 @@ def _stop_requests(leave: Callable[[], None]) -> Iterator[Callable[[], int | Non
             first_came |= number[0] in STOP_SIGNALS
 
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
+        yield lambda: 0
         return
     numbers, wakeup = os.pipe()
     os.set_blocking(wakeup, False)
@@ -410,7 +417,7 @@ def _stop_requests(leave: Callable[[], None]) -> Iterator[Callable[[], int | Non
     watcher = threading.Thread(target=watch, args=(numbers,), daemon=True)
     watcher.start()
     try:
-        yield lambda: received[0] if received else None
+        yield lambda: received[0] if received else 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -6,6 +6,7 @@ import jax
 import pytest
 
 jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 4)  # for the tests of several; all others use the first
 # Most of the tests' time is XLA's compiling of models that run for a moment. The processes that
 # test_survival starts compile as a user's do.
 jax.config.update("jax_disable_most_optimizations", True)

@@ -1,13 +1,109 @@
-"""A checkpoint saved from any number of devices is read on any other."""
+"""Any number of devices trains the same, and reads what any other number has saved."""
 
 import json
+import re
 import subprocess
 import sys
 
+import jax
+import numpy as np
 import promises
 import pytest
+from runs import TINY, quiet, timeless_metrics
 
-pytestmark = promises.DEVICES
+from jaxchar import devices
+from jaxchar.checkpoint import load_checkpoint, named_leaves
+from jaxchar.devices import AXIS, make_mesh, replicate
+from jaxchar.errors import JaxcharError
+from jaxchar.launch import fit, resume, state_structure
+from jaxchar.step import make_program
+
+V, N = 5, 400
+IDS = np.random.default_rng(0).integers(0, V, N).astype(np.uint8)
+STREAMS = TINY.replace(dropout=0.2, recurrent_dropout=0.1, input_dropout=0.1, clip_norm=1.0, hidden_size=8)
+WINDOWS = TINY.replace(batching="windows", shuffle=True, return_sequences=False, cell="gru", ema_decay=0.9)
+MUON = TINY.replace(optimizer="muon", cell="gru", num_layers=2, embedding_size=3)
+
+
+def trained(config, num_devices, steps=9):
+    """Return the leaves of the state after some steps on so many devices, by name."""
+    mesh = make_mesh(num_devices, config.batch_size)
+    program = make_program(config, V, N, mesh)
+    state, _ = program.train_steps(program.initial_state(), replicate(IDS, mesh), np.int32(steps))
+    return {name: np.asarray(leaf) for name, leaf in named_leaves(state).items()}
+
+
+@pytest.mark.parametrize("config", [STREAMS, WINDOWS, MUON], ids=["streams", "windows", "muon"])
+def test_devices_train_the_same_to_rounding_and_bit_for_bit_among_their_like(config):
+    alone = trained(config, 1)
+    for num_devices in (2, 4):
+        several = trained(config, num_devices)
+        for name, leaf in trained(config, num_devices).items():
+            np.testing.assert_array_equal(leaf, several[name], err_msg=name)
+            np.testing.assert_allclose(leaf, alone[name], rtol=2e-3, atol=2e-5, err_msg=name)
+    assert any((several[name] != alone[name]).any() for name in alone)  # it was not the same program
+
+
+def test_each_device_keeps_to_its_rows():
+    """What is exchanged is gradients and, once a call, the carried state; never a batch's activations."""
+    mesh = make_mesh(2, TINY.batch_size)
+    program = make_program(TINY, V, N, mesh)
+    lowered = program.train_steps.lower(program.initial_state(), replicate(IDS, mesh), np.int32(0))
+    exchanged = re.findall(r"= (.*) (all-reduce|all-gather|all-to-all)\(", lowered.compile().as_text())
+    gathered = [re.findall(r"\[([\d,]*)\]", shapes) for shapes, kind in exchanged if kind != "all-reduce"]
+    assert {kind for _, kind in exchanged} == {"all-reduce", "all-gather"}
+    assert {shape for shapes in gathered for shape in shapes} == {f"{TINY.batch_size},{TINY.hidden_size}"}
+
+
+def test_a_processor_is_one_device_unless_more_are_asked_for():
+    assert make_mesh(None, 6).size == 1
+    assert make_mesh(2, 6).shape == {AXIS: 2}
+
+
+def test_accelerators_are_all_used_that_share_the_batch_evenly(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert [make_mesh(None, batch_size).size for batch_size in (8, 6, 3, 5, 1)] == [4, 3, 3, 1, 1]
+
+
+def test_what_cannot_be_shared_is_refused():
+    with pytest.raises(JaxcharError, match="batch of 6 cannot be split evenly between 4 devices"):
+        make_mesh(4, 6)
+    with pytest.raises(JaxcharError, match="--devices is 5, but there are 4 here"):
+        make_mesh(5, 10)
+
+
+def test_a_run_moves_from_two_devices_to_one(tmp_path):
+    config = TINY.replace(devices=2, epochs=2)
+    fit(config, tmp_path / "two", display=quiet())
+    fit(config.replace(epochs=1), tmp_path / "moved", display=quiet())
+    resume(tmp_path / "moved", config=config.replace(devices=1), display=quiet())
+    two, moved = (timeless_metrics(tmp_path / name) for name in ("two", "moved"))
+    assert [record["step"] for record in moved] == [record["step"] for record in two]
+    for there, here in zip(two, moved, strict=True):
+        assert here == pytest.approx(there, rel=1e-4)
+    counts = [
+        load_checkpoint(tmp_path / name, state_structure).metadata.machine["device_count"]
+        for name in ("two", "moved")
+    ]
+    assert counts == [2, 1]
+
+
+def test_compiled_programs_are_kept_apart_by_what_they_were_compiled_for(monkeypatch, tmp_path):
+    kept = []
+    monkeypatch.setenv("JAXCHAR_CACHE", str(tmp_path))
+    monkeypatch.setattr(jax.config, "update", lambda name, value: kept.append((name, value)))
+    devices.keep_what_is_compiled()
+    assert kept == []  # the folder that the user has chosen stays
+    monkeypatch.setattr(type(jax.config), "jax_compilation_cache_dir", None, raising=False)
+    for cores in (1, 2):
+        monkeypatch.setattr(devices, "num_cores", lambda cores=cores: cores)
+        devices.keep_what_is_compiled()
+    folders = [value for name, value in kept if name == "jax_compilation_cache_dir"]
+    assert len(set(folders)) == 2
+    assert all(folder.startswith(str(tmp_path / "compiled")) for folder in folders)
+
+
+# ---- checkpoints ---------------------------------------------------------------------------------
 
 MOVE = """
 import sys
@@ -35,7 +131,7 @@ if action == "save":
     metadata = Metadata(
         step=1, epoch=0, steps_per_epoch=10, config=Config(), vocabulary=Vocabulary("ab"),
         corpus={"source": ["x"], "sha256": "0" * 64, "characters": 2}, metrics={}, last={}, best={}, logs={},
-        versions=library_versions(), machine=describe_machine(),
+        versions=library_versions(), machine=describe_machine(jax.device_count()),
     )
     with CheckpointStore(run_dir) as store:
         store.save(state, metadata)
@@ -49,10 +145,11 @@ else:
 """
 
 
+@promises.DEVICES
 @pytest.mark.parametrize(("saved_from", "read_on"), [(4, 1), (1, 4), (2, 4)])
 def test_arrays_are_equal_on_another_number_of_devices(saved_from, read_on, tmp_path):
-    for action, devices in (("save", saved_from), ("read", read_on)):
-        command = [sys.executable, "-c", MOVE, str(tmp_path), action, str(devices)]
+    for action, count in (("save", saved_from), ("read", read_on)):
+        command = [sys.executable, "-c", MOVE, str(tmp_path), action, str(count)]
         said = subprocess.run(command, capture_output=True, text=True)
         assert said.returncode == 0, said.stderr
     assert said.stdout == "equal\n"

@@ -1,0 +1,206 @@
+"""What it costs as the work grows: text, step, extras; a table each.
+
+    python experiments/measurements/cost.py text     # characters in the corpus: seconds and memory of each
+    python experiments/measurements/cost.py step     # T, H, B against the number of operations
+    python experiments/measurements/cost.py start    # from the command to the first step, cold and warm
+    python experiments/measurements/cost.py extras   # logging, checkpoints, evaluation against the bare loop
+
+Compiling is left out but in `start`. Rounds take turns, so that what else the machine does hits all alike.
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import jaxchar
+from experiments.words_generator import CONFIG as WORDS_GENERATOR
+from jaxchar.config import Config
+from jaxchar.console import TrainingDisplay
+from jaxchar.dataset import load_dataset
+from jaxchar.step import make_program
+from jaxchar.trainer import Trainer
+
+ROUNDS = 5
+MEGABYTE = 1_000_000
+
+
+def show(title: str, headings: tuple[str, ...], rows: list[tuple]) -> None:
+    """Print a table."""
+    table = Table(title=title, title_justify="left")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(*map(str, row))
+    Console().print(table)
+
+
+class Loop:
+    """A compiled training loop that can be run for some steps and timed."""
+
+    def __init__(self, config: Config, ids: jax.Array, vocab_size: int) -> None:
+        """Compile, and run the first steps, which are not timed."""
+        program = make_program(config, vocab_size, len(ids))
+        self.ids, self.state, self.step = ids, program.initial_state(), 0
+        self.run = program.train_steps.lower(self.state, ids, np.int32(0)).compile()
+        self.seconds(3)
+
+    def seconds(self, steps: int) -> float:
+        """Return the seconds a step."""
+        self.step += steps
+        began = time.perf_counter()
+        self.state, _ = jax.block_until_ready(self.run(self.state, self.ids, np.int32(self.step)))
+        return (time.perf_counter() - began) / steps
+
+
+# ---- text ----------------------------------------------------------------------------------------
+
+
+def text() -> None:
+    """Train on 1, 10 and 100 MB, each in a process of its own, all at once but one after the other."""
+    with tempfile.TemporaryDirectory() as folder:
+        processes = [_reader_of(Path(folder), megabytes) for megabytes in (1, 10, 100)]
+        rows = [json.loads(_answer(process)) for process in processes]
+        rounds = [[float(_answer(process, "go")) for process in processes] for _ in range(ROUNDS)]
+        for process in processes:
+            process.stdin.close()
+    for row, times in zip(rows, zip(*rounds, strict=True), strict=True):
+        row.append(f"{statistics.median(times):.1f}")
+    headings = ("characters", "MB resident", "MB at the peak", "seconds to load", "ns a character")
+    show("words_generator on more and more text", headings, rows)
+
+
+def _reader_of(folder: Path, megabytes: int) -> subprocess.Popen:
+    file = folder / f"{megabytes}.txt"
+    letters = np.random.default_rng(0).choice(list("etaoin shrdlu\n"), megabytes * MEGABYTE)
+    file.write_text("".join(letters))
+    command = [sys.executable, __file__, "reader", str(file)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _answer(process: subprocess.Popen, question: str | None = None) -> str:
+    if question is not None:
+        print(question, file=process.stdin, flush=True)
+    return process.stdout.readline()
+
+
+def reader(file: str) -> None:
+    """Load a text and say what that took; then train some steps whenever asked to, and say how fast."""
+    began = time.perf_counter()
+    config = WORDS_GENERATOR.replace(corpus=file, val_fraction=0.0, max_windows=None, batch_size=128)
+    dataset = load_dataset(config)
+    loading = time.perf_counter() - began
+    loop = Loop(config, dataset.splits["train"], len(dataset.vocabulary))
+    status = Path("/proc/self/statm").read_text().split()
+    resident = int(status[1]) * os.sysconf("SC_PAGE_SIZE") / MEGABYTE
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEGABYTE
+    facts = [f"{dataset.identity.characters:,}", f"{resident:.0f}", f"{peak:.0f}", f"{loading:.1f}"]
+    print(json.dumps(facts), flush=True)
+    for _ in sys.stdin:
+        seconds = loop.seconds(60)
+        print(1e9 * seconds / (config.batch_size * config.seq_len), flush=True)
+
+
+# ---- step ----------------------------------------------------------------------------------------
+
+
+def step() -> None:
+    """Time a step of an LSTM over T, H and B, one of them doubled at a time."""
+    sizes = [(64, 256, 32), (32, 256, 32), (128, 256, 32), (256, 256, 32)]
+    sizes += [(64, 128, 32), (64, 512, 32), (64, 1024, 32), (64, 256, 16), (64, 256, 64), (64, 256, 128)]
+    ids = jax.numpy.asarray(np.random.default_rng(0).integers(0, 65, 500_000).astype(np.uint8))
+    loops = [Loop(Config(seq_len=T, hidden_size=H, batch_size=B), ids, 65) for T, H, B in sizes]
+    rounds = [[loop.seconds(2) for loop in loops] for _ in range(ROUNDS)]
+    rows = []
+    for (T, H, B), times in zip(sizes, zip(*rounds, strict=True), strict=True):
+        seconds, operations = statistics.median(times), 3 * 2 * T * B * (4 * H * H + 65 * H)
+        figures = (f"{operations / 1e9:.2f}", f"{1e3 * seconds:.1f}", f"{operations / seconds / 1e9:.0f}")
+        rows.append((T, H, B, *figures))
+    show("one LSTM layer, one device", ("T", "H", "B", "billion operations", "ms", "GFLOP/s"), rows)
+
+
+# ---- start ---------------------------------------------------------------------------------------
+
+
+def start() -> None:
+    """Time a training of a single step as a whole process, with nothing compiled before, and again."""
+    command = [sys.executable, "experiments/words_generator.py", "--max-steps", "1", "--val-fraction", "0"]
+    command += ["--sample-length", "0", "--run-dir"]
+    seconds: dict[str, list[float]] = {"cold": [], "warm": []}
+    for _ in range(ROUNDS):
+        with tempfile.TemporaryDirectory() as folder:
+            cache = {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+            for name, times in seconds.items():
+                began = time.perf_counter()
+                run_dir = str(Path(folder) / name / "run")
+                subprocess.run(
+                    [*command, run_dir], env=os.environ | cache, check=True, stdout=subprocess.DEVNULL
+                )
+                times.append(time.perf_counter() - began)
+    rows = [(name, f"{statistics.median(times):.1f}") for name, times in seconds.items()]
+    show("words_generator: a process that trains one step", ("what was compiled", "seconds"), rows)
+
+
+# ---- extras --------------------------------------------------------------------------------------
+
+
+def extras() -> None:
+    """Time the words generator's loop bare, with logs and checkpoints, and with evaluation besides."""
+    steps = 1_500
+    usual = WORDS_GENERATOR.replace(max_steps=steps, sample_length=0, checkpoint_every=500, log_every=50)
+    kinds = {
+        "one call, nothing else": None,
+        "logs, progress, a checkpoint every 500 steps": usual.replace(val_fraction=0.0),
+        "and an evaluation of 57,163 windows": usual,
+    }
+    dataset = load_dataset(usual)
+    bare = Loop(usual, dataset.splits["train"], len(dataset.vocabulary))
+    rounds = [
+        [
+            bare.seconds(steps) * steps if config is None else _loop_seconds(config)
+            for config in kinds.values()
+        ]
+        for _ in range(ROUNDS)
+    ]
+    rows = []
+    for name, times in zip(kinds, zip(*rounds, strict=True), strict=True):
+        ratios = [seconds / each[0] for seconds, each in zip(times, rounds, strict=True)]
+        spread = f"{min(ratios) - 1:+.1%} to {max(ratios) - 1:+.1%}"
+        rows.append(
+            (name, f"{statistics.median(times):.2f}", f"{statistics.median(ratios) - 1:+.1%}", spread)
+        )
+    show(f"{steps:,} steps of words_generator", ("what", "seconds", "more than bare", "spread"), rows)
+
+
+def _loop_seconds(config: Config) -> float:
+    """Return the seconds of a run, from the first step to the last checkpoint on disk."""
+    began = []
+    compiled = Trainer._compiled
+
+    def then_begin(trainer: Trainer) -> jax.stages.Compiled:
+        program = compiled(trainer)
+        began.append(time.perf_counter())
+        return program
+
+    Trainer._compiled = then_begin
+    with tempfile.TemporaryDirectory() as folder:
+        jaxchar.fit(config, Path(folder) / "run", display=TrainingDisplay(Console(quiet=True)))
+        ended = time.perf_counter()
+    Trainer._compiled = compiled
+    return ended - began[0]
+
+
+if __name__ == "__main__":
+    {"text": text, "reader": reader, "step": step, "start": start, "extras": extras}[sys.argv[1]](
+        *sys.argv[2:]
+    )

@@ -1,0 +1,140 @@
+"""The devices that a run computes on: a mesh along the batch, the same code for one and for many.
+
+Every device holds the whole state and the whole text, and computes its share of each batch; XLA adds the
+gradients up between them. So a run is the same on any number of devices, but for the rounding of sums.
+"""
+
+import contextlib
+import hashlib
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxchar.corpus import cache_folder
+from jaxchar.errors import JaxcharError
+
+AXIS = "batch"
+
+
+def make_mesh(devices: int | None = 1, batch_size: int = 0) -> Mesh:
+    """Return a mesh of devices to split a batch over.
+
+    A processor counts as one device unless more are asked for, which must happen before JAX is first used.
+
+    Args:
+        devices: how many of each process; None takes all accelerators that the batch can be split
+            between evenly, or one processor.
+        batch_size: of all processes together; 0 where it does not matter.
+
+    Raises:
+        JaxcharError: there are not so many devices, or the batch cannot be split between them evenly.
+    """
+    if devices is not None and devices > 1:
+        with contextlib.suppress(RuntimeError):  # JAX has begun; what it has is counted below
+            jax.config.update("jax_num_cpu_devices", devices)
+    there = jax.local_device_count()
+    if devices is None:
+        devices = 1 if jax.default_backend() == "cpu" else _most_even(there, batch_size)
+    if devices > there:
+        raise JaxcharError(f"--devices is {devices}, but there are {there} here; {_remedy(there)}")
+    count = devices * jax.process_count()
+    if batch_size % count:
+        raise JaxcharError(
+            f"a batch of {batch_size} cannot be split evenly between {count} devices; give a --batch-size "
+            f"that is a multiple of {count}, or other --devices"
+        )
+    chosen = [device for device in jax.devices() if device in _first_of_each_process(devices)]
+    return Mesh(np.array(chosen), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def _most_even(there: int, batch_size: int) -> int:
+    """Return the largest number of devices, of each process, that a batch can be split between evenly."""
+    fitting = (n for n in range(there, 0, -1) if batch_size % (n * jax.process_count()) == 0)
+    return next(fitting, 1)
+
+
+def _first_of_each_process(devices: int) -> list[jax.Device]:
+    everywhere = range(jax.process_count())
+    return [device for process in everywhere for device in jax.local_devices(process)[:devices]]
+
+
+def _remedy(there: int) -> str:
+    if jax.default_backend() != "cpu":
+        return f"give at most --devices {there}"
+    return (
+        "as JAX has begun already, it makes no more; in Python, create the configuration's devices first: "
+        "jax.config.update('jax_num_cpu_devices', N) before anything else"
+    )
+
+
+# ---- laying out ----------------------------------------------------------------------------------
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Return the layout of what every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """Return the arrays of a pytree, each of them whole on every device of the mesh."""
+    layout = replicated(mesh)
+    if jax.process_count() == 1:
+        return jax.device_put(tree, layout)
+    # Every process has the same values, so nothing need be sent.
+    return jax.tree.map(
+        lambda leaf: jax.make_array_from_callback(
+            np.shape(leaf), layout, lambda part: np.asarray(leaf)[part]
+        ),
+        tree,
+    )
+
+
+def split_rows(tree: Any, mesh: Mesh) -> Any:
+    """Tell XLA, inside a compiled function, that each device computes some rows of these [B, ...] arrays."""
+    return lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec(AXIS)))
+
+
+def on_one_device(tree: Any) -> Any:
+    """Return replicated arrays as they are on this process's first device."""
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
+# ---- compiled programs ---------------------------------------------------------------------------
+
+
+def keep_what_is_compiled() -> None:
+    """Let JAX keep compiled programs in our cache folder, unless the user has chosen one.
+
+    What XLA compiles depends on the processor and on how many cores it may use, which JAX's own key does
+    not tell apart; so each kind of machine has a folder of its own.
+    """
+    if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
+        return
+    folder = cache_folder() / "compiled" / _kind_of_machine()
+    with contextlib.suppress(OSError):  # a folder that cannot be written is done without
+        folder.mkdir(parents=True, exist_ok=True)
+    if os.access(folder, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def num_cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _kind_of_machine() -> str:
+    """Return a short name that two machines share only if each can run what the other compiled."""
+    features = platform.processor()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        features = "".join(
+            sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
+        )
+    return f"{platform.machine()}-{num_cores()}-{hashlib.sha256(features.encode()).hexdigest()[:12]}"

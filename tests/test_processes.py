@@ -1,0 +1,110 @@
+"""Two processes that train one model together end where a single one does."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from runs import TINY, quiet, timeless_metrics
+
+from jaxchar.checkpoint import load_checkpoint, named_leaves, steps_in
+from jaxchar.errors import JaxcharError
+from jaxchar.launch import fit, resume, state_structure
+from jaxchar.processes import agree, join
+
+CONFIG = TINY.replace(devices=1, sample_length=20)
+FLAGS = [
+    *("--corpus", "python", "--max-chars", "1000", "--batch-size", "4", "--seq-len", "16"),
+    *("--hidden-size", "6", "--devices", "1", "--sample-length", "20"),
+]
+
+
+def free_port():
+    with socket.socket() as waiting:
+        waiting.bind(("localhost", 0))
+        return waiting.getsockname()[1]
+
+
+def start(*flags):
+    """Start two processes with the same flags, which may hold what is only for one: ``{1: [...]}``."""
+    meet = ["--coordinator", f"localhost:{free_port()}", "--num-processes", "2", "--process-id"]
+    command = [sys.executable, "-m", "jaxchar.train"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = []
+    for number in range(2):
+        own = [
+            part for flag in flags for part in (flag.get(number, []) if isinstance(flag, dict) else [flag])
+        ]
+        processes.append(subprocess.Popen([*command, *meet, str(number), *own], **streams))
+    return processes
+
+
+def ends(processes):
+    """Return what both have come to: (exit code, standard output, standard error) each."""
+    told = [process.communicate(timeout=120) for process in processes]
+    return [(process.returncode, *text) for process, text in zip(processes, told, strict=True)]
+
+
+def leaves(run_dir):
+    loaded = load_checkpoint(run_dir, state_structure)
+    return {name: np.asarray(leaf) for name, leaf in named_leaves(loaded.state).items()}
+
+
+def test_two_processes_train_save_once_and_resume_as_one_does(tmp_path):
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    first, second = ends(start(*FLAGS, "--epochs", "1", "--run-dir", str(together)))
+    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+    assert "CharRNN on 2 x cpu" in first[1]
+    assert "CharRNN" not in second[1]  # one of them talks
+    resumed = ends(start("--resume", "--epochs", "2", "--run-dir", str(together)))
+    assert [code for code, *_ in resumed] == [0, 0], resumed
+
+    fit(CONFIG, alone, display=quiet())
+    resume(alone, config=CONFIG.replace(epochs=2), display=quiet())
+    assert steps_in(together / "checkpoints") == steps_in(alone / "checkpoints")
+    expected, found = leaves(alone), leaves(together)
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=2e-3, atol=2e-5, err_msg=name)
+    for there, here in zip(timeless_metrics(alone), timeless_metrics(together), strict=True):
+        assert here == pytest.approx(there, rel=1e-4)
+
+
+def test_a_signal_to_one_of_them_stops_and_saves_for_both(tmp_path):
+    run_dir = tmp_path / "run"
+    processes = start(*FLAGS, "--epochs", "100000", "--checkpoint-every", "100", "--run-dir", str(run_dir))
+    deadline = time.monotonic() + 60
+    while not steps_in(run_dir / "checkpoints") and time.monotonic() < deadline:
+        time.sleep(0.2)
+    processes[1].send_signal(signal.SIGTERM)
+    assert [code for code, *_ in ends(processes)] == [128 + signal.SIGTERM] * 2
+    loaded = load_checkpoint(run_dir, state_structure)
+    assert loaded.metadata.step == loaded.state.step > 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaints"),
+    [
+        ([{1: ["--seed", "1"]}], ["differ in their settings"] * 2),
+        ([{1: ["--corpus", "/nowhere"]}], ["another process of this run could not go on", "/nowhere"]),
+    ],
+)
+def test_if_one_cannot_begin_none_does(flags, complaints, tmp_path):
+    for (code, _, said), complaint in zip(
+        ends(start(*FLAGS, "--run-dir", str(tmp_path / "run"), *flags)), complaints, strict=True
+    ):
+        errors = [line for line in said.splitlines() if line.startswith("error: ")]
+        assert code == 2, said
+        assert len(errors) == 1 and complaint in errors[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_single_process_agrees_with_itself():
+    assert agree(3, 0) == (3, 0)
+
+
+def test_a_meeting_that_cannot_be_is_one_line():
+    with pytest.raises(JaxcharError, match=r"could not meet: .*--coordinator"):
+        join(None, None, None)  # no launcher has started the tests; and JAX has begun
