@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
 from jaxchar.benchmark import data
 from jaxchar.benchmark.cells import READING_STEPS, TEXT_CHARS, Cell
 from jaxchar.benchmark.contenders import LeftOut
 from jaxchar.benchmark.contenders.nnx_weights import give_weights, set_precision, weights_of
 from jaxchar.config import Config
+from jaxchar.devices import make_mesh, replicate
 from jaxchar.errors import JaxcharError
 from jaxchar.language_model import LanguageModel
 from jaxchar.model import CharRNN, num_parameters
@@ -55,17 +57,12 @@ class Ours:
 
     redundant_parameters = 0
 
-    def __init__(self, cell: Cell, dtype: str, mesh: Any, steps_per_call: int | None) -> None:
+    def __init__(self, cell: Cell, dtype: str, mesh: Mesh, steps_per_call: int | None) -> None:
         """Make the program, its state and the text on the device or devices."""
         ids = jnp.asarray(data.made_up_text(cell.vocab_size))
         config = config_of(cell, dtype)
-        split: dict[str, Any] = {} if mesh is None else {"mesh": mesh}
-        self.program = make_program(config, cell.vocab_size, TEXT_CHARS, **split)
-        if mesh is not None:
-            from jaxchar import devices
-
-            ids = devices.replicate(ids, mesh)
-        self.cell, self.ids, self.steps_per_call = cell, ids, steps_per_call
+        self.program = make_program(config, cell.vocab_size, TEXT_CHARS, mesh)
+        self.cell, self.ids, self.steps_per_call = cell, replicate(ids, mesh), steps_per_call
         self.state: TrainState = self.program.initial_state()
         self.num_parameters = num_parameters(self._model())
         self._judged = jax.jit(jax.value_and_grad(self._loss))
@@ -116,21 +113,16 @@ def prepare(cell: Cell, dtype: str, *, devices: int | None = 1, steps_per_call: 
         steps_per_call: None: as many as are asked for.
     """
     set_precision(dtype)
-    mesh = None if devices == 1 else _mesh(cell, devices)
-    return Ours(cell, dtype, mesh, steps_per_call)
+    return Ours(cell, dtype, _mesh(cell, devices), steps_per_call)
 
 
-def _mesh(cell: Cell, devices: int | None) -> Any:
+def _mesh(cell: Cell, devices: int | None) -> Mesh:
     """Return the devices to split a batch over, made before anything else uses JAX."""
-    try:
-        from jaxchar.devices import make_mesh
-    except ImportError:
-        raise LeftOut("this version of jaxchar trains on one device only") from None
     try:
         mesh = make_mesh(devices, cell.batch_size)
     except JaxcharError as error:
         raise LeftOut(str(error)) from None
-    if mesh.size == 1:
+    if devices != 1 and mesh.size == 1:
         raise LeftOut("there is one device here")
     return mesh
 
