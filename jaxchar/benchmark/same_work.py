@@ -14,8 +14,8 @@ from jaxchar.benchmark.data import Weights
 
 LOSS_TOLERANCE = {"float32": 1e-4, "tf32": 1e-3, "bfloat16": 1e-2}  # relative
 GRADIENT_TOLERANCE = {"float32": 1e-3, "tf32": 1e-2, "bfloat16": 1e-1}  # of an array's largest element
-# PyTorch's second bias makes its biases move at twice the rate; nothing else may differ.
-LEARNED_TOLERANCE = 5e-3  # relative, on top of LOSS_TOLERANCE
+# Clipping to a norm counts PyTorch's second bias, too; Keras rounds Adam's epsilon otherwise.
+LEARNED_TOLERANCE = 2e-3  # relative, on top of LOSS_TOLERANCE
 
 
 def gradient_error(gradient: Weights, judge: Weights) -> float:

@@ -82,8 +82,13 @@ class Torch:
                 parameter.copy_(torch.from_numpy(np.ascontiguousarray(weights[name].T)))
             for bias in self.model.second_biases():
                 bias.zero_()
+        # Adam moves each of the two biases as far as one: at half the rate, their sum moves as one bias does.
+        second = self.model.second_biases()
+        named = self.model.named()
+        biases = [bias for name, bias in named.items() if name.startswith("bias ")] + second
+        others = [parameter for name, parameter in named.items() if not name.startswith("bias ")]
         self.optimizer = torch.optim.Adam(
-            self.model.parameters(),
+            [{"params": others}, {"params": biases, "lr": data.LEARNING_RATE / 2}],
             lr=data.LEARNING_RATE,
             betas=data.BETAS,
             eps=data.EPSILON,
