@@ -8,11 +8,12 @@ ARGS ?=
 BIN := .venv/bin
 READY := .venv/ready
 DOCS_READY := .venv/docs-ready
+PEERS_READY := .venv-peers/ready
 
-.PHONY: help install train sample evaluate test prove check docs clean
+.PHONY: help install train sample evaluate test prove check bench bench-peers docs clean
 
 help: ## Show what there is to make
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(READY) ## Make .venv and install the package with its development tools
 
@@ -42,6 +43,17 @@ check: $(READY) ## Lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: $(READY) ## Race training against the other ways that .venv has (bench.json, bench.png)
+	$(BIN)/python -m jaxchar.bench --plot bench.png $(ARGS)
+
+bench-peers: $(PEERS_READY) ## The same with PyTorch and Keras, in .venv-peers
+	.venv-peers/bin/python -m jaxchar.bench --plot bench.png $(ARGS)
+
+$(PEERS_READY): pyproject.toml $(READY)
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --editable '.[peers]'
+	@touch $@
+
 docs: $(DOCS_READY) ## Build the tutorial and the reference as pages in build/docs
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
 	@echo "The pages are in build/docs: open build/docs/index.html"
@@ -51,4 +63,4 @@ $(DOCS_READY): $(READY)
 	@touch $@
 
 clean: ## Remove .venv and caches, but no run
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,85 @@
+"""Race jaxchar against other ways to do the same work: ``python -m jaxchar.bench --out results.json``."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxchar.console import one_line_errors, parse
+from jaxchar.errors import JaxcharError
+
+FEWEST_SECONDS = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Race jaxchar against other ways to do the same work, on this machine, in turns."""
+
+    # Sizes of a training step: words_generator, words_generator_512, nietzsche, char_rnn, shakespeare,
+    # two_layers_512, one_layer_1024; for accelerators many_short_128, large_batch_512, large_batch_1024.
+    # None: all that suit the machine.
+    cells: tuple[str, ...] | None = None
+    # flax, keras, torch; with a GPU also torch-graph, cudnn. None: all; who is not installed is named.
+    peers: tuple[str, ...] | None = None
+    seconds: float = 2.0  # for each contender in each cell, compiling and warming up not counted
+    devices: int | None = None  # of "jaxchar, all devices"; None: all there are, on a CPU one a core
+    sampling: bool = True  # also write and read text
+    out: str = "bench.json"  # all figures, every round of every contender
+    plot: str | None = None  # a picture (PNG) of the training speeds
+
+    def __post_init__(self) -> None:
+        if not FEWEST_SECONDS <= self.seconds < float("inf"):
+            raise JaxcharError(
+                f"seconds must be a number of at least {FEWEST_SECONDS}, but it is {self.seconds}"
+            )
+        if self.devices is not None and self.devices < 1:
+            raise JaxcharError(f"devices must be a whole number of 1 or more, but it is {self.devices}")
+        for name in ("out", "plot"):
+            folder = Path(getattr(self, name) or ".").parent
+            if not folder.is_dir():
+                raise JaxcharError(
+                    f"{name} must be a file in a folder that exists, but {folder} does not; make it"
+                )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Race as the command line says; tables on standard output, every figure in a file."""
+    with one_line_errors():
+        typed = parse(Arguments, door="jaxchar.bench", arguments=arguments)
+        result = bench(typed)
+        Path(typed.out).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        print(f"Every figure is in {typed.out}")
+        if typed.plot:
+            from jaxchar.benchmark.picture import plot_speeds
+
+            plot_speeds(result, Path(typed.plot))
+            print(f"The picture is {typed.plot}")
+
+
+def bench(typed: Arguments) -> dict[str, Any]:
+    """Run all events, show them, and return everything as a JSON object."""
+    from jaxchar.benchmark import events, show
+    from jaxchar.benchmark.cells import cells_named
+    from jaxchar.benchmark.contenders import contenders_named
+
+    for named, names in ((cells_named, typed.cells), (contenders_named, typed.peers)):
+        named(names, True)  # a wrong name is told at once
+    machine = events.describe_machine()
+    show.machine(machine)
+    on_accelerator = machine["platform"] != "cpu"
+    plan = events.Plan(
+        cells=cells_named(typed.cells, on_accelerator),
+        dtypes=("float32", "tf32", "bfloat16") if on_accelerator else ("float32",),
+        names=contenders_named(typed.peers, on_accelerator),
+        seconds=typed.seconds,
+        devices=typed.devices or (None if on_accelerator else machine["cores"]),
+        sampling=typed.sampling,
+    )
+    result = {"machine": machine} | events.run(plan, show.progress)
+    show.results(result)
+    return result
+
+
+if __name__ == "__main__":
+    main()

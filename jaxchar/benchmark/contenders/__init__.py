@@ -1,0 +1,76 @@
+"""Who takes part: one module for each way of doing the work, with the same few functions.
+
+``prepare(cell, dtype, **options) -> Contender``
+    ready to train.
+``writer(cell, dtype) -> Callable[[int], float]``, optional
+    writes so many characters of each of ``cell.batch_size`` texts; returns seconds.
+``reader(cell, dtype) -> Callable[[int], float]``, optional
+    reads a text of ``READING_STEPS`` steps' characters so many times, for its loss; returns seconds.
+
+``dtype`` is "float32", "tf32" (float32 whose products may round their factors to TF32) or "bfloat16". A
+module raises :class:`LeftOut` for what it cannot do, and ImportError where its framework is not installed.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from jaxchar.benchmark.data import Weights
+from jaxchar.errors import JaxcharError
+
+WHOLE_STEP = "a whole training step"
+
+
+class LeftOut(Exception):
+    """A contender cannot take part here; the message says why."""
+
+
+class Contender(Protocol):
+    """A model and its optimiser, ready to train."""
+
+    num_parameters: int
+    redundant_parameters: int  # of these, trained numbers that say nothing new: PyTorch's second bias
+
+    def load(self, weights: Weights) -> None:
+        """Take these weights, a fresh optimiser and the first batch."""
+
+    def loss_and_gradient(self) -> tuple[float, Weights]:
+        """Return the mean loss (nats) of :func:`jaxchar.benchmark.data.first_batch`, and its gradient."""
+
+    def train(self, steps: int) -> float:
+        """Do so many whole training steps; return seconds."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A contender by what the command line and the tables say of it."""
+
+    label: str
+    module: str  # of this package
+    is_peer: bool = True  # somebody else's
+    accelerator_only: bool = False
+    options: dict[str, Any] = field(default_factory=dict)  # further arguments of prepare
+
+
+KNOWN = {
+    "jaxchar": Known("jaxchar", "ours", is_peer=False),
+    "jaxchar-one-step": Known(
+        "jaxchar, one step a call", "ours", is_peer=False, options={"steps_per_call": 1}
+    ),
+    "jaxchar-devices": Known("jaxchar, all devices", "ours", is_peer=False, options={"devices": None}),
+    "flax": Known("Flax nnx.RNN", "flax_rnn"),
+    "keras": Known("Keras on JAX", "keras_lstm"),
+    "torch": Known("PyTorch", "torch_lstm"),
+    "torch-graph": Known("PyTorch, CUDA graph", "torch_lstm", accelerator_only=True, options={"graph": True}),
+    "cudnn": Known("JAX with cuDNN", "cudnn_lstm", accelerator_only=True),
+}
+PEERS = tuple(name for name, known in KNOWN.items() if known.is_peer)
+
+
+def contenders_named(peers: tuple[str, ...] | None, on_accelerator: bool) -> tuple[str, ...]:
+    """Return our own contenders and these peers; None: all that suit the machine."""
+    unknown = [name for name in peers or () if name not in PEERS]
+    if unknown:
+        raise JaxcharError(f"peers must be of {', '.join(PEERS)}, but they have {', '.join(unknown)}")
+    if peers is None:
+        peers = tuple(name for name in PEERS if on_accelerator or not KNOWN[name].accelerator_only)
+    return tuple(name for name, known in KNOWN.items() if not known.is_peer or name in peers)

@@ -1,0 +1,164 @@
+"""jaxchar itself, as its trainer runs it: many steps a call."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from jaxchar.benchmark import data
+from jaxchar.benchmark.cells import READING_STEPS, TEXT_CHARS, Cell
+from jaxchar.benchmark.contenders import LeftOut
+from jaxchar.benchmark.contenders.nnx_weights import give_weights, set_precision, weights_of
+from jaxchar.config import Config
+from jaxchar.devices import make_mesh, replicate
+from jaxchar.errors import JaxcharError
+from jaxchar.language_model import LanguageModel
+from jaxchar.model import CharRNN, num_parameters
+from jaxchar.step import TrainState, make_evaluation, make_program, split_model, stateful_pass
+from jaxchar.vocabulary import Vocabulary
+
+NO_LIMIT = 10**5  # epochs
+
+
+def config_of(cell: Cell, dtype: str) -> Config:
+    """Return the settings that mean this cell."""
+    if cell.many_to_one:
+        windows = cell.steps_per_epoch * cell.batch_size
+        batching: dict[str, Any] = {"batching": "windows", "return_sequences": False, "max_windows": windows}
+    else:
+        batching = {"batching": "streams", "stateful": False}
+    return Config(
+        **batching,
+        seq_len=cell.seq_len,
+        batch_size=cell.batch_size,
+        cell="lstm",
+        hidden_size=cell.hidden_size,
+        num_layers=cell.num_layers,
+        dtype="bfloat16" if dtype == "bfloat16" else "float32",
+        optimizer="adam",
+        learning_rate=data.LEARNING_RATE,
+        beta1=data.BETAS[0],
+        beta2=data.BETAS[1],
+        epsilon=data.EPSILON,
+        clip_value=cell.clip_value,
+        clip_norm=cell.clip_norm,
+        epochs=NO_LIMIT,
+    )
+
+
+class Ours:
+    """A program of :mod:`jaxchar.step` and its state."""
+
+    redundant_parameters = 0
+
+    def __init__(self, cell: Cell, dtype: str, mesh: Mesh, steps_per_call: int | None) -> None:
+        """Make the program, its state and the text on the device or devices."""
+        ids = jnp.asarray(data.made_up_text(cell.vocab_size))
+        config = config_of(cell, dtype)
+        self.program = make_program(config, cell.vocab_size, TEXT_CHARS, mesh)
+        self.cell, self.ids, self.steps_per_call = cell, replicate(ids, mesh), steps_per_call
+        self.state: TrainState = self.program.initial_state()
+        self.num_parameters = num_parameters(self._model())
+        self._judged = jax.jit(jax.value_and_grad(self._loss))
+
+    def _model(self) -> CharRNN:
+        return nnx.merge(self.program.graphdef, self.state.params)
+
+    def load(self, weights: data.Weights) -> None:
+        """Take these weights, a fresh optimiser and the first batch."""
+        self.state = self.program.initial_state()
+        model = self._model()
+        give_weights(model.cells, model.head, weights)
+        given = nnx.state(model, nnx.Param)
+        as_placed = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), given, self.state.params)
+        self.state = self.state._replace(params=as_placed)
+
+    def _loss(self, params: nnx.State) -> jax.Array:
+        model = nnx.merge(self.program.graphdef, params)
+        inputs, targets = data.first_batch(self.cell)
+        predict = model.last_logits if self.cell.many_to_one else model
+        logits, _ = predict(inputs, model.initial_carry(len(inputs)))
+        return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], axis=-1))
+
+    def loss_and_gradient(self) -> tuple[float, data.Weights]:
+        """Return loss and gradient of the first batch through the model's own path."""
+        loss, gradient = self._judged(self.state.params)
+        model = nnx.merge(self.program.graphdef, gradient)
+        return float(loss), weights_of(model.cells, model.head)
+
+    def train(self, steps: int) -> float:
+        """Do so many steps, in one call or in several of ``steps_per_call``."""
+        state, done = self.state, int(self.state.step)
+        started = time.perf_counter()
+        for stop in range(done, done + steps, self.steps_per_call or steps):
+            stop = min(stop + (self.steps_per_call or steps), done + steps)
+            state, _ = self.program.train_steps(state, self.ids, np.int32(stop))
+        self.state = jax.block_until_ready(state)
+        return time.perf_counter() - started
+
+
+def prepare(cell: Cell, dtype: str, *, devices: int | None = 1, steps_per_call: int | None = None) -> Ours:
+    """Return jaxchar for a cell.
+
+    Args:
+        cell: what to train.
+        dtype: see :mod:`jaxchar.benchmark.contenders`.
+        devices: to split the batch between; None: all there are, on a CPU as many as it has cores.
+        steps_per_call: None: as many as are asked for.
+    """
+    set_precision(dtype)
+    return Ours(cell, dtype, _mesh(cell, devices), steps_per_call)
+
+
+def _mesh(cell: Cell, devices: int | None) -> Mesh:
+    """Return the devices to split a batch over, made before anything else uses JAX."""
+    try:
+        mesh = make_mesh(devices, cell.batch_size)
+    except JaxcharError as error:
+        raise LeftOut(str(error)) from None
+    if devices != 1 and mesh.size == 1:
+        raise LeftOut("there is one device here")
+    return mesh
+
+
+# ---- writing and reading -------------------------------------------------------------------------
+
+
+def writer(cell: Cell, dtype: str) -> Callable[[int], float]:
+    """Return what writes texts as ``LanguageModel.generate_batch`` does, its prompt read anew each time."""
+    set_precision(dtype)
+    config = Config(cell="lstm", hidden_size=cell.hidden_size, num_layers=cell.num_layers)
+    vocabulary = Vocabulary("".join(map(chr, range(32, 32 + cell.vocab_size))))
+    model = LanguageModel(config, vocabulary, *split_model(config, cell.vocab_size))
+    prompts = ["A"] * cell.batch_size
+
+    def write(chars: int) -> float:
+        started = time.perf_counter()
+        model.generate_batch(prompts, chars)
+        return time.perf_counter() - started
+
+    return write
+
+
+def reader(cell: Cell, dtype: str) -> Callable[[int], float]:
+    """Return what reads a text with the state carried, as evaluation does."""
+    set_precision(dtype)
+    config = config_of(cell, dtype)
+    graphdef, params = split_model(config, cell.vocab_size)
+    ids = jnp.asarray(data.made_up_text(cell.vocab_size)[: READING_STEPS * cell.step_chars + 1])
+    batches = stateful_pass(len(ids), cell.batch_size)
+    return partial(_read, make_evaluation(graphdef, batches), params, ids)
+
+
+def _read(evaluate: Callable, params: nnx.State, ids: jax.Array, times: int) -> float:
+    started = time.perf_counter()
+    for _ in range(times):
+        totals = evaluate(params, ids)
+    jax.block_until_ready(totals)
+    return time.perf_counter() - started

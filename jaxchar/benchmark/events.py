@@ -1,0 +1,231 @@
+"""The events of a benchmark, one after the other: who starts, what is measured, what came of it.
+
+An event's result is a JSON object: its cell, its dtype, and under "contenders" what is known of each: "rates"
+(units/s of every round) of those who finished, "left_out" or "failed" with the reason of the others.
+"""
+
+import statistics
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxchar.benchmark.cells import READING, WRITING, Cell, floor_seconds
+from jaxchar.benchmark.contenders import KNOWN
+from jaxchar.benchmark.data import made_up_weights, save_arrays
+from jaxchar.benchmark.race import FEWEST_ROUNDS, ratio, take_turns
+from jaxchar.benchmark.same_work import differences, gradient_error
+from jaxchar.benchmark.worker import JUDGE, MACHINE
+from jaxchar.benchmark.workers import Absent, Worker, worker_command, workers
+
+OURS = "jaxchar"  # the one that the others' first steps are compared with
+Result = dict[str, Any]
+
+
+class Plan(NamedTuple):
+    """What is to be measured."""
+
+    cells: tuple[Cell, ...]
+    dtypes: tuple[str, ...]
+    names: tuple[str, ...]  # of the contenders
+    seconds: float  # for each contender in each event
+    devices: int | None  # of the contender that splits its batch; None: all there are
+    sampling: bool  # also write and read
+
+
+def run(plan: Plan, progress: Callable[[str], AbstractContextManager]) -> Result:
+    """Hold every event of a plan; ``progress(words)`` tells of each while it lasts."""
+    found: Result = {"seconds": plan.seconds, "training": [], "write": [], "read": []}
+    before = measure_machine(plan.dtypes)
+    for cell in plan.cells:
+        for dtype in plan.dtypes:
+            with progress(f"training {cell.name}, {dtype}"):
+                found["training"].append(training(cell, dtype, plan))
+    uses = [("write", cell) for cell in WRITING] + [("read", cell) for cell in READING]
+    for what, cell in uses if plan.sampling else ():
+        with progress(cell.name):
+            found[what].append(using(what, cell, plan))
+    return with_capacity(found, before, measure_machine(plan.dtypes))
+
+
+def describe_machine() -> Result:
+    """Return what this machine is."""
+    with workers({MACHINE: worker_command(MACHINE)}) as started:
+        started[MACHINE].receive()
+        return started[MACHINE].ask({"do": "measure", "dtypes": None})
+
+
+def measure_machine(dtypes: tuple[str, ...]) -> Result:
+    """Return what this machine can do at this moment."""
+    with workers({MACHINE: worker_command(MACHINE)}) as started:
+        started[MACHINE].receive()
+        return started[MACHINE].ask({"do": "measure", "dtypes": dtypes})
+
+
+# ---- an event ------------------------------------------------------------------------------------
+
+
+class Field:
+    """The contenders of one event, each in its process, and what is known of them."""
+
+    def __init__(self, started: dict[str, Worker]) -> None:
+        """Take processes that have been told to start."""
+        self.workers = started
+        self.results: dict[str, Result] = {name: {} for name in started}
+        for name in started:
+            self.attempt(name, started[name].receive)
+
+    @property
+    def standing(self) -> list[str]:
+        """Those who have neither failed nor been left out."""
+        return [name for name, found in self.results.items() if not {"left_out", "failed"} & found.keys()]
+
+    def attempt(self, name: str, work: Callable[[], Result]) -> None:
+        """Add to what is known of a contender: an answer, or why there is none."""
+        try:
+            self.results[name] |= work()
+        except Absent as absent:
+            self.results[name] |= _reason(absent)
+
+    def ask_side_by_side(self, requests: dict[str, Result]) -> None:
+        """Ask all at once, where nothing is timed."""
+        asked = self.standing
+        for name in asked:
+            self.workers[name].send(requests[name])
+        for name in asked:
+            self.attempt(name, self.workers[name].receive)
+
+    def ask_in_turn(self, request: Result) -> None:
+        """Ask one after the other."""
+        for name in self.standing:
+            self.attempt(name, partial(self.workers[name].ask, request))
+
+    def race(self, seconds: float) -> None:
+        """Take turns; then ask what memory it took."""
+
+        def run(name: str, units: int, patience: float) -> float:
+            return self.workers[name].ask({"do": "run", "units": units}, patience)["seconds"]
+
+        rates, gone = take_turns(
+            {name: self.results[name]["unit_seconds"] for name in self.standing}, run, seconds
+        )
+        for name, absent in gone.items():
+            self.results[name] |= _reason(absent)
+        for name, found in rates.items():
+            self.results[name]["rates"] = found
+        self.ask_in_turn({"do": "memory"})
+
+
+def training(cell: Cell, dtype: str, plan: Plan) -> Result:
+    """Judge and race whole training steps."""
+    names = (JUDGE, *plan.names)
+    commands = {name: worker_command(name, plan.devices) for name in names}
+    with tempfile.TemporaryDirectory() as folder, workers(commands) as started:
+        files = {name: Path(folder) / f"{name}.npz" for name in (*names, "weights")}
+        save_arrays(files["weights"], made_up_weights(cell))
+        request = {"do": "build", "cell": cell.to_json(), "dtype": dtype, "weights": str(files["weights"])}
+        field = Field(started)
+        field.ask_side_by_side({name: request | {"gradient": str(files[name])} for name in names})
+        judge = field.results.pop(JUDGE)
+        started[JUDGE].close()
+        field.ask_in_turn({"do": "train"})
+        for name in field.standing:
+            field.attempt(name, partial(_judged, name, field.results, judge, files, cell, dtype))
+        _leave_out_equal_calls(field, plan.seconds)
+        field.race(plan.seconds)
+    return with_ratios({"cell": cell.to_json(), "dtype": dtype, "judge": judge, "contenders": field.results})
+
+
+def _judged(
+    name: str, results: dict[str, Result], judge: Result, files: dict[str, Path], cell: Cell, dtype: str
+) -> Result:
+    """Return how far a contender's gradient is off; raise Absent where its work is not the same."""
+    if "loss" not in judge:
+        raise Absent(f"nobody can judge its work: {judge.get('failed', judge)}", failed=True)
+    with np.load(files[name]) as gradient, np.load(files[JUDGE]) as exact:
+        error = gradient_error(dict(gradient), dict(exact))
+    found = results[name] | {"gradient_error": error}
+    our_loss_after = results.get(OURS, {}).get("loss_after", found["loss_after"])
+    if said := differences(cell, dtype, found | {"our_loss_after": our_loss_after}, judge["loss"]):
+        raise Absent(f"it does not do the same work: {'; '.join(said)}", failed=True)
+    return {"gradient_error": error}
+
+
+def _leave_out_equal_calls(field: Field, seconds: float) -> None:
+    """Leave out who differs only in its steps a call where every call is a single step."""
+    for name in field.standing:
+        few_steps = "steps_per_call" in KNOWN[name].options
+        if few_steps and field.results[name]["unit_seconds"] > seconds / FEWEST_ROUNDS:
+            field.results[name]["left_out"] = (
+                "a step outlasts a turn here, so that jaxchar is called as often"
+            )
+
+
+def using(what: str, cell: Cell, plan: Plan) -> Result:
+    """Race writing ("write") or reading ("read")."""
+    names = [name for name in plan.names if not KNOWN[name].options]  # no variants of training
+    dtype = plan.dtypes[0]
+    with workers({name: worker_command(name) for name in names}) as started:
+        field = Field(started)
+        field.ask_in_turn({"do": what, "cell": cell.to_json(), "dtype": dtype})
+        field.race(plan.seconds)
+    return with_ratios({"cell": cell.to_json(), "dtype": dtype, "contenders": field.results})
+
+
+def _reason(absent: Absent) -> Result:
+    return {"failed" if absent.failed else "left_out": absent.why}
+
+
+# ---- what came of it -----------------------------------------------------------------------------
+
+
+def reference_of(contenders: dict[str, Result]) -> str | None:
+    """Return whom the others are compared with: the fastest peer, or jaxchar where no peer finished."""
+    finished = {
+        name: statistics.median(found["rates"]) for name, found in contenders.items() if "rates" in found
+    }
+    peers = {name: rate for name, rate in finished.items() if KNOWN[name].is_peer}
+    return max(peers or finished, key=finished.__getitem__, default=None)
+
+
+def with_ratios(event: Result) -> Result:
+    """Add each finished contender's median rate and its ratio to the reference."""
+    contenders = event["contenders"]
+    reference = reference_of(contenders)
+    for found in contenders.values():
+        if "rates" in found and reference is not None:
+            found["rate"] = statistics.median(found["rates"])
+            found["ratio"] = ratio(found["rates"], contenders[reference]["rates"])._asdict()
+    return event | {"reference": reference}
+
+
+def with_floor(event: Result, peaks: dict[str, float], bandwidth: float) -> Result:
+    """Add the least time of a step on this machine, and how far from it every contender is."""
+    cell, dtype = Cell(**event["cell"]), event["dtype"]
+    activation_bytes = 2 if dtype == "bfloat16" else 4
+    floor = floor_seconds(cell, peaks[dtype], bandwidth, activation_bytes)
+    for found in event["contenders"].values():
+        if "rate" in found:
+            found["chars_per_second"] = found["rate"] * cell.step_chars
+            found["operations_per_second"] = found["rate"] * cell.step_operations
+            found["share_of_peak"] = found["operations_per_second"] / peaks[dtype]
+            found["times_floor"] = 1 / found["rate"] / floor
+    return event | {
+        "floor_seconds": floor,
+        "step_operations": cell.step_operations,
+        "step_bytes": cell.step_bytes(activation_bytes),
+        "sequential_depth": cell.sequential_depth,
+    }
+
+
+def with_capacity(results: Result, before: Result, after: Result) -> Result:
+    """Add the best that the machine did, before or after the events, and what follows from it."""
+    peaks = {dtype: max(before["peak"][dtype], after["peak"][dtype]) for dtype in before["peak"]}
+    bandwidth = max(before["bandwidth"], after["bandwidth"])
+    training = [with_floor(event, peaks, bandwidth) for event in results["training"]]
+    measured = {"peak": peaks, "bandwidth": bandwidth, "measured_before": before, "measured_after": after}
+    return results | measured | {"training": training}

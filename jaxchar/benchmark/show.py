@@ -1,0 +1,148 @@
+"""What a person sees of a benchmark: a line while it lasts, then a table for every event."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from jaxchar.benchmark.cells import READING_STEPS, Cell
+from jaxchar.benchmark.contenders import KNOWN
+from jaxchar.console import visible
+
+WIDTH = 118  # columns of a table that is not shown on a terminal
+
+
+def console() -> Console:
+    """Return where tables go."""
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=WIDTH)
+
+
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[None]:
+    """Say on standard error what is measured, and how long it took."""
+    started = time.monotonic()
+    print(f"{what} ... ", end="", file=sys.stderr, flush=True)
+    yield
+    print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+def machine(about: dict[str, Any]) -> None:
+    """Show what is measured on."""
+    facts = dict(about)
+    head = f"{facts.pop('device')}, {facts.pop('cores')} cores, {facts.pop('system')}, {facts.pop('date')}"
+    del facts["platform"]
+    versions = ", ".join(f"{name} {version}" for name, version in facts.items())
+    console().print(f"{head}\n{versions}", markup=False)
+
+
+EXPLANATION = """
+The floor of a step is the longer of its matrix products at that peak and its least traffic at that rate.
+Speeds are medians of rounds in turns; "times" is the median of each round's ratio to the fastest peer (the
+one marked = 1), with the lowest and the highest. Compiling and warming up are not timed. Memory is the
+process's highest, its libraries and the check of its results included."""
+
+
+def results(found: dict[str, Any]) -> None:
+    """Show the machine's capacity and every event's table."""
+    peaks = ", ".join(f"{peak / 1e9:,.0f} GFLOP/s in {dtype}" for dtype, peak in found["peak"].items())
+    rate = f"{found['bandwidth'] / 1e9:,.1f} GB/s"
+    console().print(f"\nBest matrix product in this run: {peaks}; memory: {rate}.", markup=False)
+    console().print(" ".join(EXPLANATION.split()), markup=False)
+    for event in found["training"]:
+        training(event)
+    for what in ("write", "read"):
+        if found[what]:
+            using(what, found[what])
+
+
+def training(event: dict[str, Any]) -> None:
+    """Show one cell: a row for each contender who finished, a line for each who did not."""
+    cell = Cell(**event["cell"])
+    dtype = "" if event["dtype"] == "float32" else f", {event['dtype']}"
+    title = (
+        f"{cell.name}{dtype}: {cell.sizes}\n{cell.num_parameters:,} parameters; a step: "
+        f"{event['step_operations'] / 1e9:,.2f} GFLOP, {event['step_bytes'] / 1e6:,.0f} MB, "
+        f"{event['sequential_depth']} products in sequence, floor {1e3 * event['floor_seconds']:,.2f} ms"
+    )
+    table = Table(title=title, title_justify="left", title_style="")
+    table.add_column("Training", no_wrap=True)
+    for heading in (
+        "steps/s",
+        "chars/s",
+        "GFLOP/s",
+        "of peak",
+        "floors",
+        "compile s",
+        "MB",
+        "times (low, high)",
+    ):
+        table.add_column(heading, justify="right")
+    for name, contender in event["contenders"].items():
+        if "rate" in contender:
+            table.add_row(label(name, event["reference"]), *_figures(contender))
+    out = console()
+    out.print()
+    out.print(table)
+    _absent(out, event["contenders"])
+
+
+def _figures(contender: dict[str, Any]) -> list[str]:
+    memory = contender.get("device_bytes") or contender.get("host_bytes", 0)
+    return [
+        short(contender["rate"]),
+        f"{contender['chars_per_second']:,.0f}",
+        f"{contender['operations_per_second'] / 1e9:,.1f}",
+        f"{contender['share_of_peak']:.0%}",
+        f"{contender['times_floor']:,.1f}",
+        f"{contender['compile_seconds']:.1f}",
+        f"{memory / 1e6:,.0f}",
+        _ratio(contender),
+    ]
+
+
+def using(what: str, events: list[dict[str, Any]]) -> None:
+    """Show the speeds of writing or reading, a row for each contender of each event."""
+    table = Table("Writing" if what == "write" else "Reading", "Contender")
+    for heading in ("chars/s, all texts", "times (low, high)"):
+        table.add_column(heading, justify="right")
+    out = console()
+    for event in events:
+        cell = Cell(**event["cell"])
+        chars = cell.batch_size * (1 if what == "write" else READING_STEPS * cell.seq_len)
+        for name, contender in event["contenders"].items():
+            if "rate" in contender:
+                speed = f"{chars * contender['rate']:,.0f}"
+                table.add_row(cell.name, label(name, event["reference"]), speed, _ratio(contender))
+        table.add_section()
+    out.print()
+    out.print(table)
+    for event in events:
+        _absent(out, event["contenders"], f"{event['cell']['name']}: ")
+
+
+def label(name: str, reference: str | None) -> str:
+    """Return a contender's label, the one that others are compared with marked."""
+    return escape(KNOWN[name].label) + (" (= 1)" if name == reference else "")
+
+
+def short(rate: float) -> str:
+    """Return a rate with about three digits."""
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}" if rate >= 10 else f"{rate:.2f}"
+
+
+def _ratio(contender: dict[str, Any]) -> str:
+    ratio = contender["ratio"]
+    return f"{ratio['median']:.2f} ({ratio['lowest']:.2f}, {ratio['highest']:.2f})"
+
+
+def _absent(out: Console, contenders: dict[str, Any], before: str = "") -> None:
+    for name, found in contenders.items():
+        for kind, words in (("left_out", "left out"), ("failed", "FAILED")):
+            if kind in found:
+                line = f"{before}{KNOWN[name].label}: {words}: {found[kind]}"
+                out.print(visible(line), markup=False, style="" if kind == "left_out" else "bold red")
