@@ -23,6 +23,7 @@ from jaxchar.benchmark.worker import JUDGE, MACHINE
 from jaxchar.benchmark.workers import Absent, Worker, worker_command, workers
 
 OURS = "jaxchar"  # the one that the others' first steps are compared with
+TIMES_FLOOR = 3  # that a step takes, about
 Result = dict[str, Any]
 
 
@@ -44,7 +45,7 @@ def run(plan: Plan, progress: Callable[[str], AbstractContextManager]) -> Result
     for cell in plan.cells:
         for dtype in plan.dtypes:
             with progress(f"training {cell.name}, {dtype}"):
-                found["training"].append(training(cell, dtype, plan))
+                found["training"].append(training(cell, dtype, plan, before["peak"][dtype]))
     uses = [("write", cell) for cell in WRITING] + [("read", cell) for cell in READING]
     for what, cell in uses if plan.sampling else ():
         with progress(cell.name):
@@ -120,9 +121,10 @@ class Field:
         self.ask_in_turn({"do": "memory"})
 
 
-def training(cell: Cell, dtype: str, plan: Plan) -> Result:
-    """Judge and race whole training steps."""
-    names = (JUDGE, *plan.names)
+def training(cell: Cell, dtype: str, plan: Plan, peak: float) -> Result:
+    """Judge and race whole training steps on a machine of ``peak`` operations/s."""
+    equal = _equal_calls(cell, plan, peak)
+    names = (JUDGE, *(name for name in plan.names if name not in equal))
     commands = {name: worker_command(name, plan.devices) for name in names}
     with tempfile.TemporaryDirectory() as folder, workers(commands) as started:
         files = {name: Path(folder) / f"{name}.npz" for name in (*names, "weights")}
@@ -135,9 +137,9 @@ def training(cell: Cell, dtype: str, plan: Plan) -> Result:
         field.ask_in_turn({"do": "train"})
         for name in field.standing:
             field.attempt(name, partial(_judged, name, field.results, judge, files, cell, dtype))
-        _leave_out_equal_calls(field, plan.seconds)
         field.race(plan.seconds)
-    return with_ratios({"cell": cell.to_json(), "dtype": dtype, "judge": judge, "contenders": field.results})
+    contenders = field.results | {name: _reason(absent) for name, absent in equal.items()}
+    return with_ratios({"cell": cell.to_json(), "dtype": dtype, "judge": judge, "contenders": contenders})
 
 
 def _judged(
@@ -155,14 +157,13 @@ def _judged(
     return {"gradient_error": error}
 
 
-def _leave_out_equal_calls(field: Field, seconds: float) -> None:
-    """Leave out who differs only in its steps a call where every call is a single step."""
-    for name in field.standing:
-        few_steps = "steps_per_call" in KNOWN[name].options
-        if few_steps and field.results[name]["unit_seconds"] > seconds / FEWEST_ROUNDS:
-            field.results[name]["left_out"] = (
-                "a step outlasts a turn here, so that jaxchar is called as often"
-            )
+def _equal_calls(cell: Cell, plan: Plan, peak: float) -> dict[str, Absent]:
+    """Return who differs only in its steps a call, where every call is likely to be a single step."""
+    likely_seconds = TIMES_FLOOR * cell.step_operations / peak
+    if likely_seconds < plan.seconds / FEWEST_ROUNDS:
+        return {}
+    why = Absent("a step outlasts a turn here, so that jaxchar is called as often", failed=False)
+    return {name: why for name in plan.names if "steps_per_call" in KNOWN[name].options}
 
 
 def using(what: str, cell: Cell, plan: Plan) -> Result:

@@ -1,6 +1,5 @@
 """What this machine can do, measured in the same run, and what it is."""
 
-import os
 import platform
 import sys
 import time
@@ -15,6 +14,7 @@ import numpy as np
 
 import jaxchar
 from jaxchar.benchmark.contenders.nnx_weights import set_precision
+from jaxchar.devices import num_cores
 
 PRODUCT_SIZES = {"cpu": (512, 1024, 2048), "gpu": (2048, 4096, 8192)}
 COPY_NUMBERS = {"cpu": 1 << 26, "gpu": 1 << 29}  # float32 of an array larger than any cache
@@ -74,7 +74,7 @@ def describe() -> dict[str, Any]:
     return {
         "platform": device.platform,
         "device": processor_name() if device.platform == "cpu" else device.device_kind,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": num_cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "jaxchar": jaxchar.__version__,

@@ -30,7 +30,8 @@ def plot_speeds(results: dict[str, Any], picture: Path) -> None:
     axes.invert_yaxis()
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xlabel("training speed over the fastest peer's: median of the rounds, lowest to highest")
-    axes.set_title(results["machine"]["device"], parse_math=False)
+    machine = results["machine"]
+    axes.set_title(f"{machine['device']}, {machine['cores']} cores, {machine['date'][:10]}", parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     if names:
         figure.legend(loc="outside lower center", ncols=3, frameon=False)
