@@ -35,7 +35,7 @@ def make_mesh(devices: int | None = 1, batch_size: int = 0) -> Mesh:
     Raises:
         JaxcharError: there are not so many devices, or the batch cannot be split between them evenly.
     """
-    if devices is not None and devices > 1:
+    if devices is not None and devices > max(1, jax.config.jax_num_cpu_devices):  # type: ignore[attr-defined]
         with contextlib.suppress(RuntimeError):  # JAX has begun; what it has is counted below
             jax.config.update("jax_num_cpu_devices", devices)
     there = jax.local_device_count()
@@ -68,8 +68,8 @@ def _remedy(there: int) -> str:
     if jax.default_backend() != "cpu":
         return f"give at most --devices {there}"
     return (
-        "as JAX has begun already, it makes no more; in Python, create the configuration's devices first: "
-        "jax.config.update('jax_num_cpu_devices', N) before anything else"
+        "JAX has begun already, and makes no more; in Python, say jax.config.update('jax_num_cpu_devices', N) "
+        "before anything else uses JAX"
     )
 
 
