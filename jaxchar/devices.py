@@ -68,7 +68,7 @@ def _remedy(there: int) -> str:
     if jax.default_backend() != "cpu":
         return f"give at most --devices {there}"
     return (
-        "JAX has begun already, and makes no more; in Python, say jax.config.update('jax_num_cpu_devices', N) "
+        "JAX has begun, and makes no more; in Python, say jax.config.update('jax_num_cpu_devices', N) "
         "before anything else uses JAX"
     )
 
