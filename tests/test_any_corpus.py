@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from jaxchar import launch, train
 from jaxchar.config import Config
 from jaxchar.dataset import load_dataset
+from jaxchar.devices import make_mesh
 from jaxchar.errors import JaxcharError
 
 pytestmark = promises.ANY_BYTES
@@ -47,7 +48,7 @@ def is_exact_or_refused(content: bytes, config: Config, file: Path) -> bool:
     file.write_bytes(content)
     try:
         dataset = load_dataset(config.replace(corpus=str(file)))
-        launch._program(config, dataset)
+        launch._program(config, dataset, make_mesh())
     except JaxcharError as error:
         message = str(error)
         return "\n" not in message and "; " in message  # what is wrong; what to do

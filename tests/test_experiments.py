@@ -83,7 +83,7 @@ def test_min_char_rnn_starts_with_the_smoothed_loss_of_a_model_that_knows_nothin
     np.testing.assert_allclose(config.seq_len * smoothed, 25 * np.log(65), rtol=1e-6)
 
 
-DOORS = ("train", "sample", "evaluate", "memorization", "inspect")
+DOORS = ("train", "sample", "evaluate", "memorization", "inspect", "bench")
 
 
 def test_every_command_of_the_readmes_exists():
@@ -100,7 +100,9 @@ def test_every_command_of_the_readmes_exists():
                     assert target[1] in targets, line
                 if module := re.match(r"python -m jaxchar\.([a-z_]+)", line):
                     assert module[1] in helps, line
-                if experiment := re.search(r"(?:experiments/|EXPERIMENT=)([a-z_]+)", line):
+                if experiment := re.search(r"EXPERIMENT=([a-z_]+)", line):
                     assert experiment[1] in NAMES, line
+                for script in re.findall(r"experiments/[a-z_/]+\.py", line):
+                    assert (ROOT / script).is_file(), line
                 found += 1
     assert found > 15

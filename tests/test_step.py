@@ -121,11 +121,12 @@ def test_log_every_changes_no_bit_but_the_recent_totals(streams):
 
 
 def test_one_compilation_serves_every_number_of_steps(streams):
-    state = streams.program.initial_state()
+    state, compiled = streams.program.initial_state(), set()
     for stop in (1, 3, 3, 10):
         state, _ = streams.program.train_steps(state, jnp.asarray(IDS), np.int32(stop))
+        compiled.add(streams.program.train_steps._cache_size())
     assert same_bits(jax.device_get(state), streams.states[10])
-    assert streams.program.train_steps._cache_size() == 1
+    assert len(compiled) == 1
 
 
 def test_the_seed_is_all_that_randomness_follows_from():
