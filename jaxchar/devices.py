@@ -49,7 +49,8 @@ def make_mesh(devices: int | None = 1, batch_size: int = 0) -> Mesh:
             f"a batch of {batch_size} cannot be split evenly between {count} devices; give a --batch-size "
             f"that is a multiple of {count}, or other --devices"
         )
-    chosen = [device for device in jax.devices() if device in _first_of_each_process(devices)]
+    everywhere = range(jax.process_count())
+    chosen = [device for process in everywhere for device in jax.local_devices(process)[:devices]]
     return Mesh(np.array(chosen), (AXIS,), axis_types=(AxisType.Auto,))
 
 
@@ -57,11 +58,6 @@ def _most_even(there: int, batch_size: int) -> int:
     """Return the largest number of devices, of each process, that a batch can be split between evenly."""
     fitting = (n for n in range(there, 0, -1) if batch_size % (n * jax.process_count()) == 0)
     return next(fitting, 1)
-
-
-def _first_of_each_process(devices: int) -> list[jax.Device]:
-    everywhere = range(jax.process_count())
-    return [device for process in everywhere for device in jax.local_devices(process)[:devices]]
 
 
 def _remedy(there: int) -> str:

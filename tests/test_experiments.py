@@ -10,6 +10,7 @@ from flax import nnx
 from runs import quiet
 
 import jaxchar
+from docs import generated
 from jaxchar.model import num_parameters
 from jaxchar.step import make_program, split_model
 
@@ -83,14 +84,11 @@ def test_min_char_rnn_starts_with_the_smoothed_loss_of_a_model_that_knows_nothin
     np.testing.assert_allclose(config.seq_len * smoothed, 25 * np.log(65), rtol=1e-6)
 
 
-DOORS = ("train", "sample", "evaluate", "memorization", "inspect", "bench")
-
-
 def test_every_command_of_the_readmes_exists():
     """What stands in a README can be typed: its modules, make targets, experiments and options."""
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
-    helps = {door: import_module(f"jaxchar.{door}") for door in DOORS}
+    helps = {door: import_module(f"jaxchar.{door}") for door in generated.DOORS}
     found = 0
     for readme in (ROOT / "README.md", ROOT / "experiments" / "README.md"):
         for block in re.findall(r"```(?:sh|console)\n(.*?)```", readme.read_text(), flags=re.DOTALL):

@@ -5,6 +5,7 @@ in the order i, f, g, o. A contender turns them into its own.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,11 +32,16 @@ def batch_starts(cell: Cell, step: int) -> np.ndarray:
     return np.arange(cell.batch_size) * cell.row_distance + step % cell.steps_per_epoch * cell.step_distance
 
 
+def inputs_and_targets(cell: Cell, chars: Any) -> tuple[Any, Any]:
+    """Return [R, T] inputs and targets, [R, T] or [R], of R rows of T + 1 ids in any framework's array."""
+    return chars[:, :-1], chars[:, -1] if cell.many_to_one else chars[:, 1:]
+
+
 def first_batch(cell: Cell) -> tuple[np.ndarray, np.ndarray]:
     """Return inputs [R, T] and targets, [R, T] or [R], int32, of the first step's ``checked_rows`` rows."""
     starts = batch_starts(cell, 0)[: cell.checked_rows]
     chars = made_up_text(cell.vocab_size)[starts[:, None] + np.arange(cell.seq_len + 1)].astype(np.int32)
-    return chars[:, :-1], chars[:, -1] if cell.many_to_one else chars[:, 1:]
+    return inputs_and_targets(cell, chars)
 
 
 def made_up_weights(cell: Cell) -> Weights:

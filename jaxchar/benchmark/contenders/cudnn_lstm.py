@@ -91,9 +91,8 @@ class CuDNN:
         def one_step(state: Any) -> Any:
             step, params, opt_state = state
             start = step % cell.steps_per_epoch * cell.step_distance
-            batch = ids[rows + start + chars].astype(jnp.int32)
-            targets = batch[:, -1] if cell.many_to_one else batch[:, 1:]
-            gradient = jax.grad(self._loss)(params, batch[:, :-1], targets)
+            batch = data.inputs_and_targets(cell, ids[rows + start + chars].astype(jnp.int32))
+            gradient = jax.grad(self._loss)(params, *batch)
             updates, opt_state = self.optimizer.update(gradient, opt_state, params)
             return step + 1, optax.apply_updates(params, updates), opt_state
 

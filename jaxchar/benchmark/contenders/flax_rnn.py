@@ -69,9 +69,8 @@ class Flax:
         @nnx.jit
         def train_step(model: Model, optimizer: nnx.Optimizer, ids: jax.Array, step: int) -> jax.Array:
             start = step % cell.steps_per_epoch * cell.step_distance
-            batch = ids[rows + start + chars].astype(jnp.int32)
-            targets = batch[:, -1] if cell.many_to_one else batch[:, 1:]
-            loss, gradient = nnx.value_and_grad(loss_of)(model, batch[:, :-1], targets)
+            batch = data.inputs_and_targets(cell, ids[rows + start + chars].astype(jnp.int32))
+            loss, gradient = nnx.value_and_grad(loss_of)(model, *batch)
             optimizer.update(model, gradient)
             return loss
 

@@ -41,8 +41,7 @@ class Keras:
         self._judged = jax.jit(jax.value_and_grad(self._loss))
         starts = np.concatenate([data.batch_starts(cell, step) for step in range(cell.steps_per_epoch)])
         chars = data.made_up_text(cell.vocab_size)[starts[:, None] + np.arange(cell.seq_len + 1)]
-        self.inputs = chars[:, :-1].astype(np.int32)
-        self.targets = (chars[:, -1] if cell.many_to_one else chars[:, 1:]).astype(np.int32)
+        self.inputs, self.targets = data.inputs_and_targets(cell, chars.astype(np.int32))
 
     def _named(self) -> dict[str, keras.Variable]:
         """Return the weights by the benchmark's names; Keras calls gate g c, and has the same order."""

@@ -19,6 +19,7 @@ from jaxchar.config import Config
 from jaxchar.devices import make_mesh, replicate
 from jaxchar.errors import JaxcharError
 from jaxchar.language_model import LanguageModel
+from jaxchar.loss import cross_entropy_totals
 from jaxchar.model import CharRNN, num_parameters
 from jaxchar.step import TrainState, make_evaluation, make_program, split_model, stateful_pass
 from jaxchar.vocabulary import Vocabulary
@@ -59,10 +60,9 @@ class Ours:
 
     def __init__(self, cell: Cell, dtype: str, mesh: Mesh, steps_per_call: int | None) -> None:
         """Make the program, its state and the text on the device or devices."""
-        ids = jnp.asarray(data.made_up_text(cell.vocab_size))
-        config = config_of(cell, dtype)
-        self.program = make_program(config, cell.vocab_size, TEXT_CHARS, mesh)
-        self.cell, self.ids, self.steps_per_call = cell, replicate(ids, mesh), steps_per_call
+        self.program = make_program(config_of(cell, dtype), cell.vocab_size, TEXT_CHARS, mesh)
+        self.ids = replicate(data.made_up_text(cell.vocab_size), mesh)
+        self.cell, self.steps_per_call = cell, steps_per_call
         self.state: TrainState = self.program.initial_state()
         self.num_parameters = num_parameters(self._model())
         self._judged = jax.jit(jax.value_and_grad(self._loss))
@@ -75,16 +75,15 @@ class Ours:
         self.state = self.program.initial_state()
         model = self._model()
         give_weights(model.cells, model.head, weights)
-        given = nnx.state(model, nnx.Param)
-        as_placed = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), given, self.state.params)
-        self.state = self.state._replace(params=as_placed)
+        given = replicate(nnx.state(model, nnx.Param), self.program.mesh)
+        self.state = self.state._replace(params=given)
 
     def _loss(self, params: nnx.State) -> jax.Array:
         model = nnx.merge(self.program.graphdef, params)
-        inputs, targets = data.first_batch(self.cell)
+        inputs, targets = map(jnp.asarray, data.first_batch(self.cell))
         predict = model.last_logits if self.cell.many_to_one else model
         logits, _ = predict(inputs, model.initial_carry(len(inputs)))
-        return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], axis=-1))
+        return cross_entropy_totals(logits, targets, jnp.ones(targets.shape)).loss / targets.size
 
     def loss_and_gradient(self) -> tuple[float, data.Weights]:
         """Return loss and gradient of the first batch through the model's own path."""

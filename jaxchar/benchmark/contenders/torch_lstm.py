@@ -105,10 +105,9 @@ class Torch:
         return functional.cross_entropy(logits.float().flatten(0, -2), targets.flatten())
 
     def _whole_step(self) -> None:
-        batch = self.ids[self.positions + self.start]
-        targets = batch[:, -1] if self.cell.many_to_one else batch[:, 1:]
+        batch = data.inputs_and_targets(self.cell, self.ids[self.positions + self.start])
         self.optimizer.zero_grad(set_to_none=True)
-        self._loss(batch[:, :-1], targets).backward()
+        self._loss(*batch).backward()
         if self.cell.clip_value:
             nn.utils.clip_grad_value_(self.model.parameters(), self.cell.clip_value)
         if self.cell.clip_norm:
