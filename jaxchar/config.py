@@ -177,7 +177,9 @@ class ModelConfig(_Checked):
     input_dropout: Probability = 0.0  # on a layer's input, one mask a sequence (Keras: dropout_W)
     recurrent_dropout: Probability = 0.0  # on h in the recurrence, likewise (Keras: dropout_U)
     dtype: Literal["float32", "bfloat16"] = "float32"  # of matrix products; sums are float32
-    implementation: Literal["fused", "scan"] = "fused"  # of the recurrence; scan is the reference
+    # Of the recurrence: scan is the reference, fused the fast path, native the same in C++ for processors;
+    # auto takes native where it can be built, else fused.
+    implementation: Literal["auto", "native", "fused", "scan"] = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -112,12 +112,17 @@ def keep_what_is_compiled() -> None:
     """
     if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
         return
-    folder = cache_folder() / "compiled" / _kind_of_machine()
+    folder = folder_for_compiled()
     with contextlib.suppress(OSError):  # a folder that cannot be written is done without
         folder.mkdir(parents=True, exist_ok=True)
     if os.access(folder, os.W_OK):
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def folder_for_compiled() -> Path:
+    """Return where programs lie that only this kind of machine can run."""
+    return cache_folder() / "compiled" / _kind_of_machine()
 
 
 def num_cores() -> int:

@@ -3,10 +3,10 @@
 Letters: T time steps, B batch, D input features, H hidden size, G gate columns
 (4H for the LSTM, 3H for the GRU, H for the tanh RNN). Time comes first here: ``[T, B, ...]``.
 
-Two implementations stand behind :func:`unroll`, and nothing outside may know which one runs:
+Three implementations stand behind :func:`unroll`, and nothing outside may know which one runs:
 
-``scan``   the reference. ``lax.scan`` over the Flax cell, differentiated by JAX.
-``fused``  the fast path. With ``x W_x + b`` for all time steps formed before the loop, a step is
+``scan``    the reference. ``lax.scan`` over the Flax cell, differentiated by JAX.
+``fused``   the fast path. With ``x W_x + b`` for all time steps formed before the loop, a step is
 
                z_t = p_t + (h_{t-1} * m) W_h          the only matrix product inside the loop
                h_t, c_t = equations(z_t, c_{t-1})      element by element
@@ -18,6 +18,7 @@ Two implementations stand behind :func:`unroll`, and nothing outside may know wh
            while the kernel's gradient is one large product after it, sum_t (h_{t-1} * m)^T dz_t.
            The forward pass saves the gate *activations*, from which every derivative follows
            without a second exponential: s' = s (1 - s) and tanh' = 1 - tanh^2.
+``native``  the same equations as ``fused`` for processors, in C++: see :mod:`jaxchar.native`.
 
 ``m`` is the recurrent dropout mask, one for all time steps of a sequence (Gal and Ghahramani 2016,
 "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks").
@@ -32,7 +33,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-Implementation = Literal["fused", "scan"]
+from jaxchar import native
+from jaxchar.errors import JaxcharError
+
+Implementation = Literal["auto", "native", "fused", "scan"]
 
 # Up to this many symbols, the gradient of a table lookup runs faster on the machines measured as a
 # product with one-hot rows than as a scatter of T*B rows (see experiments/README.md).
@@ -70,6 +74,13 @@ class DropoutMasks(NamedTuple):
 NO_DROPOUT = DropoutMasks()
 
 
+class InputProducts(NamedTuple):
+    """How the input half of all steps' products is formed, each with its own gradient."""
+
+    lookup: Callable[[jax.Array, jax.Array], jax.Array]  # table [V, G], ids [T, B] -> [T, B, G]
+    product: Callable[[jax.Array, jax.Array], jax.Array]  # rows [T, B, D], kernel [D, G] -> [T, B, G]
+
+
 def hard_sigmoid(x: jax.Array) -> jax.Array:
     """Return ``clip(0.2 x + 0.5, 0, 1)``, the gate function of Keras 1 (and of Theano before it)."""
     return jnp.clip(0.2 * x + 0.5, 0.0, 1.0)
@@ -87,7 +98,7 @@ def unroll(
     carry: Carry,
     *,
     masks: DropoutMasks = NO_DROPOUT,
-    implementation: Implementation = "fused",
+    implementation: Implementation = "auto",
 ) -> tuple[Carry, jax.Array]:
     """Run a cell over a sequence.
 
@@ -101,7 +112,14 @@ def unroll(
     Returns:
         The state after the last step, and the hidden states [T, B, H] float32.
     """
-    run = {"fused": _unroll_fused, "scan": _unroll_scan}[implementation]
+    if implementation == "auto":
+        implementation = "native" if _suits_native(cell) else "fused"
+    if implementation == "native" and not _suits_native(cell):
+        raise JaxcharError(
+            "implementation is native, which is for an lstm or gru in float32 on a processor, and needs a C++ "
+            "compiler; leave --implementation at auto, or install g++ or clang++"
+        )
+    run = {"native": _unroll_native, "fused": _unroll_fused, "scan": _unroll_scan}[implementation]
     return run(cell, inputs, carry, masks)
 
 
@@ -136,6 +154,29 @@ def _with_recurrent_mask(cell: Cell, mask: jax.Array | None) -> Cell:
     return masked
 
 
+# ---- the fast path on a processor ----------------------------------------------------------------
+
+
+def _suits_native(cell: Cell) -> bool:
+    in_float32 = cell.dtype in (None, jnp.float32)
+    return isinstance(cell, nnx.OptimizedLSTMCell | nnx.GRUCell) and in_float32 and native.is_available()
+
+
+def _unroll_native(
+    cell: Cell, inputs: jax.Array, carry: Carry, masks: DropoutMasks
+) -> tuple[Carry, jax.Array]:
+    projected = project(cell, inputs, masks.inputs, InputProducts(native.lookup, native.product))
+    no_columns = jnp.zeros((projected.shape[1], 0), jnp.float32)
+    name = "lstm" if isinstance(carry, LSTMCarry) else "gru"
+    name = f"hard_{name}" if cell.gate_fn is hard_sigmoid else name
+    memory = carry.cell if isinstance(carry, LSTMCarry) else no_columns
+    mask = no_columns if masks.recurrent is None else masks.recurrent
+    hiddens, memory, hidden = native.recur(
+        name, projected, cell.dense_h.kernel[...], memory, carry.hidden, mask
+    )
+    return LSTMCarry(memory, hidden) if isinstance(carry, LSTMCarry) else HiddenCarry(hidden), hiddens
+
+
 # ---- the fast path -------------------------------------------------------------------------------
 
 
@@ -147,15 +188,19 @@ def _unroll_fused(
     return _recur(equations_of(cell), projected, kernel, carry, masks.recurrent)
 
 
-def project(cell: Cell, inputs: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+def project(
+    cell: Cell, inputs: jax.Array, mask: jax.Array | None = None, products: InputProducts | None = None
+) -> jax.Array:
     """Return the input half of every step's product, bias and all: [T, B, G] float32.
 
     Args:
         cell: a Flax cell.
         inputs: [T, B, D] features, or [T, B] integer ids.
         mask: of the inputs, [B, D].
+        products: how ids and features are multiplied; None takes those of this module.
     """
-    return _project(inputs, cell.dense_i.kernel[...], bias_of(cell), mask, cell.dtype or jnp.float32)
+    kernel, dtype = cell.dense_i.kernel[...], cell.dtype or jnp.float32
+    return _project(inputs, kernel, bias_of(cell), mask, dtype, products or InputProducts(lookup, _sequence_product))
 
 
 def bias_of(cell: Cell) -> jax.Array:
@@ -165,18 +210,23 @@ def bias_of(cell: Cell) -> jax.Array:
 
 
 def _project(
-    inputs: jax.Array, kernel: jax.Array, bias: jax.Array, mask: jax.Array | None, dtype: Any
+    inputs: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array,
+    mask: jax.Array | None,
+    dtype: Any,
+    products: InputProducts,
 ) -> jax.Array:
     """Return ``inputs * mask @ kernel + bias``, [T, B, G] float32, for all time steps at once."""
     if inputs.ndim == 2:
         kernel = kernel.astype(dtype).astype(jnp.float32)  # what a product in dtype would read
         if mask is None:
-            return lookup(kernel + bias, inputs)
+            return products.lookup(kernel + bias, inputs)
         scale = jnp.take_along_axis(mask, inputs.T, axis=1).T  # [T, B]
-        return lookup(kernel, inputs) * scale[..., None] + bias  # a masked one-hot row picks a scaled row
+        return products.lookup(kernel, inputs) * scale[..., None] + bias  # a masked one-hot row picks a scaled row
     if mask is not None:
         inputs = inputs * mask
-    return _sequence_product(inputs.astype(dtype), kernel.astype(dtype)) + bias
+    return products.product(inputs.astype(dtype), kernel.astype(dtype)) + bias
 
 
 @jax.custom_vjp

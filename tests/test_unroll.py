@@ -21,7 +21,7 @@ CELLS = {
 }
 PARTS = {"lstm": ("cell", "hidden"), "gru": ("hidden",), "rnn": ("hidden",)}  # of a carry
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
-IMPLEMENTATIONS = ("fused", "scan")
+IMPLEMENTATIONS = ("native", "fused", "scan")
 COMPILE_QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 

@@ -1,0 +1,548 @@
+// The recurrence of the LSTM and the GRU and its gradient, for processors.
+//
+// What unroll.py says in JAX, said in C++, because on a processor XLA spends half of a small step between
+// its operations: here a slice of the batch passes through all time steps on one thread, the kernel lies
+// packed for the product, and the gates follow each tile of it while that is in the nearest cache. Built at
+// first use by native.py, which also tells when it serves.
+//
+// Letters as in unroll.py: T time steps, B batch, H hidden size, G gate columns. All arrays are float32, row
+// by row, time first. Every row of a batch is computed by itself, its sums in one order, so neither the number
+// of threads nor of devices changes a bit of it; the gradients of kernels and tables are sums over time and
+// batch, in that order.
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <new>
+#include <string_view>
+#include <thread>
+
+#include "xla/ffi/api/ffi.h"
+
+namespace {
+
+namespace ffi = xla::ffi;
+using Size = int64_t;
+using Array = ffi::Buffer<ffi::F32>;
+using Ids = ffi::Buffer<ffi::S32>;
+using NewArray = ffi::Result<Array>;
+
+// ---- small things -------------------------------------------------------------------------------
+
+struct Part {
+  Size begin, end;
+  Size size() const { return end - begin; }
+};
+
+Size ceil_div(Size a, Size b) { return (a + b - 1) / b; }
+
+// The i-th of so many nearly equal parts.
+Part part_of(Size size, Size parts, Size i) { return {size * i / parts, size * (i + 1) / parts}; }
+
+// Memory that begins with a cache line; not zeroed.
+class Scratch {
+ public:
+  explicit Scratch(Size size) : floats_(new (std::align_val_t(64)) float[std::max<Size>(size, 1)]) {}
+  ~Scratch() { operator delete[](floats_, std::align_val_t(64)); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  float* data() const { return floats_; }
+
+ private:
+  float* floats_;
+};
+
+// Run task(0) to task(tasks - 1) on XLA's threads and this one. Waiting is only for tasks that have begun, so
+// it ends even where all of XLA's threads are busy with waiting.
+template <class Task>
+void in_parallel(ffi::ThreadPool& pool, Size tasks, Task task) {
+  struct Progress {
+    std::atomic<Size> begun{0}, done{0};
+  };
+  auto progress = std::make_shared<Progress>();
+  auto work = [progress, tasks, task] {
+    for (Size i; (i = progress->begun++) < tasks;) {
+      task(i);
+      progress->done++;
+    }
+  };
+  Size helpers = std::min<Size>(tasks, pool.num_threads()) - 1;
+  for (Size i = 0; i < helpers; i++) pool.Schedule(std::function<void()>(work));
+  work();
+  while (progress->done < tasks) std::this_thread::yield();
+}
+
+// ---- products -----------------------------------------------------------------------------------
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16;
+#elif defined(__AVX__)
+constexpr int LANES = 8;
+#else
+constexpr int LANES = 4;
+#endif
+constexpr int WIDTH = 2 * LANES;  // columns of a tile
+constexpr int MAX_ROWS = 6;       // its rows: 12 sums, 2 columns' worth of factors, all in registers
+
+typedef float Vector __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
+
+// Keep a value in a register: GCC would read it again from memory for every product with it.
+#if defined(__x86_64__)
+#define IN_REGISTER(value) asm("" : "+x"(value))
+#else
+#define IN_REGISTER(value)
+#endif
+
+// A factor of a product: element (row, k) is data[row * row_stride + k * depth_stride].
+struct Rows {
+  const float* data;
+  Size row_stride, depth_stride;
+};
+
+template <int ROWS>
+void multiply_rows(Rows a, const float* panel, Size depth, const float* next_panel, float* product) {
+  Vector sum[ROWS][2] = {};
+  for (Size k = 0; k < depth; k++) {
+    __builtin_prefetch(next_panel + k * WIDTH, 0, 2);
+    auto* columns = reinterpret_cast<const Vector*>(panel + k * WIDTH);
+    Vector left = columns[0], right = columns[1];
+    IN_REGISTER(left);
+    IN_REGISTER(right);
+    for (int r = 0; r < ROWS; r++) {
+      float factor = a.data[r * a.row_stride + k * a.depth_stride];
+      sum[r][0] += factor * left;
+      sum[r][1] += factor * right;
+    }
+  }
+  std::memcpy(product, sum, sizeof sum);
+}
+
+// Multiply up to MAX_ROWS rows with a panel [depth, WIDTH] into a tile [rows, WIDTH], while the panel that
+// comes next travels towards the core.
+[[gnu::noinline]] void multiply(Size rows, Rows a, const float* panel, Size depth, const float* next_panel, float* tile) {
+  switch (rows) {
+    case 1: return multiply_rows<1>(a, panel, depth, next_panel, tile);
+    case 2: return multiply_rows<2>(a, panel, depth, next_panel, tile);
+    case 3: return multiply_rows<3>(a, panel, depth, next_panel, tile);
+    case 4: return multiply_rows<4>(a, panel, depth, next_panel, tile);
+    case 5: return multiply_rows<5>(a, panel, depth, next_panel, tile);
+    default: return multiply_rows<6>(a, panel, depth, next_panel, tile);
+  }
+}
+
+// Pack some columns of a [depth, ...] matrix into a panel, zeros behind them.
+void pack(const float* matrix, Size stride, Size depth, Size columns, float* panel) {
+  for (Size k = 0; k < depth; k++) {
+    if (columns >= WIDTH) {
+      std::memcpy(panel + k * WIDTH, matrix + k * stride, WIDTH * sizeof(float));
+    } else {
+      std::memset(panel + k * WIDTH, 0, WIDTH * sizeof(float));
+      std::memcpy(panel + k * WIDTH, matrix + k * stride, columns * sizeof(float));
+    }
+  }
+}
+
+// The same of the transposed matrix [..., depth], some of its rows; by squares, for the caches' sake.
+void pack_transposed(const float* matrix, Size stride, Size depth, Size rows, float* panel) {
+  for (Size from = 0; from < depth; from += WIDTH) {
+    Size to = std::min<Size>(from + WIDTH, depth);
+    for (Size c = 0; c < WIDTH; c++) {
+      for (Size k = from; k < to; k++) panel[k * WIDTH + c] = c < rows ? matrix[c * stride + k] : 0.0f;
+    }
+  }
+}
+
+// ---- activations --------------------------------------------------------------------------------
+// As loops over units that the compiler turns into vectors. NaN stays NaN: a diverged run must show it.
+
+float clamp(float x, float limit) {
+  x = limit < x ? limit : x;
+  return -limit > x ? -limit : x;
+}
+
+// e^x = scale * (1 + rest), |x| <= 87: scale a power of two, rest = e^r - 1 with |r| <= ln(2) / 2.
+struct Exponential {
+  float scale, rest;
+};
+
+Exponential exponential(float x) {
+  constexpr float ROUND = 12582912.0f;  // 1.5 * 2^23: adding it leaves no place for a fraction
+  constexpr float LN2_HIGH = 0.693359375f, LN2_LOW = -2.12194440e-4f;
+  float n = (x * 1.44269504f + ROUND) - ROUND;
+  float r = (x - n * LN2_HIGH) - n * LN2_LOW;
+  int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
+  float scale;
+  std::memcpy(&scale, &bits, sizeof scale);
+  // Taylor's series; the first term left out is 5e-9 of r.
+  float series = r * (1.0f / 5040) + 1.0f / 720;
+  series = series * r + 1.0f / 120;
+  series = series * r + 1.0f / 24;
+  series = series * r + 1.0f / 6;
+  series = series * r + 0.5f;
+  return {scale, series * r * r + r};
+}
+
+// (e^2x - 1) / (e^2x + 1), exact to rounding near zero too; 1 in float32 from 9.1 on.
+float tanh(float x) {
+  Exponential e = exponential(2.0f * clamp(x, 10.0f));
+  float m = e.scale * e.rest + (e.scale - 1.0f);
+  return m / (m + 2.0f);
+}
+
+struct Sigmoid {
+  static float value(float x) {
+    Exponential e = exponential(clamp(x, 80.0f));
+    float p = e.scale * e.rest + e.scale;
+    return p / (p + 1.0f);
+  }
+  static float slope(float value) { return value * (1.0f - value); }
+};
+
+struct HardSigmoid {
+  static float value(float x) {
+    float line = 0.2f * x + 0.5f;
+    line = 1.0f < line ? 1.0f : line;
+    return 0.0f > line ? 0.0f : line;
+  }
+  static float slope(float value) { return value > 0.0f && value < 1.0f ? 0.2f : 0.0f; }
+};
+
+// ---- the two cells ------------------------------------------------------------------------------
+// One row of one time step. `state` is what a step needs of the one before it, element by element: the
+// LSTM's memory c, the GRU's output h. `saved` holds four activations a unit.
+
+constexpr Size SAVED = 4;
+
+// i, f, o = gate(z), g = tanh(z); c' = f c + i g; h' = o tanh(c')
+template <class Gate>
+struct Lstm {
+  static constexpr Size GATES = 4;
+
+  // z is the recurrent product of some units, [GATES, WIDTH]; H the distance from gate to gate elsewhere.
+  static void forward(Size units, Size H, const float* projected, const float* z, const float* before,
+                      float* saved, float* state, float* hidden) {
+#pragma GCC ivdep
+    for (Size u = 0; u < units; u++) {
+      float i = Gate::value(projected[u] + z[u]);
+      float f = Gate::value(projected[H + u] + z[WIDTH + u]);
+      float g = tanh(projected[2 * H + u] + z[2 * WIDTH + u]);
+      float o = Gate::value(projected[3 * H + u] + z[3 * WIDTH + u]);
+      float c = f * before[u] + i * g;
+      saved[u] = i;
+      saved[H + u] = f;
+      saved[2 * H + u] = g;
+      saved[3 * H + u] = o;
+      state[u] = c;
+      hidden[u] = o * tanh(c);
+    }
+  }
+
+  // d_hidden comes as the gradient of h' and goes as that of h, less the part through the kernel.
+  static void backward(Size H, const float* saved, const float* before, const float* state, float* d_hidden,
+                       float* d_state, float* d_projected, float* /* d_recurrent: the same */) {
+#pragma GCC ivdep
+    for (Size u = 0; u < H; u++) {
+      float i = saved[u], f = saved[H + u], g = saved[2 * H + u], o = saved[3 * H + u];
+      float tanh_c = tanh(state[u]);
+      float d_c = d_state[u] + d_hidden[u] * o * (1.0f - tanh_c * tanh_c);
+      d_projected[u] = d_c * g * Gate::slope(i);
+      d_projected[H + u] = d_c * before[u] * Gate::slope(f);
+      d_projected[2 * H + u] = d_c * i * (1.0f - g * g);
+      d_projected[3 * H + u] = d_hidden[u] * tanh_c * Gate::slope(o);
+      d_state[u] = d_c * f;
+      d_hidden[u] = 0.0f;
+    }
+  }
+};
+
+// r, z = gate(.); n = tanh(p_n + r q_n); h' = (1 - z) n + z h, q the recurrent product
+template <class Gate>
+struct Gru {
+  static constexpr Size GATES = 3;
+
+  static void forward(Size units, Size H, const float* projected, const float* q, const float* before,
+                      float* saved, float* /* state: hidden */, float* hidden) {
+#pragma GCC ivdep
+    for (Size u = 0; u < units; u++) {
+      float r = Gate::value(projected[u] + q[u]);
+      float z = Gate::value(projected[H + u] + q[WIDTH + u]);
+      float n = tanh(projected[2 * H + u] + r * q[2 * WIDTH + u]);
+      saved[u] = r;
+      saved[H + u] = z;
+      saved[2 * H + u] = n;
+      saved[3 * H + u] = q[2 * WIDTH + u];
+      hidden[u] = (1.0f - z) * n + z * before[u];
+    }
+  }
+
+  static void backward(Size H, const float* saved, const float* before, const float* /* state */,
+                       float* d_hidden, float* /* d_state: d_hidden */, float* d_projected,
+                       float* d_recurrent) {
+#pragma GCC ivdep
+    for (Size u = 0; u < H; u++) {
+      float r = saved[u], z = saved[H + u], n = saved[2 * H + u], q_n = saved[3 * H + u];
+      float d_n = d_hidden[u] * (1.0f - z) * (1.0f - n * n);
+      float d_r = d_n * q_n * Gate::slope(r);
+      float d_z = d_hidden[u] * (before[u] - n) * Gate::slope(z);
+      d_projected[u] = d_recurrent[u] = d_r;
+      d_projected[H + u] = d_recurrent[H + u] = d_z;
+      d_projected[2 * H + u] = d_n;
+      d_recurrent[2 * H + u] = d_n * r;
+      d_hidden[u] *= z;
+    }
+  }
+};
+
+// ---- over time ----------------------------------------------------------------------------------
+
+constexpr Size SLICE_ROWS = 48;  // rows that pass through time together: few enough for the nearest caches
+
+Size num_slices(const ffi::ThreadPool& pool, Size B) {
+  return std::max(ceil_div(B, SLICE_ROWS), std::min<Size>(pool.num_threads(), B));
+}
+
+// Call visit(row, rows) for strips of up to MAX_ROWS rows.
+template <class Visit>
+void for_strips(Part rows, Visit visit) {
+  Size strips = ceil_div(rows.size(), MAX_ROWS);
+  for (Size i = 0; i < strips; i++) {
+    Part strip = part_of(rows.size(), strips, i);
+    visit(rows.begin + strip.begin, strip.size());
+  }
+}
+
+// Write rows * mask.
+void masked(Size size, const float* rows, const float* mask, float* to) {
+  for (Size i = 0; i < size; i++) to[i] = rows[i] * mask[i];
+}
+
+template <class Cell>
+ffi::Error forward(ffi::ThreadPool pool, Array projected_, Array kernel_, Array first_state, Array first_hidden,
+                   Array mask_, NewArray hiddens_, NewArray states_, NewArray saved_) {
+  constexpr Size GATES = Cell::GATES;
+  const Size T = projected_.dimensions()[0], B = projected_.dimensions()[1], H = kernel_.dimensions()[0];
+  const Size G = GATES * H, blocks = ceil_div(H, WIDTH), panel = H * WIDTH;
+  const float *kernel = kernel_.typed_data(), *projected = projected_.typed_data();
+  const float* mask = mask_.element_count() ? mask_.typed_data() : nullptr;
+  const bool own_state = states_->element_count() > 0;
+  float *hiddens = hiddens_->typed_data(), *saved = saved_->typed_data();
+  float* states = own_state ? states_->typed_data() : hiddens;
+  const float* state_0 = own_state ? first_state.typed_data() : first_hidden.typed_data();
+  const float* hidden_0 = first_hidden.typed_data();
+
+  Scratch packed(blocks * GATES * panel);  // [block of units, gate, H, WIDTH]
+  for (Size j = 0; j < blocks; j++) {
+    for (Size g = 0; g < GATES; g++) {
+      pack(kernel + g * H + j * WIDTH, G, H, H - j * WIDTH, packed.data() + (j * GATES + g) * panel);
+    }
+  }
+  const float* panels = packed.data();
+  const Size slices = num_slices(pool, B);
+  in_parallel(pool, slices, [=](Size slice) {
+    const Part rows = part_of(B, slices, slice);
+    Scratch dropped(mask ? rows.size() * H : 0);
+    float z[MAX_ROWS * GATES * WIDTH], tile[MAX_ROWS * WIDTH];
+    for (Size t = 0; t < T; t++) {
+      const float* hidden = (t ? hiddens + (t - 1) * B * H : hidden_0) + rows.begin * H;
+      const float* before = t ? states + (t - 1) * B * H : state_0;
+      if (mask) {
+        masked(rows.size() * H, hidden, mask + rows.begin * H, dropped.data());
+        hidden = dropped.data();
+      }
+      for (Size j = 0; j < blocks; j++) {
+        const Size unit = j * WIDTH, units = std::min<Size>(WIDTH, H - unit);
+        const float* block = panels + j * GATES * panel;
+        const float* next_block = panels + (j + 1) % blocks * GATES * panel;
+        for_strips(rows, [&](Size first, Size count) {
+          const Rows a = {hidden + (first - rows.begin) * H, H, 1};
+          for (Size g = 0; g < GATES; g++) {
+            multiply(count, a, block + g * panel, H, next_block + g * panel, tile);
+            for (Size r = 0; r < count; r++) {
+              std::memcpy(z + (r * GATES + g) * WIDTH, tile + r * WIDTH, WIDTH * sizeof(float));
+            }
+          }
+          for (Size r = 0; r < count; r++) {
+            const Size row = first + r, here = (t * B + row) * H + unit;
+            Cell::forward(units, H, projected + (t * B + row) * G + unit, z + r * GATES * WIDTH,
+                          before + row * H + unit, saved + (t * B + row) * SAVED * H + unit, states + here,
+                          hiddens + here);
+          }
+        });
+      }
+    }
+  });
+  return ffi::Error::Success();
+}
+
+template <class Cell>
+ffi::Error backward(ffi::ThreadPool pool, Array kernel_, Array first_state, Array states_, Array saved_,
+                    Array d_hiddens_, Array d_last_state, Array d_last_hidden, Array mask_,
+                    NewArray d_projected_, NewArray d_recurrent_, NewArray d_state_, NewArray d_hidden_) {
+  constexpr Size GATES = Cell::GATES;
+  const Size T = d_hiddens_.dimensions()[0], B = d_hiddens_.dimensions()[1], H = d_hiddens_.dimensions()[2];
+  const Size G = GATES * H, blocks = ceil_div(H, WIDTH), panel = G * WIDTH;
+  const float *kernel = kernel_.typed_data(), *state_0 = first_state.typed_data();
+  const float *states = states_.typed_data(), *saved = saved_.typed_data(), *d_hiddens = d_hiddens_.typed_data();
+  const float* mask = mask_.element_count() ? mask_.typed_data() : nullptr;
+  const float *d_hidden_T = d_last_hidden.typed_data(), *d_state_T = d_last_state.typed_data();
+  const Size state_size = d_state_->element_count() / B;  // H, or 0 where the state is the hidden one
+  float *d_projected = d_projected_->typed_data(), *d_hidden = d_hidden_->typed_data();
+  float* d_state = d_state_->typed_data();
+  float* d_recurrent = d_recurrent_->element_count() ? d_recurrent_->typed_data() : d_projected;
+
+  Scratch packed(blocks * panel);  // [block of units, G, WIDTH], of the transposed kernel
+  for (Size j = 0; j < blocks; j++) {
+    pack_transposed(kernel + j * WIDTH * G, G, G, H - j * WIDTH, packed.data() + j * panel);
+  }
+  const float* panels = packed.data();
+  const Size slices = num_slices(pool, B);
+  in_parallel(pool, slices, [=](Size slice) {
+    const Part rows = part_of(B, slices, slice);
+    float tile[MAX_ROWS * WIDTH];
+    std::memmove(d_hidden + rows.begin * H, d_hidden_T + rows.begin * H, rows.size() * H * sizeof(float));
+    std::memmove(d_state + rows.begin * state_size, d_state_T + rows.begin * state_size,
+                 rows.size() * state_size * sizeof(float));
+    for (Size t = T - 1; t >= 0; t--) {
+      const float* before = t ? states + (t - 1) * B * H : state_0;
+      for (Size row = rows.begin; row < rows.end; row++) {
+        const Size here = t * B + row;
+        for (Size u = 0; u < H; u++) d_hidden[row * H + u] += d_hiddens[here * H + u];
+        Cell::backward(H, saved + here * SAVED * H, before + row * H, states + here * H, d_hidden + row * H,
+                       d_state + row * state_size, d_projected + here * G, d_recurrent + here * G);
+      }
+      for (Size j = 0; j < blocks; j++) {
+        const Size unit = j * WIDTH, units = std::min<Size>(WIDTH, H - unit);
+        for_strips(rows, [&](Size first, Size count) {
+          multiply(count, {d_recurrent + (t * B + first) * G, G, 1}, panels + j * panel, G,
+                   panels + (j + 1) % blocks * panel, tile);
+          for (Size r = 0; r < count; r++) {
+            float* to = d_hidden + (first + r) * H + unit;
+            if (mask) masked(units, tile + r * WIDTH, mask + (first + r) * H + unit, tile + r * WIDTH);
+            for (Size u = 0; u < units; u++) to[u] += tile[r * WIDTH + u];
+          }
+        });
+      }
+    }
+  });
+  return ffi::Error::Success();
+}
+
+// ---- gradients that are sums over all rows ------------------------------------------------------
+
+// d_kernel [D, G] = sum over n of rows[n, D]^T d_product[n, G].
+ffi::Error kernel_gradient(ffi::ThreadPool pool, Array rows_, Array d_product_, NewArray d_kernel_) {
+  constexpr Size DEPTH = 256;  // rows that are packed together
+  const Size D = d_kernel_->dimensions()[0], G = d_kernel_->dimensions()[1];
+  const Size N = D && G ? rows_.element_count() / D : 0, blocks = ceil_div(G, WIDTH);
+  const float *rows = rows_.typed_data(), *d_product = d_product_.typed_data();
+  float* d_kernel = d_kernel_->typed_data();
+  const Size tasks = std::min<Size>(pool.num_threads(), blocks);  // each for its own columns of the kernel
+
+  std::memset(d_kernel, 0, D * G * sizeof(float));
+  in_parallel(pool, tasks, [=](Size task) {
+    const Part mine = part_of(blocks, tasks, task);
+    Scratch packed(D * DEPTH), panel(DEPTH * WIDTH);
+    float tile[MAX_ROWS * WIDTH];
+    for (Size n = 0; n < N; n += DEPTH) {
+      const Size depth = std::min(DEPTH, N - n);
+      for_strips({0, D}, [&](Size first, Size count) {
+        float* to = packed.data() + first * DEPTH;
+        for (Size k = 0; k < depth; k++) {
+          for (Size r = 0; r < count; r++) to[k * count + r] = rows[(n + k) * D + first + r];
+        }
+      });
+      for (Size j = mine.begin; j < mine.end; j++) {
+        const Size columns = std::min<Size>(WIDTH, G - j * WIDTH);
+        pack(d_product + n * G + j * WIDTH, G, depth, columns, panel.data());
+        for_strips({0, D}, [&](Size first, Size count) {
+          multiply(count, {packed.data() + first * DEPTH, 1, count}, panel.data(), depth, panel.data(), tile);
+          for (Size r = 0; r < count; r++) {
+            float* to = d_kernel + (first + r) * G + j * WIDTH;
+            for (Size c = 0; c < columns; c++) to[c] += tile[r * WIDTH + c];
+          }
+        });
+      }
+    }
+  });
+  return ffi::Error::Success();
+}
+
+// d_table [V, G]: the sum of the rows d_rows[n] of each id. Ids outside are those of the table's ends.
+ffi::Error table_gradient(Ids ids_, Array d_rows_, NewArray d_table_) {
+  const Size V = d_table_->dimensions()[0], G = d_table_->dimensions()[1], N = ids_.element_count();
+  const float* d_rows = d_rows_.typed_data();
+  float* d_table = d_table_->typed_data();
+  std::memset(d_table, 0, V * G * sizeof(float));
+  for (Size n = 0; n < N; n++) {
+    float* to = d_table + std::clamp<Size>(ids_.typed_data()[n], 0, V - 1) * G;
+    for (Size g = 0; g < G; g++) to[g] += d_rows[n * G + g];
+  }
+  return ffi::Error::Success();
+}
+
+// ---- what XLA calls -----------------------------------------------------------------------------
+
+// The instance for a cell by name; native.py knows the names.
+#define FOR_CELL(function)                                       \
+  (cell == "lstm"        ? function<Lstm<Sigmoid>>               \
+   : cell == "hard_lstm" ? function<Lstm<HardSigmoid>>           \
+   : cell == "gru"       ? function<Gru<Sigmoid>>                \
+                         : function<Gru<HardSigmoid>>)
+
+ffi::Error any_forward(ffi::ThreadPool pool, std::string_view cell, Array projected, Array kernel,
+                       Array first_state, Array first_hidden, Array mask, NewArray hiddens, NewArray states,
+                       NewArray saved) {
+  return FOR_CELL(forward)(pool, projected, kernel, first_state, first_hidden, mask, hiddens, states, saved);
+}
+
+ffi::Error any_backward(ffi::ThreadPool pool, std::string_view cell, Array kernel, Array first_state,
+                        Array states, Array saved, Array d_hiddens, Array d_last_state, Array d_last_hidden,
+                        Array mask, NewArray d_projected, NewArray d_recurrent, NewArray d_state,
+                        NewArray d_hidden) {
+  return FOR_CELL(backward)(pool, kernel, first_state, states, saved, d_hiddens, d_last_state, d_last_hidden,
+                            mask, d_projected, d_recurrent, d_state, d_hidden);
+}
+
+auto on_threads() { return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>(); }
+
+}  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxchar_forward, any_forward,
+                              on_threads()
+                                  .Attr<std::string_view>("cell")
+                                  .Arg<Array>()   // projected [T, B, G]
+                                  .Arg<Array>()   // kernel [H, G]
+                                  .Arg<Array>()   // first_state [B, H], or [B, 0] where it is the hidden one
+                                  .Arg<Array>()   // first_hidden [B, H]
+                                  .Arg<Array>()   // mask [B, H], or [B, 0]
+                                  .Ret<Array>()   // hiddens [T, B, H]
+                                  .Ret<Array>()   // states [T, B, H] or [T, B, 0]
+                                  .Ret<Array>());  // saved [T, B, 4H]
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxchar_backward, any_backward,
+                              on_threads()
+                                  .Attr<std::string_view>("cell")
+                                  .Arg<Array>()   // kernel [H, G]
+                                  .Arg<Array>()   // first_state [B, H]
+                                  .Arg<Array>()   // states [T, B, H], the hidden ones where there are no others
+                                  .Arg<Array>()   // saved [T, B, 4H]
+                                  .Arg<Array>()   // d_hiddens [T, B, H]
+                                  .Arg<Array>()   // d_last_state [B, H] or [B, 0]
+                                  .Arg<Array>()   // d_last_hidden [B, H]
+                                  .Arg<Array>()   // mask [B, H], or [B, 0]
+                                  .Ret<Array>()   // d_projected [T, B, G]
+                                  .Ret<Array>()   // d_recurrent [T, B, G], or [T, B, 0] where it is the same
+                                  .Ret<Array>()   // d_first_state [B, H] or [B, 0]
+                                  .Ret<Array>());  // d_first_hidden [B, H]
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxchar_kernel_gradient, kernel_gradient,
+                              on_threads()
+                                  .Arg<Array>()   // rows [..., D]
+                                  .Arg<Array>()   // d_product [..., G]
+                                  .Ret<Array>());  // d_kernel [D, G]
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxchar_table_gradient, table_gradient,
+                              ffi::Ffi::Bind()
+                                  .Arg<Ids>()     // ids [...]
+                                  .Arg<Array>()   // d_rows [..., G]
+                                  .Ret<Array>());  // d_table [V, G]
