@@ -112,7 +112,7 @@ def keep_what_is_compiled() -> None:
     """
     if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
         return
-    folder = folder_for_compiled()
+    folder = folder_for_compiled() / f"{num_cores()}-cores"
     with contextlib.suppress(OSError):  # a folder that cannot be written is done without
         folder.mkdir(parents=True, exist_ok=True)
     if os.access(folder, os.W_OK):
@@ -121,8 +121,8 @@ def keep_what_is_compiled() -> None:
 
 
 def folder_for_compiled() -> Path:
-    """Return where programs lie that only this kind of machine can run."""
-    return cache_folder() / "compiled" / _kind_of_machine()
+    """Return where programs lie that only this kind of processor can run."""
+    return cache_folder() / "compiled" / _kind_of_processor()
 
 
 def num_cores() -> int:
@@ -130,7 +130,7 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _kind_of_machine() -> str:
+def _kind_of_processor() -> str:
     """Return a short name that two machines share only if each can run what the other compiled."""
     features = platform.processor()
     with contextlib.suppress(OSError):
@@ -138,4 +138,4 @@ def _kind_of_machine() -> str:
         features = "".join(
             sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
         )
-    return f"{platform.machine()}-{num_cores()}-{hashlib.sha256(features.encode()).hexdigest()[:12]}"
+    return f"{platform.machine()}-{hashlib.sha256(features.encode()).hexdigest()[:12]}"

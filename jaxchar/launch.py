@@ -12,6 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from rich.console import Console
 
+from jaxchar import native
 from jaxchar.checkpoint import (
     FOLDER,
     CheckpointStore,
@@ -162,8 +163,10 @@ def _open(
 ) -> tuple[RunFolder, CheckpointStore, TrainingDisplay]:
     """Return what a run is written and shown with; of several processes, only the first does either."""
     if is_first():
-        folder = RunFolder(run_dir)
-        return folder, CheckpointStore(folder.path), display or TrainingDisplay()
+        folder, display = RunFolder(run_dir), display or TrainingDisplay()
+        if native.must_be_built():
+            display.notice("Building the recurrence for this processor, once: some ten seconds.")
+        return folder, CheckpointStore(folder.path), display
     folder = WatchedFolder(run_dir)
     return folder, WatchedStore(folder.path), TrainingDisplay(Console(quiet=True))
 
@@ -178,7 +181,7 @@ def _refuse_a_run(folder: RunFolder) -> None:
 
 def _refuse_differences(config: Config, corpus: dict[str, Any]) -> None:
     """Raise a JaxcharError where the processes of a run were not all given the same."""
-    refuse_differences(json.dumps([config.to_json(), corpus, library_versions()]))
+    refuse_differences(json.dumps([config.to_json(), corpus, library_versions(), native.identity()]))
 
 
 def state_structure(metadata: Metadata) -> TrainState:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 
 import jaxchar
+from jaxchar import native
 from jaxchar.config import Config
 from jaxchar.devices import num_cores
 from jaxchar.errors import JaxcharError
@@ -38,7 +39,7 @@ class Metadata(NamedTuple):
     best: dict[str, float]  # step and val_loss of the best evaluation so far, or nothing
     logs: dict[str, int]  # bytes of each log file when this was saved
     versions: dict[str, str]
-    machine: dict[str, Any]  # platform, device kind and count, processor cores
+    machine: dict[str, Any]  # platform, device kind and count, processor cores, what was built for it
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
@@ -84,6 +85,7 @@ def describe_machine(devices: int = 1) -> dict[str, Any]:
         "device_count": devices,
         "processor": platform.machine(),
         "cores": num_cores(),
+        "recurrence": native.identity() or "fused",
     }
 
 

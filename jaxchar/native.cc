@@ -7,8 +7,7 @@
 //
 // Letters as in unroll.py: T time steps, B batch, H hidden size, G gate columns. All arrays are float32, row
 // by row, time first. Every row of a batch is computed by itself, its sums in one order, so neither the number
-// of threads nor of devices changes a bit of it; the gradients of kernels and tables are sums over time and
-// batch, in that order.
+// of threads nor of devices changes a bit of it.
 
 #include <algorithm>
 #include <atomic>
@@ -42,17 +41,24 @@ Size ceil_div(Size a, Size b) { return (a + b - 1) / b; }
 // The i-th of so many nearly equal parts.
 Part part_of(Size size, Size parts, Size i) { return {size * i / parts, size * (i + 1) / parts}; }
 
-// Memory that begins with a cache line; not zeroed.
+// Memory that begins with a cache line, not zeroed, kept from call to call: fresh pages cost more than packing.
 class Scratch {
  public:
-  explicit Scratch(Size size) : floats_(new (std::align_val_t(64)) float[std::max<Size>(size, 1)]) {}
-  ~Scratch() { operator delete[](floats_, std::align_val_t(64)); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  float* data() const { return floats_; }
+  ~Scratch() { release(); }
+  float* at_least(Size size) {
+    if (size > size_) {
+      release();
+      floats_ = new (LINE) float[size];
+      size_ = size;
+    }
+    return floats_;
+  }
 
  private:
-  float* floats_;
+  static constexpr std::align_val_t LINE{64};
+  void release() { operator delete[](floats_, LINE); }
+  float* floats_ = nullptr;
+  Size size_ = 0;
 };
 
 // Run task(0) to task(tasks - 1) on XLA's threads and this one. Waiting is only for tasks that have begun, so
@@ -85,7 +91,7 @@ constexpr int LANES = 8;
 constexpr int LANES = 4;
 #endif
 constexpr int WIDTH = 2 * LANES;  // columns of a tile
-constexpr int MAX_ROWS = 6;       // its rows: 12 sums, 2 columns' worth of factors, all in registers
+constexpr int MAX_ROWS = 6;       // its rows: 12 vectors of sums, 2 of the panel, 1 of a row's number
 
 typedef float Vector __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
 
@@ -96,40 +102,39 @@ typedef float Vector __attribute__((vector_size(LANES * sizeof(float)), aligned(
 #define IN_REGISTER(value)
 #endif
 
-// A factor of a product: element (row, k) is data[row * row_stride + k * depth_stride].
+// The rows of a matrix, so many numbers apart.
 struct Rows {
   const float* data;
-  Size row_stride, depth_stride;
+  Size stride;
 };
 
 template <int ROWS>
-void multiply_rows(Rows a, const float* panel, Size depth, const float* next_panel, float* product) {
+void multiply_rows(Rows a, const float* panel, Size depth, float* tile, Size stride) {
   Vector sum[ROWS][2] = {};
   for (Size k = 0; k < depth; k++) {
-    __builtin_prefetch(next_panel + k * WIDTH, 0, 2);
     auto* columns = reinterpret_cast<const Vector*>(panel + k * WIDTH);
     Vector left = columns[0], right = columns[1];
     IN_REGISTER(left);
     IN_REGISTER(right);
     for (int r = 0; r < ROWS; r++) {
-      float factor = a.data[r * a.row_stride + k * a.depth_stride];
+      float factor = a.data[r * a.stride + k];
       sum[r][0] += factor * left;
       sum[r][1] += factor * right;
     }
   }
-  std::memcpy(product, sum, sizeof sum);
+  for (int r = 0; r < ROWS; r++) std::memcpy(tile + r * stride, sum[r], sizeof sum[r]);
 }
 
-// Multiply up to MAX_ROWS rows with a panel [depth, WIDTH] into a tile [rows, WIDTH], while the panel that
-// comes next travels towards the core.
-[[gnu::noinline]] void multiply(Size rows, Rows a, const float* panel, Size depth, const float* next_panel, float* tile) {
+// Multiply up to MAX_ROWS rows [rows, depth] with a panel [depth, WIDTH] into a tile [rows, WIDTH], whose rows
+// begin so many numbers apart.
+[[gnu::noinline]] void multiply(Size rows, Rows a, const float* panel, Size depth, float* tile, Size stride) {
   switch (rows) {
-    case 1: return multiply_rows<1>(a, panel, depth, next_panel, tile);
-    case 2: return multiply_rows<2>(a, panel, depth, next_panel, tile);
-    case 3: return multiply_rows<3>(a, panel, depth, next_panel, tile);
-    case 4: return multiply_rows<4>(a, panel, depth, next_panel, tile);
-    case 5: return multiply_rows<5>(a, panel, depth, next_panel, tile);
-    default: return multiply_rows<6>(a, panel, depth, next_panel, tile);
+    case 1: return multiply_rows<1>(a, panel, depth, tile, stride);
+    case 2: return multiply_rows<2>(a, panel, depth, tile, stride);
+    case 3: return multiply_rows<3>(a, panel, depth, tile, stride);
+    case 4: return multiply_rows<4>(a, panel, depth, tile, stride);
+    case 5: return multiply_rows<5>(a, panel, depth, tile, stride);
+    default: return multiply_rows<6>(a, panel, depth, tile, stride);
   }
 }
 
@@ -333,36 +338,33 @@ ffi::Error forward(ffi::ThreadPool pool, Array projected_, Array kernel_, Array 
   const float* state_0 = own_state ? first_state.typed_data() : first_hidden.typed_data();
   const float* hidden_0 = first_hidden.typed_data();
 
-  Scratch packed(blocks * GATES * panel);  // [block of units, gate, H, WIDTH]
+  thread_local Scratch packed;
+  float* panels = packed.at_least(blocks * GATES * panel);  // [block of units, gate, H, WIDTH]
   for (Size j = 0; j < blocks; j++) {
     for (Size g = 0; g < GATES; g++) {
-      pack(kernel + g * H + j * WIDTH, G, H, H - j * WIDTH, packed.data() + (j * GATES + g) * panel);
+      pack(kernel + g * H + j * WIDTH, G, H, H - j * WIDTH, panels + (j * GATES + g) * panel);
     }
   }
-  const float* panels = packed.data();
   const Size slices = num_slices(pool, B);
   in_parallel(pool, slices, [=](Size slice) {
     const Part rows = part_of(B, slices, slice);
-    Scratch dropped(mask ? rows.size() * H : 0);
-    float z[MAX_ROWS * GATES * WIDTH], tile[MAX_ROWS * WIDTH];
+    thread_local Scratch dropped;
+    float z[MAX_ROWS * GATES * WIDTH];  // [row, gate, unit]
     for (Size t = 0; t < T; t++) {
       const float* hidden = (t ? hiddens + (t - 1) * B * H : hidden_0) + rows.begin * H;
       const float* before = t ? states + (t - 1) * B * H : state_0;
       if (mask) {
-        masked(rows.size() * H, hidden, mask + rows.begin * H, dropped.data());
-        hidden = dropped.data();
+        float* what_is_left = dropped.at_least(rows.size() * H);
+        masked(rows.size() * H, hidden, mask + rows.begin * H, what_is_left);
+        hidden = what_is_left;
       }
       for (Size j = 0; j < blocks; j++) {
         const Size unit = j * WIDTH, units = std::min<Size>(WIDTH, H - unit);
         const float* block = panels + j * GATES * panel;
-        const float* next_block = panels + (j + 1) % blocks * GATES * panel;
         for_strips(rows, [&](Size first, Size count) {
-          const Rows a = {hidden + (first - rows.begin) * H, H, 1};
+          const Rows a = {hidden + (first - rows.begin) * H, H};
           for (Size g = 0; g < GATES; g++) {
-            multiply(count, a, block + g * panel, H, next_block + g * panel, tile);
-            for (Size r = 0; r < count; r++) {
-              std::memcpy(z + (r * GATES + g) * WIDTH, tile + r * WIDTH, WIDTH * sizeof(float));
-            }
+            multiply(count, a, block + g * panel, H, z + g * WIDTH, GATES * WIDTH);
           }
           for (Size r = 0; r < count; r++) {
             const Size row = first + r, here = (t * B + row) * H + unit;
@@ -393,11 +395,11 @@ ffi::Error backward(ffi::ThreadPool pool, Array kernel_, Array first_state, Arra
   float* d_state = d_state_->typed_data();
   float* d_recurrent = d_recurrent_->element_count() ? d_recurrent_->typed_data() : d_projected;
 
-  Scratch packed(blocks * panel);  // [block of units, G, WIDTH], of the transposed kernel
+  thread_local Scratch packed;
+  float* panels = packed.at_least(blocks * panel);  // [block of units, G, WIDTH], of the transposed kernel
   for (Size j = 0; j < blocks; j++) {
-    pack_transposed(kernel + j * WIDTH * G, G, G, H - j * WIDTH, packed.data() + j * panel);
+    pack_transposed(kernel + j * WIDTH * G, G, G, H - j * WIDTH, panels + j * panel);
   }
-  const float* panels = packed.data();
   const Size slices = num_slices(pool, B);
   in_parallel(pool, slices, [=](Size slice) {
     const Part rows = part_of(B, slices, slice);
@@ -416,8 +418,7 @@ ffi::Error backward(ffi::ThreadPool pool, Array kernel_, Array first_state, Arra
       for (Size j = 0; j < blocks; j++) {
         const Size unit = j * WIDTH, units = std::min<Size>(WIDTH, H - unit);
         for_strips(rows, [&](Size first, Size count) {
-          multiply(count, {d_recurrent + (t * B + first) * G, G, 1}, panels + j * panel, G,
-                   panels + (j + 1) % blocks * panel, tile);
+          multiply(count, {d_recurrent + (t * B + first) * G, G}, panels + j * panel, G, tile, WIDTH);
           for (Size r = 0; r < count; r++) {
             float* to = d_hidden + (first + r) * H + unit;
             if (mask) masked(units, tile + r * WIDTH, mask + (first + r) * H + unit, tile + r * WIDTH);
@@ -430,45 +431,7 @@ ffi::Error backward(ffi::ThreadPool pool, Array kernel_, Array first_state, Arra
   return ffi::Error::Success();
 }
 
-// ---- gradients that are sums over all rows ------------------------------------------------------
-
-// d_kernel [D, G] = sum over n of rows[n, D]^T d_product[n, G].
-ffi::Error kernel_gradient(ffi::ThreadPool pool, Array rows_, Array d_product_, NewArray d_kernel_) {
-  constexpr Size DEPTH = 256;  // rows that are packed together
-  const Size D = d_kernel_->dimensions()[0], G = d_kernel_->dimensions()[1];
-  const Size N = D && G ? rows_.element_count() / D : 0, blocks = ceil_div(G, WIDTH);
-  const float *rows = rows_.typed_data(), *d_product = d_product_.typed_data();
-  float* d_kernel = d_kernel_->typed_data();
-  const Size tasks = std::min<Size>(pool.num_threads(), blocks);  // each for its own columns of the kernel
-
-  std::memset(d_kernel, 0, D * G * sizeof(float));
-  in_parallel(pool, tasks, [=](Size task) {
-    const Part mine = part_of(blocks, tasks, task);
-    Scratch packed(D * DEPTH), panel(DEPTH * WIDTH);
-    float tile[MAX_ROWS * WIDTH];
-    for (Size n = 0; n < N; n += DEPTH) {
-      const Size depth = std::min(DEPTH, N - n);
-      for_strips({0, D}, [&](Size first, Size count) {
-        float* to = packed.data() + first * DEPTH;
-        for (Size k = 0; k < depth; k++) {
-          for (Size r = 0; r < count; r++) to[k * count + r] = rows[(n + k) * D + first + r];
-        }
-      });
-      for (Size j = mine.begin; j < mine.end; j++) {
-        const Size columns = std::min<Size>(WIDTH, G - j * WIDTH);
-        pack(d_product + n * G + j * WIDTH, G, depth, columns, panel.data());
-        for_strips({0, D}, [&](Size first, Size count) {
-          multiply(count, {packed.data() + first * DEPTH, 1, count}, panel.data(), depth, panel.data(), tile);
-          for (Size r = 0; r < count; r++) {
-            float* to = d_kernel + (first + r) * G + j * WIDTH;
-            for (Size c = 0; c < columns; c++) to[c] += tile[r * WIDTH + c];
-          }
-        });
-      }
-    }
-  });
-  return ffi::Error::Success();
-}
+// ---- over symbols ---------------------------------------------------------------------------------
 
 // d_table [V, G]: the sum of the rows d_rows[n] of each id. Ids outside are those of the table's ends.
 ffi::Error table_gradient(Ids ids_, Array d_rows_, NewArray d_table_) {
@@ -536,11 +499,6 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxchar_backward, any_backward,
                                   .Ret<Array>()   // d_recurrent [T, B, G], or [T, B, 0] where it is the same
                                   .Ret<Array>()   // d_first_state [B, H] or [B, 0]
                                   .Ret<Array>());  // d_first_hidden [B, H]
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxchar_kernel_gradient, kernel_gradient,
-                              on_threads()
-                                  .Arg<Array>()   // rows [..., D]
-                                  .Arg<Array>()   // d_product [..., G]
-                                  .Ret<Array>());  // d_kernel [D, G]
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxchar_table_gradient, table_gradient,
                               ffi::Ffi::Bind()
                                   .Arg<Ids>()     // ids [...]

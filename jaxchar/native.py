@@ -29,48 +29,67 @@ from jaxchar.devices import folder_for_compiled
 SOURCE = Path(__file__).with_name("native.cc")
 # Vectors for this very processor; divisions and comparisons may be done for lanes that are not used.
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-trapping-math", "-shared", "-fPIC", "-w")
-FUNCTIONS = ("jaxchar_forward", "jaxchar_backward", "jaxchar_kernel_gradient", "jaxchar_table_gradient")
+FUNCTIONS = ("jaxchar_forward", "jaxchar_backward", "jaxchar_table_gradient")
 
 
 # ---- building ------------------------------------------------------------------------------------
 
 
-@functools.cache
 def is_available() -> bool:
     """Whether JAX computes on a processor that the functions below can be built for."""
+    return _loaded() is not None
+
+
+def must_be_built() -> bool:
+    """Whether the first use will take the seconds that a compiler needs."""
+    return jax.default_backend() == "cpu" and _compiler() is not None and not _library().exists()
+
+
+def identity() -> str:
+    """Return the digest of what the compiler made, on which the last bits depend; "" for nothing."""
+    library = _loaded()
+    return "" if library is None else hashlib.sha256(library.read_bytes()).hexdigest()[:12]
+
+
+@functools.cache
+def _loaded() -> Path | None:
+    """Build and load the library; return where it lies, or None where that cannot be done."""
     if jax.default_backend() != "cpu":
-        return False
+        return None
+    library = _library()
     try:
-        library = ctypes.CDLL(str(_built()))
-    except (OSError, subprocess.SubprocessError):  # no compiler, one that cannot do it, no place for it
-        return False
+        if not library.exists():
+            _build(library)
+        functions = ctypes.CDLL(str(library))
+    except (OSError, subprocess.SubprocessError):  # a compiler that cannot do it, or no place for it
+        return None
     for name in FUNCTIONS:
-        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
-    return True
+        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(functions, name)), platform="cpu")
+    return library
 
 
-def _built() -> Path:
-    """Return the shared library, built now where it is not in the cache folder."""
-    source = SOURCE.read_bytes()
-    recipe = [source, " ".join(FLAGS).encode(), jax.lib.__version__.encode()]
-    name = f"native-{hashlib.sha256(b'|'.join(recipe)).hexdigest()[:12]}.so"
-    library = folder_for_compiled() / name
-    if library.exists():
-        return library
+def _library() -> Path:
+    recipe = [SOURCE.read_bytes(), " ".join(FLAGS).encode(), jax.lib.__version__.encode()]
+    return folder_for_compiled() / f"native-{hashlib.sha256(b'|'.join(recipe)).hexdigest()[:12]}.so"
+
+
+def _build(library: Path) -> None:
+    compiler = _compiler()
+    if compiler is None:
+        raise FileNotFoundError("no C++ compiler")
     library.parent.mkdir(parents=True, exist_ok=True)
     # Under a name of its own until it is whole: another process may be building, too.
     with tempfile.TemporaryDirectory(dir=library.parent) as unfinished:
-        built = Path(unfinished) / name
-        command = [_compiler(), *FLAGS, "-isystem", jax.ffi.include_dir(), str(SOURCE), "-o", str(built)]
+        built = Path(unfinished) / library.name
+        command = [compiler, *FLAGS, "-isystem", jax.ffi.include_dir(), str(SOURCE), "-o", str(built)]
         subprocess.run(command, check=True, capture_output=True)
-        return built.replace(library)
+        built.replace(library)
 
 
-def _compiler() -> str:
-    for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
-        if name and shutil.which(name):
-            return name
-    raise FileNotFoundError("no C++ compiler")
+def _compiler() -> str | None:
+    """Return the user's C++ compiler: ``CXX``, or the first there is."""
+    wanted = (os.environ.get("CXX"), "c++", "g++", "clang++")
+    return next((name for name in wanted if name and shutil.which(name)), None)
 
 
 # ---- the recurrence ------------------------------------------------------------------------------
@@ -166,8 +185,8 @@ def kernel_gradient(rows: jax.Array, d_product: jax.Array) -> jax.Array:
 
 
 def _kernel_gradient_here(rows, d_product):
-    (result,) = _floats((rows.shape[-1], d_product.shape[-1]))
-    return jax.ffi.ffi_call("jaxchar_kernel_gradient", result)(rows, d_product)
+    # Merging time and batch makes the fastest product, and would gather all rows if devices shared it.
+    return rows.reshape(-1, rows.shape[-1]).T @ d_product.reshape(-1, d_product.shape[-1])
 
 
 @jax.custom_vjp
@@ -226,9 +245,8 @@ def _by_batch(function: Callable, rule: str, *first: Any) -> Callable:
     summed = "b" not in results[0]
 
     def partition(mesh, shapes, _):
-        layouts = (shape.sharding.spec for shape in shapes)
-        found = (mesh_axis for axes, spec in zip(arguments, layouts) for axis, mesh_axis in zip(axes, spec) if axis == "b")
-        split = next((mesh_axis for mesh_axis in found if mesh_axis is not None), None)
+        # No other axis than the batch may be split, see below.
+        split = next((axis for shape in shapes for axis in shape.sharding.spec if axis is not None), None)
 
         def layout(axes):
             return NamedSharding(mesh, PartitionSpec(*(split if axis == "b" else None for axis in axes)))
@@ -237,8 +255,8 @@ def _by_batch(function: Callable, rule: str, *first: Any) -> Callable:
             result = function(*first, *rows)
             return lax.psum(result, split) if summed and split else result
 
-        result_layouts = tuple(map(layout, results))
-        return mesh, on_one_device, result_layouts[0] if summed else result_layouts, tuple(map(layout, arguments))
+        outcome = layout(results[0]) if summed else tuple(map(layout, results))
+        return mesh, on_one_device, outcome, tuple(map(layout, arguments))
 
     whole = tuple(dict.fromkeys(axis for axes in (*arguments, *results) for axis in axes if axis != "b"))
     on_all = custom_partitioning(partial(function, *first))

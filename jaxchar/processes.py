@@ -72,6 +72,6 @@ def refuse_differences(what: str) -> None:
     digest = int.from_bytes(hashlib.sha256(what.encode()).digest()[:4], "big") >> 1
     if agree(digest, -digest) != (digest, -digest):
         raise JaxcharError(
-            "the processes of this run differ in their settings, text or library versions; start all of them "
-            "with the same"
+            "the processes of this run differ in their settings, text, library versions or C++ compiler; "
+            "start all of them with the same"
         )

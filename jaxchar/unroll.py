@@ -107,17 +107,21 @@ def unroll(
         inputs: [T, B, D] features, or [T, B] integer ids, which mean their one-hot rows (D = V).
         carry: the state before the first step.
         masks: dropout masks, each used at every time step.
-        implementation: "fused" or "scan"; the same function and gradient, to rounding.
+        implementation: "native", "fused" or "scan": the same function and gradient, to rounding; "auto"
+            takes the fastest that the cell and the machine allow.
 
     Returns:
         The state after the last step, and the hidden states [T, B, H] float32.
+
+    Raises:
+        JaxcharError: "native" is asked for where it cannot be had.
     """
     if implementation == "auto":
         implementation = "native" if _suits_native(cell) else "fused"
     if implementation == "native" and not _suits_native(cell):
         raise JaxcharError(
-            "implementation is native, which is for an lstm or gru in float32 on a processor, and needs a C++ "
-            "compiler; leave --implementation at auto, or install g++ or clang++"
+            "implementation is native, which is for an lstm or gru in float32 on a processor and needs a C++ "
+            "compiler; leave --implementation at auto, or install g++"
         )
     run = {"native": _unroll_native, "fused": _unroll_fused, "scan": _unroll_scan}[implementation]
     return run(cell, inputs, carry, masks)
@@ -158,23 +162,23 @@ def _with_recurrent_mask(cell: Cell, mask: jax.Array | None) -> Cell:
 
 
 def _suits_native(cell: Cell) -> bool:
-    in_float32 = cell.dtype in (None, jnp.float32)
-    return isinstance(cell, nnx.OptimizedLSTMCell | nnx.GRUCell) and in_float32 and native.is_available()
+    if isinstance(cell, nnx.SimpleCell) or cell.gate_fn not in (jax.nn.sigmoid, hard_sigmoid):
+        return False
+    return cell.dtype in (None, jnp.float32) and native.is_available()
 
 
 def _unroll_native(
-    cell: Cell, inputs: jax.Array, carry: Carry, masks: DropoutMasks
+    cell: Any, inputs: jax.Array, carry: Carry, masks: DropoutMasks
 ) -> tuple[Carry, jax.Array]:
     projected = project(cell, inputs, masks.inputs, InputProducts(native.lookup, native.product))
-    no_columns = jnp.zeros((projected.shape[1], 0), jnp.float32)
-    name = "lstm" if isinstance(carry, LSTMCarry) else "gru"
-    name = f"hard_{name}" if cell.gate_fn is hard_sigmoid else name
-    memory = carry.cell if isinstance(carry, LSTMCarry) else no_columns
-    mask = no_columns if masks.recurrent is None else masks.recurrent
-    hiddens, memory, hidden = native.recur(
-        name, projected, cell.dense_h.kernel[...], memory, carry.hidden, mask
-    )
-    return LSTMCarry(memory, hidden) if isinstance(carry, LSTMCarry) else HiddenCarry(hidden), hiddens
+    kernel, nothing = cell.dense_h.kernel[...], jnp.zeros((projected.shape[1], 0))
+    mask = nothing if masks.recurrent is None else masks.recurrent
+    prefix = "hard_" if cell.gate_fn is hard_sigmoid else ""
+    if isinstance(carry, LSTMCarry):
+        hiddens, *last = native.recur(f"{prefix}lstm", projected, kernel, carry.cell, carry.hidden, mask)
+        return LSTMCarry(*last), hiddens
+    hiddens, _, hidden = native.recur(f"{prefix}gru", projected, kernel, nothing, carry.hidden, mask)
+    return HiddenCarry(hidden), hiddens
 
 
 # ---- the fast path -------------------------------------------------------------------------------
@@ -200,7 +204,9 @@ def project(
         products: how ids and features are multiplied; None takes those of this module.
     """
     kernel, dtype = cell.dense_i.kernel[...], cell.dtype or jnp.float32
-    return _project(inputs, kernel, bias_of(cell), mask, dtype, products or InputProducts(lookup, _sequence_product))
+    return _project(
+        inputs, kernel, bias_of(cell), mask, dtype, products or InputProducts(lookup, _sequence_product)
+    )
 
 
 def bias_of(cell: Cell) -> jax.Array:
@@ -223,7 +229,9 @@ def _project(
         if mask is None:
             return products.lookup(kernel + bias, inputs)
         scale = jnp.take_along_axis(mask, inputs.T, axis=1).T  # [T, B]
-        return products.lookup(kernel, inputs) * scale[..., None] + bias  # a masked one-hot row picks a scaled row
+        return (
+            products.lookup(kernel, inputs) * scale[..., None] + bias
+        )  # a masked one-hot row picks a scaled row
     if mask is not None:
         inputs = inputs * mask
     return products.product(inputs.astype(dtype), kernel.astype(dtype)) + bias

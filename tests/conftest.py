@@ -5,11 +5,16 @@ from collections import defaultdict
 import jax
 import pytest
 
+from jaxchar import devices, native
+
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)  # for the tests of several; all others use the first
 # Most of the tests' time is XLA's compiling of models that run for a moment. The processes that
 # test_survival starts compile as a user's do.
 jax.config.update("jax_disable_most_optimizations", True)
+
+native.is_available()  # builds it where every other process finds it: in the user's cache
+COMPILED = devices.folder_for_compiled()
 
 
 @pytest.fixture(scope="session")
@@ -22,8 +27,17 @@ def text() -> str:
 
 @pytest.fixture(autouse=True)
 def private_cache(tmp_path, monkeypatch):
-    """No test reads or fills the user's cache of corpora."""
+    """No test reads or fills the user's cache, but for what is built of C++."""
     monkeypatch.setenv("JAXCHAR_CACHE", str(tmp_path / "cache"))
+    share_what_is_built()
+
+
+def share_what_is_built():
+    """Let the cache folder that is chosen have what was built of C++."""
+    for library in COMPILED.glob("native-*.so"):
+        shared = devices.folder_for_compiled() / library.name
+        shared.parent.mkdir(parents=True, exist_ok=True)
+        shared.symlink_to(library)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -120,6 +120,7 @@ def rewrite(checkpoint: Path, part: str, name: str, value: object) -> object:
         ("machine", "device_count", 8),
         ("machine", "processor", "riscv64"),
         ("machine", "cores", 999),
+        ("machine", "recurrence", "abacus"),
         *[("versions", name, "0.0.1") for name in ("jaxchar", "python", "jax", "jaxlib", "flax", "optax")],
         ("versions", "orbax-checkpoint", "0.0.1"),
         ("versions", "numpy", "0.0.1"),
