@@ -102,14 +102,9 @@ typedef float Vector __attribute__((vector_size(LANES * sizeof(float)), aligned(
 #define IN_REGISTER(value)
 #endif
 
-// The rows of a matrix, so many numbers apart.
-struct Rows {
-  const float* data;
-  Size stride;
-};
-
+// Write [ROWS, depth] rows times a panel [depth, WIDTH]. `a_stride` and `to_stride`: how far apart rows begin.
 template <int ROWS>
-void multiply_rows(Rows a, const float* panel, Size depth, float* tile, Size stride) {
+void multiply_strip(const float* a, Size a_stride, const float* panel, Size depth, float* to, Size to_stride) {
   Vector sum[ROWS][2] = {};
   for (Size k = 0; k < depth; k++) {
     auto* columns = reinterpret_cast<const Vector*>(panel + k * WIDTH);
@@ -117,24 +112,26 @@ void multiply_rows(Rows a, const float* panel, Size depth, float* tile, Size str
     IN_REGISTER(left);
     IN_REGISTER(right);
     for (int r = 0; r < ROWS; r++) {
-      float factor = a.data[r * a.stride + k];
+      float factor = a[r * a_stride + k];
       sum[r][0] += factor * left;
       sum[r][1] += factor * right;
     }
   }
-  for (int r = 0; r < ROWS; r++) std::memcpy(tile + r * stride, sum[r], sizeof sum[r]);
+  for (int r = 0; r < ROWS; r++) std::memcpy(to + r * to_stride, sum[r], sizeof sum[r]);
 }
 
-// Multiply up to MAX_ROWS rows [rows, depth] with a panel [depth, WIDTH] into a tile [rows, WIDTH], whose rows
-// begin so many numbers apart.
-[[gnu::noinline]] void multiply(Size rows, Rows a, const float* panel, Size depth, float* tile, Size stride) {
-  switch (rows) {
-    case 1: return multiply_rows<1>(a, panel, depth, tile, stride);
-    case 2: return multiply_rows<2>(a, panel, depth, tile, stride);
-    case 3: return multiply_rows<3>(a, panel, depth, tile, stride);
-    case 4: return multiply_rows<4>(a, panel, depth, tile, stride);
-    case 5: return multiply_rows<5>(a, panel, depth, tile, stride);
-    default: return multiply_rows<6>(a, panel, depth, tile, stride);
+using MultiplyStrip = void (*)(const float*, Size, const float*, Size, float*, Size);
+constexpr MultiplyStrip BY_ROWS[MAX_ROWS + 1] = {
+    nullptr,           multiply_strip<1>, multiply_strip<2>, multiply_strip<3>,
+    multiply_strip<4>, multiply_strip<5>, multiply_strip<6>};
+
+// Write any number of rows times a panel, in strips of nearly equally many.
+void multiply(Size rows, const float* a, Size a_stride, const float* panel, Size depth, float* to, Size to_stride) {
+  const Size strips = ceil_div(rows, MAX_ROWS);
+  for (Size i = 0; i < strips; i++) {
+    const Part strip = part_of(rows, strips, i);
+    BY_ROWS[strip.size()](a + strip.begin * a_stride, a_stride, panel, depth, to + strip.begin * to_stride,
+                          to_stride);
   }
 }
 
@@ -309,16 +306,6 @@ Size num_slices(const ffi::ThreadPool& pool, Size B) {
   return std::max(ceil_div(B, SLICE_ROWS), std::min<Size>(pool.num_threads(), B));
 }
 
-// Call visit(row, rows) for strips of up to MAX_ROWS rows.
-template <class Visit>
-void for_strips(Part rows, Visit visit) {
-  Size strips = ceil_div(rows.size(), MAX_ROWS);
-  for (Size i = 0; i < strips; i++) {
-    Part strip = part_of(rows.size(), strips, i);
-    visit(rows.begin + strip.begin, strip.size());
-  }
-}
-
 // Write rows * mask.
 void masked(Size size, const float* rows, const float* mask, float* to) {
   for (Size i = 0; i < size; i++) to[i] = rows[i] * mask[i];
@@ -349,7 +336,7 @@ ffi::Error forward(ffi::ThreadPool pool, Array projected_, Array kernel_, Array 
   in_parallel(pool, slices, [=](Size slice) {
     const Part rows = part_of(B, slices, slice);
     thread_local Scratch dropped;
-    float z[MAX_ROWS * GATES * WIDTH];  // [row, gate, unit]
+    float z[SLICE_ROWS * GATES * WIDTH];  // [row, gate, unit]
     for (Size t = 0; t < T; t++) {
       const float* hidden = (t ? hiddens + (t - 1) * B * H : hidden_0) + rows.begin * H;
       const float* before = t ? states + (t - 1) * B * H : state_0;
@@ -360,19 +347,15 @@ ffi::Error forward(ffi::ThreadPool pool, Array projected_, Array kernel_, Array 
       }
       for (Size j = 0; j < blocks; j++) {
         const Size unit = j * WIDTH, units = std::min<Size>(WIDTH, H - unit);
-        const float* block = panels + j * GATES * panel;
-        for_strips(rows, [&](Size first, Size count) {
-          const Rows a = {hidden + (first - rows.begin) * H, H};
-          for (Size g = 0; g < GATES; g++) {
-            multiply(count, a, block + g * panel, H, z + g * WIDTH, GATES * WIDTH);
-          }
-          for (Size r = 0; r < count; r++) {
-            const Size row = first + r, here = (t * B + row) * H + unit;
-            Cell::forward(units, H, projected + (t * B + row) * G + unit, z + r * GATES * WIDTH,
-                          before + row * H + unit, saved + (t * B + row) * SAVED * H + unit, states + here,
-                          hiddens + here);
-          }
-        });
+        for (Size g = 0; g < GATES; g++) {
+          multiply(rows.size(), hidden, H, panels + (j * GATES + g) * panel, H, z + g * WIDTH, GATES * WIDTH);
+        }
+        for (Size row = rows.begin; row < rows.end; row++) {
+          const Size here = t * B + row;
+          Cell::forward(units, H, projected + here * G + unit, z + (row - rows.begin) * GATES * WIDTH,
+                        before + row * H + unit, saved + here * SAVED * H + unit, states + here * H + unit,
+                        hiddens + here * H + unit);
+        }
       }
     }
   });
@@ -403,7 +386,7 @@ ffi::Error backward(ffi::ThreadPool pool, Array kernel_, Array first_state, Arra
   const Size slices = num_slices(pool, B);
   in_parallel(pool, slices, [=](Size slice) {
     const Part rows = part_of(B, slices, slice);
-    float tile[MAX_ROWS * WIDTH];
+    float product[SLICE_ROWS * WIDTH];
     std::memmove(d_hidden + rows.begin * H, d_hidden_T + rows.begin * H, rows.size() * H * sizeof(float));
     std::memmove(d_state + rows.begin * state_size, d_state_T + rows.begin * state_size,
                  rows.size() * state_size * sizeof(float));
@@ -417,14 +400,12 @@ ffi::Error backward(ffi::ThreadPool pool, Array kernel_, Array first_state, Arra
       }
       for (Size j = 0; j < blocks; j++) {
         const Size unit = j * WIDTH, units = std::min<Size>(WIDTH, H - unit);
-        for_strips(rows, [&](Size first, Size count) {
-          multiply(count, {d_recurrent + (t * B + first) * G, G}, panels + j * panel, G, tile, WIDTH);
-          for (Size r = 0; r < count; r++) {
-            float* to = d_hidden + (first + r) * H + unit;
-            if (mask) masked(units, tile + r * WIDTH, mask + (first + r) * H + unit, tile + r * WIDTH);
-            for (Size u = 0; u < units; u++) to[u] += tile[r * WIDTH + u];
-          }
-        });
+        multiply(rows.size(), d_recurrent + (t * B + rows.begin) * G, G, panels + j * panel, G, product, WIDTH);
+        for (Size row = rows.begin; row < rows.end; row++) {
+          float *through_kernel = product + (row - rows.begin) * WIDTH, *to = d_hidden + row * H + unit;
+          if (mask) masked(units, through_kernel, mask + row * H + unit, through_kernel);
+          for (Size u = 0; u < units; u++) to[u] += through_kernel[u];
+        }
       }
     }
   });

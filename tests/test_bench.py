@@ -94,10 +94,14 @@ def test_turns_go_round_and_who_fails_is_left_behind(monkeypatch):
     assert gone["b"].why == "it fell"
 
 
-def test_a_step_that_outlasts_a_turn_is_a_turn_of_its_own():
+@pytest.mark.parametrize(
+    ("unit_seconds", "rounds"), [(3.0, race.FEWEST_ROUNDS), (0.5, race.FEWER_ROUNDS), (0.1, race.ROUNDS)]
+)
+def test_a_step_that_outlasts_a_turn_is_a_turn_of_its_own(unit_seconds, rounds):
     asked = []
-    race.take_turns({"slow": 3.0}, lambda name, units, patience: asked.append(units) or 3.0, seconds=1)
-    assert asked == [1] * race.FEWEST_ROUNDS
+    run = lambda name, units, patience: asked.append(units) or unit_seconds  # noqa: E731
+    race.take_turns({"slow": unit_seconds}, run, seconds=1)
+    assert asked == [1] * rounds
 
 
 def test_the_reference_is_the_fastest_peer_that_finished():

@@ -17,7 +17,7 @@ import numpy as np
 from jaxchar.benchmark.cells import READING, WRITING, Cell, floor_seconds
 from jaxchar.benchmark.contenders import KNOWN
 from jaxchar.benchmark.data import made_up_weights, save_arrays
-from jaxchar.benchmark.race import FEWEST_ROUNDS, ratio, take_turns
+from jaxchar.benchmark.race import FEWER_ROUNDS, ratio, take_turns
 from jaxchar.benchmark.same_work import differences, gradient_error
 from jaxchar.benchmark.worker import JUDGE, MACHINE
 from jaxchar.benchmark.workers import Absent, Worker, worker_command, workers
@@ -46,24 +46,26 @@ def run(plan: Plan, progress: Callable[[str], AbstractContextManager]) -> Result
         for dtype in plan.dtypes:
             with progress(f"training {cell.name}, {dtype}"):
                 found["training"].append(training(cell, dtype, plan, before["peak"][dtype]))
-    uses = [("write", cell) for cell in WRITING] + [("read", cell) for cell in READING]
-    for what, cell in uses if plan.sampling else ():
-        with progress(cell.name):
-            found[what].append(using(what, cell, plan))
+    if plan.sampling:
+        names = [name for name in plan.names if not KNOWN[name].options]  # no variants of training
+        with workers({name: worker_command(name) for name in names}) as started:
+            for what, cell in [("write", cell) for cell in WRITING] + [("read", cell) for cell in READING]:
+                with progress(cell.name):
+                    found[what].append(using(what, cell, plan, started))
     return with_capacity(found, before, measure_machine(plan.dtypes))
 
 
 def describe_machine() -> Result:
     """Return what this machine is."""
     with workers({MACHINE: worker_command(MACHINE)}) as started:
-        started[MACHINE].receive()
+        started[MACHINE].ask({"do": "start"})
         return started[MACHINE].ask({"do": "measure", "dtypes": None})
 
 
 def measure_machine(dtypes: tuple[str, ...]) -> Result:
     """Return what this machine can do at this moment."""
     with workers({MACHINE: worker_command(MACHINE)}) as started:
-        started[MACHINE].receive()
+        started[MACHINE].ask({"do": "start"})
         return started[MACHINE].ask({"do": "measure", "dtypes": dtypes})
 
 
@@ -74,11 +76,10 @@ class Field:
     """The contenders of one event, each in its process, and what is known of them."""
 
     def __init__(self, started: dict[str, Worker]) -> None:
-        """Take processes that have been told to start."""
+        """Take processes, new ones or such as have been in an event before, and let them import."""
         self.workers = started
         self.results: dict[str, Result] = {name: {} for name in started}
-        for name in started:
-            self.attempt(name, started[name].receive)
+        self.ask_side_by_side({name: {"do": "start"} for name in started})
 
     @property
     def standing(self) -> list[str]:
@@ -160,20 +161,18 @@ def _judged(
 def _equal_calls(cell: Cell, plan: Plan, peak: float) -> dict[str, Absent]:
     """Return who differs only in its steps a call, where every call is likely to be a single step."""
     likely_seconds = TIMES_FLOOR * cell.step_operations / peak
-    if likely_seconds < plan.seconds / FEWEST_ROUNDS:
+    if likely_seconds < plan.seconds / FEWER_ROUNDS:
         return {}
     why = Absent("a step outlasts a turn here, so that jaxchar is called as often", failed=False)
     return {name: why for name in plan.names if "steps_per_call" in KNOWN[name].options}
 
 
-def using(what: str, cell: Cell, plan: Plan) -> Result:
+def using(what: str, cell: Cell, plan: Plan, started: dict[str, Worker]) -> Result:
     """Race writing ("write") or reading ("read")."""
-    names = [name for name in plan.names if not KNOWN[name].options]  # no variants of training
     dtype = plan.dtypes[0]
-    with workers({name: worker_command(name) for name in names}) as started:
-        field = Field(started)
-        field.ask_in_turn({"do": what, "cell": cell.to_json(), "dtype": dtype})
-        field.race(plan.seconds)
+    field = Field(started)
+    field.ask_in_turn({"do": what, "cell": cell.to_json(), "dtype": dtype})
+    field.race(plan.seconds)
     return with_ratios({"cell": cell.to_json(), "dtype": dtype, "contenders": field.results})
 
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from jaxchar.benchmark.workers import Absent
 
 ROUNDS = 9
-FEWEST_ROUNDS = 5  # where a single unit of work outlasts a turn
+FEWER_ROUNDS = 5  # where a single unit of work outlasts a turn
+FEWEST_ROUNDS = 3  # where it outlasts all of a contender's turns
 PAUSE = 0.05  # seconds before a turn, in which the threads of the one before go to sleep
 PATIENCE = 60.0  # seconds that a turn may take beyond
 PATIENCE_FACTOR = 20.0  # this many times as long as expected
@@ -37,6 +38,13 @@ def turn_units(unit_seconds: float, turn_seconds: float) -> int:
     return max(1, int(turn_seconds / unit_seconds))
 
 
+def num_rounds(unit_seconds: float, seconds: float) -> int:
+    """Return how often contenders take turns, of which the slowest takes so long for a unit of work."""
+    if unit_seconds > seconds:
+        return FEWEST_ROUNDS
+    return FEWER_ROUNDS if unit_seconds > seconds / ROUNDS else ROUNDS
+
+
 def take_turns(
     unit_seconds: dict[str, float], run: Callable[[str, int, float], float], seconds: float
 ) -> tuple[dict[str, list[float]], dict[str, Absent]]:
@@ -50,7 +58,7 @@ def take_turns(
     Returns:
         Units/s of every round for those who came to the end, and why the others did not.
     """
-    rounds = ROUNDS if max(unit_seconds.values(), default=0) <= seconds / ROUNDS else FEWEST_ROUNDS
+    rounds = num_rounds(max(unit_seconds.values(), default=0), seconds)
     rates: dict[str, list[float]] = {name: [] for name in unit_seconds}
     gone: dict[str, Absent] = {}
     for _ in range(rounds):

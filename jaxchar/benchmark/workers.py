@@ -110,12 +110,11 @@ def worker_command(name: str, devices: int | None = None) -> list[str]:
 
 @contextlib.contextmanager
 def workers(commands: dict[str, list[str]]) -> Iterator[dict[str, Worker]]:
-    """Start processes side by side, which import for seconds; end all of them in the end."""
+    """Start processes, end all of them in the end."""
     started: dict[str, Worker] = {}
     try:
         for name, command in commands.items():
             started[name] = Worker(command)
-            started[name].send({"do": "start"})
         yield started
     finally:
         for worker in started.values():
