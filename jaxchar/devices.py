@@ -121,8 +121,12 @@ def keep_what_is_compiled() -> None:
 
 
 def folder_for_compiled() -> Path:
-    """Return where programs lie that only this kind of processor can run."""
-    return cache_folder() / "compiled" / _kind_of_processor()
+    """Return where programs lie that only this kind of processor can run.
+
+    In ``JAXCHAR_COMPILED``, else in the cache folder.
+    """
+    chosen = os.environ.get("JAXCHAR_COMPILED")
+    return (Path(chosen) if chosen else cache_folder() / "compiled") / _kind_of_processor()
 
 
 def num_cores() -> int:

@@ -1,5 +1,6 @@
 """What all tests share: the machine's settings, a small text, and the table of promises."""
 
+import os
 from collections import defaultdict
 
 import jax
@@ -13,8 +14,8 @@ jax.config.update("jax_num_cpu_devices", 4)  # for the tests of several; all oth
 # test_survival starts compile as a user's do.
 jax.config.update("jax_disable_most_optimizations", True)
 
-native.is_available()  # builds it where every other process finds it: in the user's cache
-COMPILED = devices.folder_for_compiled()
+native.is_available()  # builds it, in the user's cache, where it is found the next time
+BUILT = list(devices.folder_for_compiled().glob("native-*.so"))
 
 
 @pytest.fixture(scope="session")
@@ -27,23 +28,19 @@ def text() -> str:
 
 @pytest.fixture(autouse=True)
 def private_cache(tmp_path, monkeypatch):
-    """No test reads or fills the user's cache, but for what is built of C++."""
+    """No test reads or fills the user's cache of corpora."""
     monkeypatch.setenv("JAXCHAR_CACHE", str(tmp_path / "cache"))
-    share_what_is_built()
-
-
-def share_what_is_built():
-    """Let the cache folder that is chosen have what was built of C++."""
-    for library in COMPILED.glob("native-*.so"):
-        shared = devices.folder_for_compiled() / library.name
-        shared.parent.mkdir(parents=True, exist_ok=True)
-        shared.symlink_to(library)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def compile_once(tmp_path_factory):
-    """Let runs of the same configuration share what XLA compiles."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.getbasetemp() / "compiled"))
+    """Let runs of the same configuration share what XLA compiles, and all what was built of C++."""
+    folder = tmp_path_factory.getbasetemp() / "compiled"
+    os.environ["JAXCHAR_COMPILED"] = str(folder)
+    devices.folder_for_compiled().mkdir(parents=True)
+    for library in BUILT:
+        (devices.folder_for_compiled() / library.name).symlink_to(library)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 

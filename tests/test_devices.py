@@ -90,6 +90,7 @@ def test_a_run_moves_from_two_devices_to_one(tmp_path):
 
 def test_compiled_programs_are_kept_apart_by_what_they_were_compiled_for(monkeypatch, tmp_path):
     kept = []
+    monkeypatch.delenv("JAXCHAR_COMPILED")
     monkeypatch.setenv("JAXCHAR_CACHE", str(tmp_path))
     monkeypatch.setattr(jax.config, "update", lambda name, value: kept.append((name, value)))
     devices.keep_what_is_compiled()

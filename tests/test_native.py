@@ -16,7 +16,7 @@ needs_compiler = pytest.mark.skipif(not native.is_available(), reason="no C++ co
 @pytest.fixture
 def not_yet_loaded(monkeypatch, tmp_path):
     """A process that has not asked for the library, and an empty cache folder."""
-    monkeypatch.setenv("JAXCHAR_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setenv("JAXCHAR_COMPILED", str(tmp_path / "empty"))
     monkeypatch.setattr(jax.ffi, "register_ffi_target", lambda *_, **__: None)  # XLA takes each name once
     native._loaded.cache_clear()
     yield tmp_path
