@@ -36,6 +36,7 @@ from jaxchar.processes import all_or_none, is_first, refuse_differences
 from jaxchar.run_folder import RunFolder, WatchedFolder
 from jaxchar.step import Program, TrainState, evaluation_batches, make_program
 from jaxchar.trainer import RunResult, Trainer
+from jaxchar.unroll import refuse_impossible
 from jaxchar.vocabulary import Vocabulary
 
 # What a resumed run may change: how long it lasts and what it does on the way, not what a step computes.
@@ -265,6 +266,9 @@ def _program(config: Config, dataset: Dataset, mesh: Mesh) -> Program:
         evaluation_batches(config, num_val)  # refuses a text that is too short
     program = make_program(config, len(dataset.vocabulary), num_chars, mesh)
     _refuse_what_no_memory_holds(config, program)
+    model = nnx.merge(program.graphdef, jax.eval_shape(program.initial_state).params)
+    for cell in model.cells:
+        refuse_impossible(cell, config.implementation)
     return program
 
 

@@ -118,13 +118,18 @@ def unroll(
     """
     if implementation == "auto":
         implementation = "native" if _suits_native(cell) else "fused"
+    refuse_impossible(cell, implementation)
+    run = {"native": _unroll_native, "fused": _unroll_fused, "scan": _unroll_scan}[implementation]
+    return run(cell, inputs, carry, masks)
+
+
+def refuse_impossible(cell: Cell, implementation: Implementation) -> None:
+    """Raise a JaxcharError where "native" is asked for and cannot be had."""
     if implementation == "native" and not _suits_native(cell):
         raise JaxcharError(
             "implementation is native, which is for an lstm or gru in float32 on a processor and needs a C++ "
             "compiler; leave --implementation at auto, or install g++"
         )
-    run = {"native": _unroll_native, "fused": _unroll_fused, "scan": _unroll_scan}[implementation]
-    return run(cell, inputs, carry, masks)
 
 
 # ---- the reference -------------------------------------------------------------------------------
