@@ -37,7 +37,7 @@ FUNCTIONS = ("jaxchar_forward", "jaxchar_backward", "jaxchar_table_gradient")
 
 def is_available() -> bool:
     """Whether JAX computes on a processor that the functions below can be built for."""
-    return _loaded() is not None
+    return identity() != ""
 
 
 def must_be_built() -> bool:
@@ -45,27 +45,26 @@ def must_be_built() -> bool:
     return jax.default_backend() == "cpu" and _compiler() is not None and not _library().exists()
 
 
-def identity() -> str:
-    """Return the digest of what the compiler made, on which the last bits depend; "" for nothing."""
-    library = _loaded()
-    return "" if library is None else hashlib.sha256(library.read_bytes()).hexdigest()[:12]
-
-
 @functools.cache
-def _loaded() -> Path | None:
-    """Build and load the library; return where it lies, or None where that cannot be done."""
+def identity() -> str:
+    """Build and load the library; return its digest, on which the last bits depend.
+
+    Returns:
+        Twelve characters; none where it cannot be had.
+    """
     if jax.default_backend() != "cpu":
-        return None
+        return ""
     library = _library()
     try:
         if not library.exists():
             _build(library)
         functions = ctypes.CDLL(str(library))
+        digest = hashlib.sha256(library.read_bytes()).hexdigest()[:12]
     except (OSError, subprocess.SubprocessError):  # a compiler that cannot do it, or no place for it
-        return None
+        return ""
     for name in FUNCTIONS:
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(functions, name)), platform="cpu")
-    return library
+    return digest
 
 
 def _library() -> Path:
@@ -191,40 +190,15 @@ def _kernel_gradient_here(rows, d_product):
     return rows @ d_product.reshape(-1, d_product.shape[-1])
 
 
-@jax.custom_vjp
-def product(rows: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Return ``rows @ kernel``, [T, B, G]."""
-    return rows @ kernel
-
-
-product.defvjp(
-    lambda rows, kernel: (rows @ kernel, (rows, kernel)),
-    lambda saved, d_product: (d_product @ saved[1].T, kernel_gradient(saved[0], d_product)),
-)
-
-
-@jax.custom_vjp
-def lookup(table: jax.Array, ids: jax.Array) -> jax.Array:
-    """Return the rows ``table[ids]``, [T, B, D]; ids outside the table take its first or last row."""
-    return table.at[ids].get(mode="clip")
-
-
-def _lookup_forward(table: jax.Array, ids: jax.Array) -> tuple[jax.Array, tuple]:
-    return lookup(table, ids), (ids, table.shape[0])
-
-
-def _lookup_backward(residuals: tuple, d_rows: jax.Array) -> tuple[jax.Array, None]:
-    ids, num_symbols = residuals
-    gradient = _by_batch(_table_gradient_here, "t b, t b g -> v g", num_symbols)
-    return gradient(ids.astype(jnp.int32), d_rows), None
+def table_gradient(ids: jax.Array, d_rows: jax.Array, num_symbols: int) -> jax.Array:
+    """Return the gradient [V, D] of a table that [T, B] ids looked up; ids outside of it add to its ends."""
+    by_batch = _by_batch(_table_gradient_here, "t b, t b g -> v g", num_symbols)
+    return by_batch(ids.astype(jnp.int32), d_rows)
 
 
 def _table_gradient_here(num_symbols, ids, d_rows):
     (result,) = _floats((num_symbols, d_rows.shape[-1]))
     return jax.ffi.ffi_call("jaxchar_table_gradient", result)(ids, d_rows)
-
-
-lookup.defvjp(_lookup_forward, _lookup_backward)
 
 
 # ---- several devices -----------------------------------------------------------------------------

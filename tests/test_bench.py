@@ -99,7 +99,11 @@ def test_turns_go_round_and_who_fails_is_left_behind(monkeypatch):
 )
 def test_a_step_that_outlasts_a_turn_is_a_turn_of_its_own(unit_seconds, rounds):
     asked = []
-    run = lambda name, units, patience: asked.append(units) or unit_seconds  # noqa: E731
+
+    def run(name, units, patience):
+        asked.append(units)
+        return unit_seconds
+
     race.take_turns({"slow": unit_seconds}, run, seconds=1)
     assert asked == [1] * rounds
 
