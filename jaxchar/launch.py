@@ -266,10 +266,15 @@ def _program(config: Config, dataset: Dataset, mesh: Mesh) -> Program:
         evaluation_batches(config, num_val)  # refuses a text that is too short
     program = make_program(config, len(dataset.vocabulary), num_chars, mesh)
     _refuse_what_no_memory_holds(config, program)
+    _refuse_what_no_recurrence_computes(config, program)
+    return program
+
+
+def _refuse_what_no_recurrence_computes(config: Config, program: Program) -> None:
+    """Raise a JaxcharError where the machine lacks the implementation that is asked for."""
     model = nnx.merge(program.graphdef, jax.eval_shape(program.initial_state).params)
     for cell in model.cells:
         refuse_impossible(cell, config.implementation)
-    return program
 
 
 def _refuse_what_no_memory_holds(config: Config, program: Program) -> None:

@@ -61,6 +61,7 @@ def is_exact_or_refused(content: bytes, config: Config, file: Path) -> bool:
 def test_any_bytes_are_read_exactly_or_refused(cases, tmp_path, monkeypatch, tried):
     monkeypatch.setattr("jaxchar.launch.make_program", lambda *_: None)
     monkeypatch.setattr("jaxchar.launch._refuse_what_no_memory_holds", lambda *_: None)
+    monkeypatch.setattr("jaxchar.launch._refuse_what_no_recurrence_computes", lambda *_: None)
     held = of = 0
 
     @settings(max_examples=cases, database=None, deadline=None, suppress_health_check=list(HealthCheck))
