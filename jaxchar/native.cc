@@ -302,8 +302,10 @@ struct Gru {
 
 constexpr Size SLICE_ROWS = 48;  // rows that pass through time together: few enough for the nearest caches
 
+// As many for every thread, for none waits while another does one more.
 Size num_slices(const ffi::ThreadPool& pool, Size B) {
-  return std::max(ceil_div(B, SLICE_ROWS), std::min<Size>(pool.num_threads(), B));
+  const Size threads = pool.num_threads();
+  return std::min(B, ceil_div(B, SLICE_ROWS * threads) * threads);
 }
 
 // Write rows * mask.
