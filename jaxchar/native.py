@@ -1,9 +1,10 @@
-"""The fused recurrence in C++ for processors: builds ``native.cc`` once, and calls it from JAX.
+"""A recurrent layer in C++ for processors: builds ``cpp/native.cc`` once, and calls it from JAX.
 
 It needs a C++ compiler (``CXX``, or c++, g++ or clang++); without one, :mod:`jaxchar.unroll` does the same in
 JAX. What is built is made for this kind of processor and kept in the cache folder.
 
-Letters as in :mod:`jaxchar.unroll`: T time steps, B batch, D input features, H hidden size, G gate columns.
+Letters as in :mod:`jaxchar.unroll`: T time steps, B batch, D input features, H hidden size, G gate columns;
+V symbols.
 """
 
 import ctypes
@@ -16,20 +17,21 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxchar.devices import folder_for_compiled
 
-SOURCE = Path(__file__).with_name("native.cc")
+SOURCES = Path(__file__).with_name("cpp")
 # Vectors for this very processor; divisions and comparisons may be done for lanes that are not used.
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-trapping-math", "-shared", "-fPIC", "-w")
-FUNCTIONS = ("jaxchar_forward", "jaxchar_backward", "jaxchar_table_gradient")
+FUNCTIONS = ("jaxchar_forward", "jaxchar_backward", "jaxchar_weight_gradients")
 
 
 # ---- building ------------------------------------------------------------------------------------
@@ -68,7 +70,8 @@ def identity() -> str:
 
 
 def _library() -> Path:
-    recipe = [SOURCE.read_bytes(), " ".join(FLAGS).encode(), jax.lib.__version__.encode()]
+    recipe = [source.read_bytes() for source in sorted(SOURCES.iterdir())]
+    recipe += [" ".join(FLAGS).encode(), jax.lib.__version__.encode()]
     return folder_for_compiled() / f"native-{hashlib.sha256(b'|'.join(recipe)).hexdigest()[:12]}.so"
 
 
@@ -80,8 +83,8 @@ def _build(library: Path) -> None:
     # Under a name of its own until it is whole: another process may be building, too.
     with tempfile.TemporaryDirectory(dir=library.parent) as unfinished:
         built = Path(unfinished) / library.name
-        command = [compiler, *FLAGS, "-isystem", jax.ffi.include_dir(), str(SOURCE), "-o", str(built)]
-        subprocess.run(command, check=True, capture_output=True)
+        files = ["-isystem", jax.ffi.include_dir(), str(SOURCES / "native.cc"), "-o", str(built)]
+        subprocess.run([compiler, *FLAGS, *files], check=True, capture_output=True)
         built.replace(library)
 
 
@@ -91,56 +94,80 @@ def _compiler() -> str | None:
     return next((name for name in wanted if name and shutil.which(name)), None)
 
 
-# ---- the recurrence ------------------------------------------------------------------------------
+# ---- a layer -------------------------------------------------------------------------------------
+
+
+class Inputs(NamedTuple):
+    """What a layer reads: rows of features, or ids, which mean their one-hot rows.
+
+    What is not there has no time steps or no features.
+    """
+
+    ids: jax.Array  # [T, B] int32; those outside of the kernel's rows are those of its ends
+    scale: jax.Array  # [T, B] float32, of the one-hot rows; never trained
+    rows: jax.Array  # [T, B, D] float32
+
+    @classmethod
+    def of(cls, inputs: jax.Array, scale: jax.Array | None = None) -> "Inputs":
+        """Take [T, B, D] rows, or [T, B] ids and their scale."""
+        B = inputs.shape[1]
+        no_ids, no_scale = jnp.zeros((0, B), jnp.int32), jnp.zeros((0, B))
+        if inputs.ndim == 3:
+            return cls(no_ids, no_scale, inputs)
+        no_rows = jnp.zeros((*inputs.shape, 0))
+        return cls(inputs.astype(jnp.int32), no_scale if scale is None else scale, no_rows)
+
+
+class Weights(NamedTuple):
+    """The weights of a layer, one bias for both products."""
+
+    inputs: jax.Array  # [D or V, G]
+    bias: jax.Array  # [G]
+    recurrent: jax.Array  # [H, G]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def recur(
-    cell: str,
-    projected: jax.Array,
-    kernel: jax.Array,
-    state: jax.Array,
-    hidden: jax.Array,
-    mask: jax.Array,
+def run_layer(
+    cell: str, inputs: Inputs, weights: Weights, state: jax.Array, hidden: jax.Array, mask: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Loop over time with the recurrent kernel.
+    """Run a layer over time.
 
     Args:
         cell: "lstm", "hard_lstm", "gru" or "hard_gru".
-        projected: [T, B, G], the input half of every step's product, bias and all.
-        kernel: [H, G].
+        inputs: what it reads.
+        weights: its weights.
         state: [B, H], the memory before the first step; [B, 0] for a GRU, which has none.
         hidden: [B, H], the output before the first step.
-        mask: [B, H], on what the recurrent product sees; [B, 0] is none.
+        mask: [B, H], on what the recurrent product sees, never trained; [B, 0] is none.
 
     Returns:
         The hidden states [T, B, H], and the last memory and the last output, as they came.
     """
-    hiddens, states, _ = _forward(cell, projected, kernel, state, hidden, mask)
+    hiddens, states, _ = _forward(cell, *inputs, *weights, state, hidden, mask)
     return hiddens, states[-1], hiddens[-1]
 
 
-def _recur_forward(cell, projected, kernel, state, hidden, mask):
-    hiddens, states, saved = _forward(cell, projected, kernel, state, hidden, mask)
-    return (hiddens, states[-1], hiddens[-1]), (kernel, state, hidden, mask, hiddens, states, saved)
+def _layer_forward(cell, inputs, weights, state, hidden, mask):
+    hiddens, states, saved = _forward(cell, *inputs, *weights, state, hidden, mask)
+    residuals = inputs, weights, state, hidden, mask, hiddens, states, saved
+    return (hiddens, states[-1], hiddens[-1]), residuals
 
 
-def _recur_backward(cell, residuals, cotangents):
-    kernel, state, hidden, mask, hiddens, states, saved = residuals
-    own = _keeps_memory(cell)
-    first, following = (state, states) if own else (hidden, hiddens)
+def _layer_backward(cell, residuals, cotangents):
+    inputs, weights, state, hidden, mask, hiddens, states, saved = residuals
+    first, following = (state, states) if _keeps_memory(cell) else (hidden, hiddens)
+    kernel = weights.inputs if inputs.rows.size else weights.inputs[:0]  # ids have no gradient
     d_hiddens, d_state, d_hidden = cotangents
-    d_projected, d_recurrent, d_state, d_hidden = _backward(
-        cell, kernel, first, following, saved, d_hiddens, d_state, d_hidden, mask
+    d_projected, d_recurrent, d_rows, d_state, d_hidden = _backward(
+        cell, kernel, weights.recurrent, first, following, saved, d_hiddens, d_state, d_hidden, mask
     )
-    before = jnp.concatenate([hidden[None], hiddens[:-1]])  # h_{t-1} beside d_recurrent_t
-    if mask.size:
-        before = before * mask
-    d_kernel = kernel_gradient(before, d_projected if own else d_recurrent)
-    return d_projected, d_kernel, d_state, d_hidden, jnp.zeros_like(mask)  # a mask is never trained
+    seen = (hidden * mask, hiddens * mask) if mask.size else (hidden, hiddens)
+    d_weights = _weight_gradients(len(weights.inputs), *inputs, *seen, d_projected, d_recurrent)
+    d_inputs = Inputs(np.zeros(inputs.ids.shape, jax.dtypes.float0), jnp.zeros_like(inputs.scale), d_rows)
+    return d_inputs, Weights(*d_weights), d_state, d_hidden, jnp.zeros_like(mask)
 
 
-recur.defvjp(_recur_forward, _recur_backward)
+run_layer.defvjp(_layer_forward, _layer_backward)
 
 
 def _keeps_memory(cell: str) -> bool:
@@ -150,55 +177,43 @@ def _keeps_memory(cell: str) -> bool:
 
 def _forward(cell, *arguments):
     """Return hiddens [T, B, H], states [T, B, H or 0], and the activations [T, B, 4H] to differentiate by."""
-    return _by_batch(_forward_here, "t b g, h k, b s, b h, b m -> t b h, t b s, t b a", cell)(*arguments)
+    rule = "i b, m b, t b d, v g, g, h g, b s, b h, b k -> t b h, t b s, t b a"
+    return _by_batch(_forward_here, rule, cell)(*arguments)
 
 
-def _forward_here(cell, projected, kernel, state, hidden, mask):
-    (T, B, _), H = projected.shape, kernel.shape[0]
+def _forward_here(cell, ids, scale, rows, input_kernel, bias, kernel, state, hidden, mask):
+    (T, B, _), H = rows.shape, kernel.shape[0]
     results = _floats((T, B, H), (T, B, state.shape[1]), (T, B, 4 * H))
-    in_place = {0: 2} if _keeps_memory(cell) else {}  # the activations in the projections' place
-    call = jax.ffi.ffi_call("jaxchar_forward", results, input_output_aliases=in_place)
-    return tuple(call(projected, kernel, state, hidden, mask, cell=cell))
+    call = jax.ffi.ffi_call("jaxchar_forward", results)
+    return tuple(call(ids, scale, rows, input_kernel, bias, kernel, state, hidden, mask, cell=cell))
 
 
 def _backward(cell, *arguments):
-    """Return the gradients of projected, of the recurrent product, and of the first state and output."""
-    rule = "h g, b h, t b h, t b a, t b h, b s, b h, b m -> t b g, t b r, b s, b h"
+    """Return the gradients of both products, of the input rows, and of the first state and output."""
+    rule = "d g, h g, b h, t b h, t b a, t b h, b s, b h, b k -> t b g, t b r, t b d, b s, b h"
     return _by_batch(_backward_here, rule, cell)(*arguments)
 
 
-def _backward_here(cell, kernel, first, following, saved, d_hiddens, d_state, d_hidden, mask):
-    (T, B, H), G = d_hiddens.shape, kernel.shape[1]
-    in_place, r = ({5: 2, 6: 3, 3: 0}, 0) if _keeps_memory(cell) else ({5: 2, 6: 3}, G)
-    results = _floats((T, B, G), (T, B, r), d_state.shape, (B, H))
+def _backward_here(cell, input_kernel, kernel, first, following, saved, d_hiddens, d_state, d_hidden, mask):
+    (T, B, H), (D, G) = d_hiddens.shape, input_kernel.shape
+    # The gradients in their places: of a state in that of the last one, of the products in the activations'.
+    in_place, r = ({6: 3, 7: 4, 4: 0}, 0) if _keeps_memory(cell) else ({6: 3, 7: 4}, G)
+    results = _floats((T, B, G), (T, B, r), (T, B, D), d_state.shape, (B, H))
     call = jax.ffi.ffi_call("jaxchar_backward", results, input_output_aliases=in_place)
-    return tuple(call(kernel, first, following, saved, d_hiddens, d_state, d_hidden, mask, cell=cell))
+    arguments = input_kernel, kernel, first, following, saved, d_hiddens, d_state, d_hidden, mask
+    return tuple(call(*arguments, cell=cell))
 
 
-# ---- gradients that are sums over time and batch -------------------------------------------------
+def _weight_gradients(num_inputs, *arguments):
+    """Return the gradients of the input kernel [D or V, G], the bias [G] and the recurrent kernel [H, G]."""
+    rule = "i b, m b, t b d, b h, t b h, t b g, t b r -> v g, g, h g"
+    return _by_batch(_weight_gradients_here, rule, num_inputs)(*arguments)
 
 
-def kernel_gradient(rows: jax.Array, d_product: jax.Array) -> jax.Array:
-    """Return the gradient [D, G] of a kernel that [T, B, D] rows were multiplied with."""
-    return _by_batch(_kernel_gradient_here, "t b d, t b g -> d g")(rows, d_product)
-
-
-def _kernel_gradient_here(rows, d_product):
-    # Merging time and batch makes the fastest product, and would gather all rows if devices shared it. The
-    # barrier makes XLA transpose the rows first, not while it multiplies.
-    rows = lax.optimization_barrier(rows.reshape(-1, rows.shape[-1]).T)
-    return rows @ d_product.reshape(-1, d_product.shape[-1])
-
-
-def table_gradient(ids: jax.Array, d_rows: jax.Array, num_symbols: int) -> jax.Array:
-    """Return the gradient [V, D] of a table that [T, B] ids looked up; ids outside of it add to its ends."""
-    by_batch = _by_batch(_table_gradient_here, "t b, t b g -> v g", num_symbols)
-    return by_batch(ids.astype(jnp.int32), d_rows)
-
-
-def _table_gradient_here(num_symbols, ids, d_rows):
-    (result,) = _floats((num_symbols, d_rows.shape[-1]))
-    return jax.ffi.ffi_call("jaxchar_table_gradient", result)(ids, d_rows)
+def _weight_gradients_here(num_inputs, ids, scale, rows, first, hiddens, d_projected, d_recurrent):
+    H, G = hiddens.shape[-1], d_projected.shape[-1]
+    call = jax.ffi.ffi_call("jaxchar_weight_gradients", _floats((num_inputs, G), (G,), (H, G)))
+    return tuple(call(ids, scale, rows, first, hiddens, d_projected, d_recurrent))
 
 
 # ---- several devices -----------------------------------------------------------------------------
@@ -214,7 +229,7 @@ def _by_batch(function: Callable, rule: str, *first: Any) -> Callable:
 
     Args:
         function: takes and returns arrays, of as many rows as there are.
-        rule: the axes of its arguments and results; "b" is split, and a result without it is summed up.
+        rule: the axes of its arguments and results; "b" is split, and results without it are summed up.
         first: what it takes before the arrays.
     """
     arguments, results = ([axes.split() for axes in side.split(", ")] for side in rule.split(" -> "))
@@ -228,11 +243,10 @@ def _by_batch(function: Callable, rule: str, *first: Any) -> Callable:
             return NamedSharding(mesh, PartitionSpec(*(split if axis == "b" else None for axis in axes)))
 
         def on_one_device(*rows):
-            result = function(*first, *rows)
-            return lax.psum(result, split) if summed and split else result
+            here = function(*first, *rows)
+            return lax.psum(here, split) if summed and split else here
 
-        outcome = layout(results[0]) if summed else tuple(map(layout, results))
-        return mesh, on_one_device, outcome, tuple(map(layout, arguments))
+        return mesh, on_one_device, tuple(map(layout, results)), tuple(map(layout, arguments))
 
     whole = tuple(dict.fromkeys(axis for axes in (*arguments, *results) for axis in axes if axis != "b"))
     on_all = custom_partitioning(partial(function, *first))

@@ -74,13 +74,6 @@ class DropoutMasks(NamedTuple):
 NO_DROPOUT = DropoutMasks()
 
 
-class InputGradients(NamedTuple):
-    """How the gradients of what the inputs are multiplied with are summed over time and batch."""
-
-    kernel: Callable[[jax.Array, jax.Array], jax.Array]  # rows [T, B, D], d_product [T, B, G] -> [D, G]
-    table: Callable[[jax.Array, jax.Array, int], jax.Array]  # ids [T, B], d_rows [T, B, G], V -> [V, G]
-
-
 def hard_sigmoid(x: jax.Array) -> jax.Array:
     """Return ``clip(0.2 x + 0.5, 0, 1)``, the gate function of Keras 1 (and of Theano before it)."""
     return jnp.clip(0.2 * x + 0.5, 0.0, 1.0)
@@ -175,15 +168,15 @@ def _suits_native(cell: Cell) -> bool:
 def _unroll_native(
     cell: Any, inputs: jax.Array, carry: Carry, masks: DropoutMasks
 ) -> tuple[Carry, jax.Array]:
-    gradients = InputGradients(native.kernel_gradient, native.table_gradient)
-    projected = project(cell, inputs, masks.inputs, gradients)
-    kernel, nothing = cell.dense_h.kernel[...], jnp.zeros((projected.shape[1], 0))
+    read = native.Inputs.of(*_masked_inputs(inputs, masks.inputs))
+    weights = native.Weights(cell.dense_i.kernel[...], bias_of(cell), cell.dense_h.kernel[...])
+    nothing = jnp.zeros((inputs.shape[1], 0))
     mask = nothing if masks.recurrent is None else masks.recurrent
     prefix = "hard_" if cell.gate_fn is hard_sigmoid else ""
     if isinstance(carry, LSTMCarry):
-        hiddens, *last = native.recur(f"{prefix}lstm", projected, kernel, carry.cell, carry.hidden, mask)
+        hiddens, *last = native.run_layer(f"{prefix}lstm", read, weights, carry.cell, carry.hidden, mask)
         return LSTMCarry(*last), hiddens
-    hiddens, _, hidden = native.recur(f"{prefix}gru", projected, kernel, nothing, carry.hidden, mask)
+    hiddens, _, hidden = native.run_layer(f"{prefix}gru", read, weights, nothing, carry.hidden, mask)
     return HiddenCarry(hidden), hiddens
 
 
@@ -198,32 +191,31 @@ def _unroll_fused(
     return _recur(equations_of(cell), projected, kernel, carry, masks.recurrent)
 
 
-def project(
-    cell: Cell,
-    inputs: jax.Array,
-    mask: jax.Array | None = None,
-    gradients: InputGradients | None = None,
-) -> jax.Array:
+def project(cell: Cell, inputs: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     """Return the input half of every step's product, bias and all: [T, B, G] float32.
 
     Args:
         cell: a Flax cell.
         inputs: [T, B, D] features, or [T, B] integer ids.
         mask: of the inputs, [B, D].
-        gradients: how sums over time and batch are formed; None takes this module's.
     """
-    kernel_gradient, table_gradient = gradients or InputGradients(_kernel_gradient, _table_gradient)
     kernel, bias, dtype = cell.dense_i.kernel[...], bias_of(cell), cell.dtype or jnp.float32
-    if inputs.ndim == 2:
-        kernel = kernel.astype(dtype).astype(jnp.float32)  # what a product in dtype would read
-        if mask is None:
-            return lookup(kernel + bias, inputs, table_gradient)
-        # A masked one-hot row picks a scaled row.
-        scale = jnp.take_along_axis(mask, inputs.T, axis=1).T  # [T, B]
-        return lookup(kernel, inputs, table_gradient) * scale[..., None] + bias
-    if mask is not None:
-        inputs = inputs * mask
-    return _sequence_product(inputs.astype(dtype), kernel.astype(dtype), kernel_gradient) + bias
+    inputs, scale = _masked_inputs(inputs, mask)
+    if inputs.ndim == 3:
+        return _sequence_product(inputs.astype(dtype), kernel.astype(dtype)) + bias
+    kernel = kernel.astype(dtype).astype(jnp.float32)  # what a product in dtype would read
+    if scale is None:
+        return lookup(kernel + bias, inputs)
+    return lookup(kernel, inputs) * scale[..., None] + bias
+
+
+def _masked_inputs(inputs: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
+    """Return inputs after dropout, [T, B, D], or ids and what their one-hot rows are scaled with, [T, B]."""
+    if mask is None:
+        return inputs, None
+    if inputs.ndim == 3:
+        return inputs * mask, None
+    return inputs, jnp.take_along_axis(mask, inputs.T, axis=1).T
 
 
 def bias_of(cell: Cell) -> jax.Array:
@@ -232,25 +224,21 @@ def bias_of(cell: Cell) -> jax.Array:
     return bias[...]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _sequence_product(rows: jax.Array, kernel: jax.Array, kernel_gradient: Callable) -> jax.Array:
+@jax.custom_vjp
+def _sequence_product(rows: jax.Array, kernel: jax.Array) -> jax.Array:
     """Return ``rows @ kernel``, [T, B, G] float32, its gradient formed as that of the recurrence is."""
     return _matmul(rows, kernel)
 
 
-def _sequence_product_forward(
-    rows: jax.Array, kernel: jax.Array, kernel_gradient: Callable
-) -> tuple[jax.Array, tuple]:
+def _sequence_product_forward(rows: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
     return _matmul(rows, kernel), (rows, kernel)
 
 
-def _sequence_product_backward(
-    kernel_gradient: Callable, residuals: tuple, d_product: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _sequence_product_backward(residuals: tuple, d_product: jax.Array) -> tuple[jax.Array, jax.Array]:
     rows, kernel = residuals
     d_product = d_product.astype(kernel.dtype)
     d_rows = _matmul(d_product, kernel.T).astype(rows.dtype)
-    return d_rows, kernel_gradient(rows, d_product)
+    return d_rows, _kernel_gradient(rows, d_product)
 
 
 _sequence_product.defvjp(_sequence_product_forward, _sequence_product_backward)
@@ -271,16 +259,8 @@ def _matmul(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a, b, preferred_element_type=jnp.float32)
 
 
-def _table_gradient(ids: jax.Array, d_rows: jax.Array, num_symbols: int) -> jax.Array:
-    """Return the gradient of a table whose rows were looked up, summed over all of them."""
-    if num_symbols <= ONE_HOT_PRODUCT_SYMBOLS:
-        # No axes are merged: where the batch is split between devices, each keeps to its own part.
-        return jnp.einsum("...v,...d->vd", jax.nn.one_hot(ids, num_symbols), d_rows)
-    return jnp.zeros((num_symbols, d_rows.shape[-1])).at[ids].add(d_rows)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def lookup(table: jax.Array, ids: jax.Array, table_gradient: Callable = _table_gradient) -> jax.Array:
+@jax.custom_vjp
+def lookup(table: jax.Array, ids: jax.Array) -> jax.Array:
     """Return the rows ``table[ids]``, [..., D], which is what one-hot rows times the table mean.
 
     Ids outside the table, which a vocabulary never gives, take its first or last row.
@@ -288,13 +268,16 @@ def lookup(table: jax.Array, ids: jax.Array, table_gradient: Callable = _table_g
     return table.at[ids].get(mode="clip")
 
 
-def _lookup_forward(table: jax.Array, ids: jax.Array, table_gradient: Callable) -> tuple[jax.Array, tuple]:
+def _lookup_forward(table: jax.Array, ids: jax.Array) -> tuple[jax.Array, tuple[jax.Array, int]]:
     return lookup(table, ids), (ids, table.shape[0])
 
 
-def _lookup_backward(table_gradient: Callable, residuals: tuple, d_rows: jax.Array) -> tuple[jax.Array, None]:
+def _lookup_backward(residuals: tuple[jax.Array, int], d_rows: jax.Array) -> tuple[jax.Array, None]:
     ids, num_symbols = residuals
-    return table_gradient(ids, d_rows, num_symbols), None
+    if num_symbols <= ONE_HOT_PRODUCT_SYMBOLS:
+        # No axes are merged: where the batch is split between devices, each keeps to its own part.
+        return jnp.einsum("...v,...d->vd", jax.nn.one_hot(ids, num_symbols), d_rows), None
+    return jnp.zeros((num_symbols, d_rows.shape[-1])).at[ids].add(d_rows), None
 
 
 lookup.defvjp(_lookup_forward, _lookup_backward)

@@ -28,9 +28,10 @@ def not_yet_loaded(monkeypatch, tmp_path):
 
 def activations(x):
     """Return sigmoid and tanh of numbers: the gates i and g of LSTM cells of one unit without weights."""
-    projected = jnp.tile(jnp.asarray(x, jnp.float32)[:, None], 4)[None]  # [T = 1, B, 4H]
+    sums = jnp.asarray(x, jnp.float32)[None, :, None]  # [T = 1, B, D = 1], a feature that reaches every gate
+    weights = native.Weights(jnp.ones((1, 4)), jnp.zeros(4), jnp.zeros((1, 4)))
     zeros = jnp.zeros((len(x), 1))
-    _, _, saved = native._forward("lstm", projected, jnp.zeros((1, 4)), zeros, zeros, zeros[:, :0])
+    _, _, saved = native._forward("lstm", *native.Inputs.of(sums), *weights, zeros, zeros, zeros[:, :0])
     return np.asarray(saved[0, :, 0]), np.asarray(saved[0, :, 2])
 
 
@@ -71,10 +72,19 @@ def test_a_rows_bits_do_not_depend_on_the_batch_around_it(cell_type, rows, size)
 
 
 @needs_compiler
-def test_ids_outside_the_table_add_to_its_ends():
-    d_rows = jnp.arange(8.0).reshape(1, 4, 2)
-    d_table = native.table_gradient(jnp.array([[-3, 0, 2, 9]]), d_rows, 3)
-    np.testing.assert_array_equal(d_table, [[2, 4], [0, 0], [10, 12]])
+@pytest.mark.parametrize("cell_type", [nnx.OptimizedLSTMCell, nnx.GRUCell])
+def test_ids_outside_the_vocabulary_are_those_of_its_ends(cell_type):
+    cell = cell_type(3, 5, rngs=nnx.Rngs(0))
+
+    def loss(kernel, ids):
+        own = nnx.clone(cell)
+        own.dense_i.kernel[...] = kernel
+        return unroll(own, ids, initial_carry(cell, 4), implementation="native")[1].sum()
+
+    kernel = cell.dense_i.kernel[...]
+    both = [jax.grad(loss)(kernel, jnp.array([ids])) for ids in ([-3, 0, 2, 9], [0, 0, 2, 2])]
+    np.testing.assert_array_equal(*both)
+    np.testing.assert_array_equal(both[0].any(axis=1), [True, False, True])
 
 
 # ---- building ------------------------------------------------------------------------------------

@@ -1,0 +1,165 @@
+// What XLA calls: the recurrence of the LSTM and the GRU and its gradient, for processors.
+//
+// What unroll.py says in JAX, said in C++, because on a processor XLA spends half of a small step between its
+// operations: here a slice of the batch passes through all time steps on one thread, the kernels lie packed for
+// the products, and the gates follow each tile of them while it is in the nearest cache. Built at first use by
+// native.py, which also tells when it serves, and which documents the arguments.
+
+#include <string_view>
+
+#include "layer.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace {
+
+namespace ffi = xla::ffi;
+using namespace jaxchar;
+using Ids = ffi::Buffer<ffi::S32>;
+using Array = ffi::Buffer<ffi::F32>;
+using NewArray = ffi::Result<Array>;
+
+// What an array holds; a null pointer for one without numbers, which means that it is left out.
+const float* numbers(Array array) { return array.element_count() ? array.typed_data() : nullptr; }
+float* numbers(NewArray array) { return array->element_count() ? array->typed_data() : nullptr; }
+
+Inputs inputs_of(const Ids& ids, const Array& scale, const Array& rows, Size features) {
+  const bool are_symbols = ids.element_count() > 0;
+  return {are_symbols ? 0 : features, are_symbols ? features : 0, numbers(rows),
+          are_symbols ? ids.typed_data() : nullptr, numbers(scale)};
+}
+
+template <class Cell>
+void forward(ffi::ThreadPool pool, Ids ids, Array scale, Array rows, Array input_kernel, Array bias,
+             Array recurrent_kernel, Array first_state, Array first_hidden, Array mask, NewArray hiddens,
+             NewArray states, NewArray saved) {
+  const auto sizes = hiddens->dimensions();
+  const bool has_memory = states->element_count() > 0;
+  Forward<Cell>{sizes[0],
+                sizes[1],
+                sizes[2],
+                inputs_of(ids, scale, rows, input_kernel.dimensions()[0]),
+                input_kernel.typed_data(),
+                bias.typed_data(),
+                recurrent_kernel.typed_data(),
+                numbers(has_memory ? first_state : first_hidden),
+                numbers(first_hidden),
+                numbers(mask),
+                numbers(hiddens),
+                numbers(has_memory ? states : hiddens),
+                numbers(saved)}
+      .run(pool);
+}
+
+template <class Cell>
+void backward(ffi::ThreadPool pool, Array input_kernel, Array recurrent_kernel, Array first_state, Array states,
+              Array saved, Array d_hiddens, Array d_last_state, Array d_last_hidden, Array mask,
+              NewArray d_projected, NewArray d_recurrent, NewArray d_rows, NewArray d_state, NewArray d_hidden) {
+  const auto sizes = d_hiddens.dimensions();
+  const bool is_one = d_recurrent->element_count() == 0;
+  std::memmove(d_hidden->typed_data(), d_last_hidden.typed_data(), d_hidden->size_bytes());
+  std::memmove(d_state->typed_data(), d_last_state.typed_data(), d_state->size_bytes());
+  Backward<Cell>{sizes[0],
+                 sizes[1],
+                 input_kernel.dimensions()[0],
+                 sizes[2],
+                 numbers(input_kernel),
+                 numbers(recurrent_kernel),
+                 numbers(first_state),
+                 numbers(mask),
+                 numbers(states),
+                 numbers(saved),
+                 numbers(d_hiddens),
+                 numbers(d_projected),
+                 numbers(is_one ? d_projected : d_recurrent),
+                 numbers(d_rows),
+                 numbers(d_state),
+                 numbers(d_hidden)}
+      .run(pool);
+}
+
+ffi::Error weight_gradients(ffi::ThreadPool pool, Ids ids, Array scale, Array rows, Array first_hidden,
+                            Array hiddens, Array d_projected, Array d_recurrent, NewArray d_input_kernel,
+                            NewArray d_bias, NewArray d_recurrent_kernel) {
+  const auto sizes = hiddens.dimensions();
+  WeightGradients{sizes[0],
+                  sizes[1],
+                  sizes[2],
+                  d_bias->dimensions()[0],
+                  inputs_of(ids, scale, rows, d_input_kernel->dimensions()[0]),
+                  numbers(first_hidden),
+                  numbers(hiddens),
+                  numbers(d_projected),
+                  numbers(d_recurrent.element_count() ? d_recurrent : d_projected),
+                  numbers(d_input_kernel),
+                  numbers(d_bias),
+                  numbers(d_recurrent_kernel)}
+      .run(pool);
+  return ffi::Error::Success();
+}
+
+// Call the instance for a cell; native.py knows the names.
+#define CALL_FOR(cell, function, ...)                                  \
+  (cell == "lstm"        ? function<Lstm<Sigmoid>>(__VA_ARGS__)        \
+   : cell == "hard_lstm" ? function<Lstm<HardSigmoid>>(__VA_ARGS__)    \
+   : cell == "gru"       ? function<Gru<Sigmoid>>(__VA_ARGS__)         \
+                         : function<Gru<HardSigmoid>>(__VA_ARGS__))
+
+auto any_forward = [](ffi::ThreadPool pool, std::string_view cell, auto... arrays) {
+  CALL_FOR(cell, forward, pool, arrays...);
+  return ffi::Error::Success();
+};
+
+auto any_backward = [](ffi::ThreadPool pool, std::string_view cell, auto... arrays) {
+  CALL_FOR(cell, backward, pool, arrays...);
+  return ffi::Error::Success();
+};
+
+}  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxchar_forward, any_forward,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Attr<std::string_view>("cell")
+                                  .Arg<Ids>()     // ids [T, B] or [0, B]
+                                  .Arg<Array>()   // scale [T, B] or [0, B]
+                                  .Arg<Array>()   // rows [T, B, D] or [T, B, 0]
+                                  .Arg<Array>()   // input_kernel [D or V, G]
+                                  .Arg<Array>()   // bias [G]
+                                  .Arg<Array>()   // recurrent_kernel [H, G]
+                                  .Arg<Array>()   // first_state [B, H], or [B, 0] where it is the hidden one
+                                  .Arg<Array>()   // first_hidden [B, H]
+                                  .Arg<Array>()   // mask [B, H] or [B, 0]
+                                  .Ret<Array>()   // hiddens [T, B, H]
+                                  .Ret<Array>()   // states [T, B, H] or [T, B, 0]
+                                  .Ret<Array>());  // saved [T, B, 4H]
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxchar_backward, any_backward,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Attr<std::string_view>("cell")
+                                  .Arg<Array>()   // input_kernel [D, G], or [0, G] where the inputs are ids
+                                  .Arg<Array>()   // recurrent_kernel [H, G]
+                                  .Arg<Array>()   // first_state [B, H]
+                                  .Arg<Array>()   // states [T, B, H], the hidden ones where there are no others
+                                  .Arg<Array>()   // saved [T, B, 4H]
+                                  .Arg<Array>()   // d_hiddens [T, B, H]
+                                  .Arg<Array>()   // d_last_state [B, H] or [B, 0]
+                                  .Arg<Array>()   // d_last_hidden [B, H]
+                                  .Arg<Array>()   // mask [B, H] or [B, 0]
+                                  .Ret<Array>()   // d_projected [T, B, G]
+                                  .Ret<Array>()   // d_recurrent [T, B, G], or [T, B, 0] where it is the same
+                                  .Ret<Array>()   // d_rows [T, B, D] or [T, B, 0]
+                                  .Ret<Array>()   // d_first_state [B, H] or [B, 0]
+                                  .Ret<Array>());  // d_first_hidden [B, H]
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxchar_weight_gradients, weight_gradients,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Ids>()     // ids [T, B] or [0, B]
+                                  .Arg<Array>()   // scale [T, B] or [0, B]
+                                  .Arg<Array>()   // rows [T, B, D] or [T, B, 0]
+                                  .Arg<Array>()   // first_hidden [B, H], as the recurrent product saw it
+                                  .Arg<Array>()   // hiddens [T, B, H], likewise
+                                  .Arg<Array>()   // d_projected [T, B, G]
+                                  .Arg<Array>()   // d_recurrent [T, B, G] or [T, B, 0]
+                                  .Ret<Array>()   // d_input_kernel [D or V, G]
+                                  .Ret<Array>()   // d_bias [G]
+                                  .Ret<Array>());  // d_recurrent_kernel [H, G]

@@ -1,0 +1,114 @@
+// Products of matrices, in tiles that stay in registers. All are row by row; a kernel is packed before, in
+// panels of WIDTH columns, each contiguous. Sums run along the depth in its order, whatever the number of rows.
+
+#pragma once
+
+#include <cstring>
+
+#include "threads.h"
+
+namespace jaxchar {
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16;
+#elif defined(__AVX__)
+constexpr int LANES = 8;
+#else
+constexpr int LANES = 4;
+#endif
+constexpr int WIDTH = 2 * LANES;  // columns of a tile
+constexpr int MAX_ROWS = 6;       // its rows: 12 vectors of sums, 2 of the panel, 1 of a row's number
+
+typedef float Vector __attribute__((vector_size(LANES * sizeof(float)), may_alias));
+
+// Keep a value in a register: GCC would read it again from memory for every product with it.
+#if defined(__x86_64__)
+#define IN_REGISTER(value) asm("" : "+x"(value))
+#else
+#define IN_REGISTER(value)
+#endif
+
+// Where numbers lie: from one row to the next, and from one step along the depth to the next.
+struct Stride {
+  Size row, step;
+};
+
+enum class Result { WRITTEN, ADDED };  // over what was there, or to it
+
+// [ROWS, depth] numbers times a panel [depth, WIDTH], to rows that begin `to_stride` apart.
+template <int ROWS>
+void multiply_tile(const float* a, Stride stride, const float* panel, Size depth, float* to, Size to_stride,
+                   Result result) {
+  Vector sum[ROWS][2] = {};
+  if (result == Result::ADDED) {
+    for (int r = 0; r < ROWS; r++) std::memcpy(sum[r], to + r * to_stride, sizeof sum[r]);
+  }
+  for (Size k = 0; k < depth; k++, a += stride.step) {
+    auto* columns = reinterpret_cast<const Vector*>(panel + k * WIDTH);
+    Vector left = columns[0], right = columns[1];
+    IN_REGISTER(left);
+    IN_REGISTER(right);
+    for (int r = 0; r < ROWS; r++) {
+      float factor = a[r * stride.row];
+      sum[r][0] += factor * left;
+      sum[r][1] += factor * right;
+    }
+  }
+  for (int r = 0; r < ROWS; r++) std::memcpy(to + r * to_stride, sum[r], sizeof sum[r]);
+}
+
+using MultiplyTile = void (*)(const float*, Stride, const float*, Size, float*, Size, Result);
+constexpr MultiplyTile BY_ROWS[MAX_ROWS + 1] = {nullptr,          multiply_tile<1>, multiply_tile<2>, multiply_tile<3>,
+                                                multiply_tile<4>, multiply_tile<5>, multiply_tile<6>};
+
+// The strips that rows are cut into, of nearly equally many.
+inline Size num_strips(Size rows) { return ceil_div(rows, MAX_ROWS); }
+
+// A strip of rows times a panel of which the first `width` columns count.
+inline void multiply_strip(Size rows, const float* a, Stride stride, const float* panel, Size depth, float* to,
+                           Size to_stride, Size width, Result result) {
+  if (width >= WIDTH) return BY_ROWS[rows](a, stride, panel, depth, to, to_stride, result);
+  float tile[MAX_ROWS * WIDTH];
+  BY_ROWS[rows](a, stride, panel, depth, tile, WIDTH, Result::WRITTEN);
+  for (Size r = 0; r < rows; r++) {
+    for (Size c = 0; c < width; c++) {
+      float& sum = to[r * to_stride + c];
+      sum = result == Result::ADDED ? sum + tile[r * WIDTH + c] : tile[r * WIDTH + c];
+    }
+  }
+}
+
+// Any number of rows, [rows, depth], times such a panel.
+inline void multiply(Size rows, const float* a, const float* panel, Size depth, float* to, Size to_stride,
+                     Size width, Result result) {
+  const Size strips = num_strips(rows);
+  for (Size i = 0; i < strips; i++) {
+    const Part strip = part_of(rows, strips, i);
+    multiply_strip(strip.size(), a + strip.begin * depth, {depth, 1}, panel, depth, to + strip.begin * to_stride,
+                   to_stride, width, result);
+  }
+}
+
+// Pack some columns of a [depth, ...] matrix into a panel, zeros behind them.
+inline void pack(const float* matrix, Size stride, Size depth, Size columns, float* panel) {
+  for (Size k = 0; k < depth; k++) {
+    if (columns >= WIDTH) {
+      std::memcpy(panel + k * WIDTH, matrix + k * stride, WIDTH * sizeof(float));
+    } else {
+      std::memset(panel + k * WIDTH, 0, WIDTH * sizeof(float));
+      std::memcpy(panel + k * WIDTH, matrix + k * stride, columns * sizeof(float));
+    }
+  }
+}
+
+// The same of the transposed matrix [..., depth], some of its rows; by squares, for the caches' sake.
+inline void pack_transposed(const float* matrix, Size stride, Size depth, Size rows, float* panel) {
+  for (Size from = 0; from < depth; from += WIDTH) {
+    Size to = std::min<Size>(from + WIDTH, depth);
+    for (Size c = 0; c < WIDTH; c++) {
+      for (Size k = from; k < to; k++) panel[k * WIDTH + c] = c < rows ? matrix[c * stride + k] : 0.0f;
+    }
+  }
+}
+
+}  // namespace jaxchar
