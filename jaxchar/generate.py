@@ -7,11 +7,11 @@ and the one that began first predicts. That is the window read anew for every ch
 product of ``seq_len`` rows where reading it again would need ``seq_len`` products one after another.
 
 One key is one text. Character n of a text is drawn with ``fold_in(key, n)``, and text j of a batch
-has the key :func:`text_key` (seed, j). On a CPU the rows of a batch are drawn one after another by
-the very instructions that draw a single one: a product of more rows adds in another order, and the
-last bit would now and then choose another character. It costs about what the texts cost alone (see
-experiments/measurements/sampling_speed.py). On other devices a batch is one product for all rows, many times
-faster there, and a row equals the text drawn alone as far as rounding lets it.
+has the key :func:`text_key` (seed, j). A text drawn among others is the text drawn alone. On a processor
+:mod:`jaxchar.native_reader` sees to that, and where it cannot be had, the rows of a batch are drawn one
+after another by the very instructions that draw a single one: a product of more rows adds in another order,
+and the last bit would now and then choose another character. On other devices a batch is one product for
+all rows, many times faster there, and a row equals the text drawn alone as far as rounding lets it.
 
 Letters: B texts, R rows read side by side, T characters a window, V vocabulary size, H hidden size.
 """
@@ -19,7 +19,7 @@ Letters: B texts, R rows read side by side, T characters a window, V vocabulary 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,141 +28,37 @@ from flax import nnx
 from jax import lax
 
 from jaxchar.config import DrawConfig
-from jaxchar.reader import Reader
-from jaxchar.unroll import Carry
+from jaxchar.draw import Controls, draw
+from jaxchar.model import CharRNN
+from jaxchar.native_reader import NativeReader
+from jaxchar.reader import Context, Reader, StreamContext, WindowContext
 
 FIRST_PIECE = 8  # characters: the first ones come at once
-PAIRWISE_SYMBOLS = 256  # up to so many, comparing all with all is faster than sorting
-MOST_PIECE = 1024  # characters a call at the most
-PIECE_SECONDS = 0.03  # how long a call should last, which bounds the wait for the next piece
+MOST_PIECE = 4096  # characters a call at the most
+PIECE_SECONDS = 0.04  # how long a call should last, which bounds the wait for the next piece
 NOISE_ROWS = 64  # characters whose noise is drawn in one go,
 NOISE_NUMBERS = 1 << 16  # or as many as take so many numbers, where the vocabulary is large
 READ_CHARS = 128  # of a prompt, a call: one compilation serves prompts of any lengths
 
 
-class StreamContext(NamedTuple):
-    """What a stateful model needs to know of the text so far."""
-
-    carry: tuple[Carry, ...]  # [1, H] each part: after all characters but the last
-    last: jax.Array  # [] int32, the last character's id
-
-
-class WindowContext(NamedTuple):
-    """What a windowed model needs to know of the text so far."""
-
-    carry: tuple[Carry, ...]  # [T, H] each part: the readers', after all characters but the last
-    place: jax.Array  # [] int32: of the reader that begins with the last character
-    last: jax.Array  # [] int32, the last character's id
-
-
-Context = StreamContext | WindowContext  # of one text; with a leading [B] in every part, of many
-
-
-# ---- one character -------------------------------------------------------------------------------
-
-
-class Controls(NamedTuple):
-    """The numbers of a :class:`DrawConfig` as the compiled program takes them."""
-
-    temperature: Any  # [] float32
-    top_k: Any  # [] int32
-    top_p: Any  # [] float32
-    min_p: Any  # [] float32
-
-    @classmethod
-    def of(cls, config: DrawConfig) -> "Controls":
-        """Return the numbers of a configuration."""
-        return cls(
-            np.float32(config.temperature),
-            np.int32(config.top_k),
-            np.float32(config.top_p),
-            np.float32(config.min_p),
-        )
-
-
-def draw(logits: jax.Array, noise: jax.Array, controls: Controls, filters: bool = True) -> jax.Array:
-    """Draw an id from what the controls leave of ``softmax(logits / temperature)``.
-
-    The largest sum of a scaled logit and Gumbel noise falls on a character with its softmax probability
-    (Gumbel 1954; Maddison, Tarlow and Minka 2014). Here both are taken times the temperature, so that a
-    temperature of 0 needs no case of its own: it leaves no noise, and the most probable character.
-
-    Args:
-        logits: [V].
-        noise: [V] Gumbel noise.
-        controls: temperature and filters.
-        filters: False promises that no filter is on, and saves looking for what it leaves out.
-
-    Returns:
-        [] int32.
-    """
-    if filters:
-        below_best = logits - jnp.max(logits)  # 0 at the most: no temperature makes it overflow upwards
-        scaled = below_best / jnp.maximum(controls.temperature, jnp.finfo(jnp.float32).tiny)
-        logits = jnp.where(left_by_filters(scaled, controls), logits, -jnp.inf)
-    return jnp.argmax(logits + controls.temperature * noise).astype(jnp.int32)
-
-
-def left_by_filters(scaled: jax.Array, controls: Controls) -> jax.Array:
-    """Return which characters the filters leave, [V] bool.
-
-    In this order: temperature first (it is in ``scaled``), then
-
-    top-k  the k most probable characters (Fan, Lewis and Dauphin 2018);
-    top-p  of these, renormalised, the fewest most probable ones whose probabilities add up to at
-           least p: the nucleus (Holtzman et al. 2020);
-    min-p  of these, the ones with at least p times the probability of the most probable character
-           (Nguyen et al. 2024).
-
-    Characters exactly as probable as the last one that is left are left, too: a filter has no reason
-    to prefer one of them. The most probable character is always left.
-
-    Args:
-        scaled: [V] logits over the temperature, the largest of them 0.
-        controls: top_k 0, top_p 1 and min_p 0 leave everything.
-    """
-    shares = jnp.exp(scaled)
-    number_ahead = _sum_over_more_probable(scaled, jnp.ones_like(scaled))
-    share_ahead = _sum_over_more_probable(scaled, shares)  # where top-k leaves a character, all are left
-    left = (number_ahead < controls.top_k) | (controls.top_k == 0)
-    in_nucleus = share_ahead < controls.top_p * jnp.sum(shares, where=left)
-    left &= in_nucleus | (controls.top_p >= 1)
-    return left & (scaled >= jnp.log(controls.min_p))
-
-
-def _sum_over_more_probable(scaled: jax.Array, weights: jax.Array) -> jax.Array:
-    """Return, for each character, the sum of the weights of all that are more probable, [V]."""
-    if len(scaled) <= PAIRWISE_SYMBOLS:
-        return jnp.sum(jnp.where(scaled[None, :] > scaled[:, None], weights[None, :], 0), axis=1)
-    order = jnp.argsort(-scaled)
-    ahead = jnp.cumsum(weights[order]) - weights[order]
-    return ahead[jnp.searchsorted(-scaled[order], -scaled)]  # of equals, the first: none is ahead of another
-
-
-def predict(reader: Reader, context: Context) -> tuple[jax.Array, Context]:
-    """Read the last character: return the next one's logits, [V], and the context that awaits it."""
-    if isinstance(context, StreamContext):
-        features, carry = reader.read(context.last[None], context.carry)
-        return reader.logits(features)[0], StreamContext(carry, context.last)
-    window = jax.tree.leaves(context.carry)[0].shape[0]
-    carry = jax.tree.map(lambda part: part.at[context.place].set(0), context.carry)
-    features, carry = reader.read(context.last[None], carry)
-    # The next to begin takes the place of the one that began first. In a text shorter than the window
-    # that place has never been taken: from a zero state it has read the text from its first character.
-    place = (context.place + 1) % window
-    return reader.logits(features[place][None])[0], WindowContext(carry, place, context.last)
-
-
-def text_key(seed: int, number: int = 0) -> jax.Array:
+def text_key(seed: int, number: int | jax.Array = 0) -> jax.Array:
     """Return the key of text ``number`` of a batch; number 0 is a text drawn alone.
 
     The others are counted from the end, where no character's number ever comes.
     """
     key = jax.random.key(seed)
-    return jax.random.fold_in(key, 2**32 - number) if number else key
+    from_the_end = jnp.uint32(0) - jnp.asarray(number, jnp.uint32)
+    return jnp.where(from_the_end == 0, key, jax.random.fold_in(key, from_the_end))
+
+
+def text_keys(seed: int, count: int) -> jax.Array:
+    """Return the keys of the texts of a batch, [count]."""
+    return jax.vmap(partial(text_key, seed))(jnp.arange(count))
 
 
 # ---- many characters -----------------------------------------------------------------------------
+
+AnyReader = Reader | NativeReader
 
 
 class Generator:
@@ -174,18 +70,20 @@ class Generator:
         Args:
             graphdef: the model's structure.
             window: seq_len of a model trained on windows; None for one that carries its state.
-            together: whether the rows of a batch share their products; None: not on a CPU.
+            together: whether the rows of a batch share their products in JAX; None: not on a CPU, where
+                it is done in C++ if that can be had.
         """
+        try_native = together is None
         if together is None:
             together = jax.default_backend() != "cpu"
         self._window = window
         self._for_each_text = _all_at_once if together else _one_after_another
-        self._prepare = jax.jit(lambda params: Reader.of(nnx.merge(graphdef, params)))
+        self._prepare = jax.jit(lambda params: _reader_of(nnx.merge(graphdef, params), try_native))
         self._read = jax.jit(self._read_texts)
         self._follow = jax.jit(self._follow_texts)
         self._advance = jax.jit(self._draw_pieces, static_argnames="filters")
 
-    def prepare(self, params: nnx.State) -> Reader:
+    def prepare(self, params: nnx.State) -> AnyReader:
         """Return the model's weights as sampling needs them."""
         return self._prepare(params)
 
@@ -211,7 +109,7 @@ class Generator:
 
     # ---- many texts ------------------------------------------------------------------------------
 
-    def contexts(self, reader: Reader, prompts: Sequence[np.ndarray]) -> Context:
+    def contexts(self, reader: AnyReader, prompts: Sequence[np.ndarray]) -> Context:
         """Return what the model knows after each of B prompts of any lengths of at least 1."""
         prompts = [np.asarray(prompt, np.int32) for prompt in prompts]
         if self._window is not None:
@@ -219,7 +117,7 @@ class Generator:
         begun = self._begun(reader, np.array([prompt[0] for prompt in prompts], np.int32))
         return self.extended(reader, begun, [prompt[1:] for prompt in prompts])
 
-    def extended(self, reader: Reader, contexts: Context, texts: Sequence[np.ndarray]) -> Context:
+    def extended(self, reader: AnyReader, contexts: Context, texts: Sequence[np.ndarray]) -> Context:
         """Return the B contexts after each has read on, the ids of a text, [N] with any N, each."""
         for slices, lengths in _in_slices(texts):
             contexts = self._read(reader, contexts, slices, lengths)
@@ -227,7 +125,7 @@ class Generator:
 
     def pieces(
         self,
-        reader: Reader,
+        reader: AnyReader,
         contexts: Context,
         keys: jax.Array,
         length: int,
@@ -266,8 +164,10 @@ class Generator:
             yield drawn, contexts
             done += count
             count = max(1, min(4 * count, MOST_PIECE, round(PIECE_SECONDS * count / seconds)))
+            beyond = (start + done + count) % _noise_rows(reader.num_symbols)
+            count -= beyond if 2 * beyond <= count else 0  # no noise shall be drawn for two pieces
 
-    def followed(self, reader: Reader, contexts: Context, text: np.ndarray) -> tuple[np.ndarray, Context]:
+    def followed(self, reader: AnyReader, contexts: Context, text: np.ndarray) -> tuple[np.ndarray, Context]:
         """Read on in one text; return the logits before each of its characters and after the last.
 
         Args:
@@ -282,10 +182,10 @@ class Generator:
         for slices, lengths in _in_slices([text]):
             contexts, logits = self._follow(reader, contexts, slices, lengths)
             before_each.append(np.asarray(logits)[0, : lengths[0]])
-        _, after = self._follow(reader, contexts, *_NOTHING)
+        _, after = self._follow(reader, contexts, *_ANY_CHARACTER)
         return np.concatenate([*before_each, np.asarray(after)[0, :1]]), contexts
 
-    def _begun(self, reader: Reader, first: np.ndarray) -> Context:
+    def _begun(self, reader: AnyReader, first: np.ndarray) -> Context:
         """Return the contexts of texts of one character each, [B] ids."""
         rows = (len(first), self._window or 1)
         carry = jax.tree.map(lambda part: jnp.zeros((*rows, part.shape[1])), reader.zero_carry)
@@ -294,24 +194,31 @@ class Generator:
         if self._window is not None:
             context = WindowContext(carry, jnp.zeros_like(last), last)
         # Where the weights were put: JAX compiles again for an array that is only by default there.
-        return jax.device_put(context, reader.head.sharding)
+        return jax.device_put(context, reader.table.sharding)
 
-    def _read_texts(self, reader: Reader, contexts: Context, texts: jax.Array, lengths: jax.Array) -> Context:
+    def _read_texts(
+        self, reader: AnyReader, contexts: Context, texts: jax.Array, lengths: jax.Array
+    ) -> Context:
+        if isinstance(reader, NativeReader):
+            return reader.read(contexts, texts, lengths)
+
         def read(context: Context, text: jax.Array, length: jax.Array) -> Context:
             return lax.fori_loop(
-                0, length, lambda i, context: predict(reader, context)[1]._replace(last=text[i]), context
+                0, length, lambda i, context: reader.predict(context)[1]._replace(last=text[i]), context
             )
 
         return self._for_each_text(read, contexts, texts, lengths)
 
     def _follow_texts(
-        self, reader: Reader, contexts: Context, texts: jax.Array, lengths: jax.Array
+        self, reader: AnyReader, contexts: Context, texts: jax.Array, lengths: jax.Array
     ) -> tuple[Context, jax.Array]:
+        if isinstance(reader, NativeReader):
+            return reader.follow(contexts, texts, lengths)
         return self._for_each_text(partial(_follow_text, reader), contexts, texts, lengths)
 
     def _draw_pieces(
         self,
-        reader: Reader,
+        reader: AnyReader,
         contexts: Context,
         keys: jax.Array,
         start: jax.Array,
@@ -320,11 +227,33 @@ class Generator:
         filters: bool,
     ) -> tuple[Context, jax.Array]:
         """Draw ``counts`` [B] characters, MOST_PIECE at the most, the first of which is number ``start``."""
+        if isinstance(reader, NativeReader):
+            return _draw_side_by_side(reader, contexts, keys, start, counts, controls, filters)
 
         def draw_piece(context: Context, key: jax.Array, count: jax.Array) -> tuple[Context, jax.Array]:
             return _draw_piece(reader, context, key, start, count, partial(draw, filters=filters), controls)
 
         return self._for_each_text(draw_piece, contexts, keys, counts)
+
+
+def _reader_of(model: CharRNN, try_native: bool) -> AnyReader:
+    native_reader = NativeReader.of(model) if try_native else None
+    return native_reader or Reader.of(model)
+
+
+def _noise_rows(num_symbols: int) -> int:
+    """Return for how many characters noise is drawn in one go.
+
+    Character n's lies always in row n mod that: its bits depend on nothing but key and n, not even on how
+    the processor treats the last rows.
+    """
+    return max(1, min(NOISE_ROWS, NOISE_NUMBERS // num_symbols))
+
+
+def _noise(key: jax.Array, first: jax.Array, num_symbols: int) -> jax.Array:
+    """Return the Gumbel noise of a text's characters from number ``first`` on: [rows, V]."""
+    numbers = first + jnp.arange(_noise_rows(num_symbols))
+    return jax.vmap(lambda n: jax.random.gumbel(jax.random.fold_in(key, n), (num_symbols,)))(numbers)
 
 
 def _draw_piece(
@@ -336,22 +265,17 @@ def _draw_piece(
     draw: Callable[..., jax.Array],
     controls: Controls,
 ) -> tuple[Context, jax.Array]:
-    """Draw ``count`` characters of one text; return them as [MOST_PIECE] ids, the rest zeros.
-
-    The noise of many characters is drawn in one go. Character n's lies always in row n mod ``rows``:
-    its bits depend on nothing but key and n, not even on how the processor treats the last rows.
-    """
-    num_symbols, stop = reader.head.shape[0], start + count
-    rows = max(1, min(NOISE_ROWS, NOISE_NUMBERS // num_symbols))
+    """Draw ``count`` characters of one text; return them as [MOST_PIECE] ids, the rest zeros."""
+    num_symbols, stop = reader.num_symbols, start + count
+    rows = _noise_rows(num_symbols)
 
     def draw_block(block: jax.Array, so_far: tuple[Context, jax.Array]) -> tuple[Context, jax.Array]:
         first = block * rows
-        numbers = first + jnp.arange(rows)
-        noise = jax.vmap(lambda n: jax.random.gumbel(jax.random.fold_in(key, n), (num_symbols,)))(numbers)
+        noise = _noise(key, first, num_symbols)
 
         def draw_one(n: jax.Array, so_far: tuple[Context, jax.Array]) -> tuple[Context, jax.Array]:
             context, ids = so_far
-            logits, context = predict(reader, context)
+            logits, context = reader.predict(context)
             drawn = draw(logits, noise[n - first], controls)
             return context._replace(last=drawn), ids.at[n - start].set(drawn)
 
@@ -362,21 +286,82 @@ def _draw_piece(
     return lax.fori_loop(*blocks, draw_block, (context, jnp.zeros(MOST_PIECE, jnp.int32)))
 
 
+def _draw_side_by_side(
+    reader: NativeReader,
+    contexts: Context,
+    keys: jax.Array,
+    start: jax.Array,
+    counts: jax.Array,
+    controls: Controls,
+    filters: bool,
+) -> tuple[Context, jax.Array]:
+    """Draw ``counts`` [B] characters of B texts; return [B, MOST_PIECE] ids; the rest mean nothing."""
+    rows, stops = _noise_rows(reader.num_symbols), start + counts
+
+    def draw_block(block: jax.Array, so_far: tuple[Context, jax.Array]) -> tuple[Context, jax.Array]:
+        contexts, ids = so_far
+        first = block * rows
+        begin = jnp.maximum(first, start)
+        # Text by text, for the same bits as that of one alone.
+        noise = lax.map(lambda key: _noise(key, first, reader.num_symbols), keys)
+        lengths = jnp.maximum(jnp.minimum(first + rows, stops) - begin, 0)
+        draw_rows = _draw_filtered if filters else _draw_unfiltered
+        contexts, drawn = draw_rows(reader, contexts, lengths, noise, begin - first, controls)
+        return contexts, lax.dynamic_update_slice(ids, drawn, (0, begin - start))
+
+    blocks = start // rows, -(-jnp.max(stops) // rows)
+    ids = jnp.zeros((len(keys), MOST_PIECE + rows), jnp.int32)
+    contexts, ids = lax.fori_loop(*blocks, draw_block, (contexts, ids))
+    return contexts, ids[:, :MOST_PIECE]
+
+
+def _draw_unfiltered(
+    reader: NativeReader,
+    contexts: Context,
+    lengths: jax.Array,
+    noise: jax.Array,
+    noise_begin: jax.Array,
+    controls: Controls,
+) -> tuple[Context, jax.Array]:
+    """Draw ``lengths`` [B] characters by their [B, rows, V] noise, from a row on: [B, rows] ids."""
+    return reader.draw(contexts, lengths, noise, controls.temperature, noise_begin)
+
+
+def _draw_filtered(
+    reader: NativeReader,
+    contexts: Context,
+    lengths: jax.Array,
+    noise: jax.Array,
+    noise_begin: jax.Array,
+    controls: Controls,
+) -> tuple[Context, jax.Array]:
+    """Draw the same of what the filters leave."""
+    to_read = jnp.zeros((len(lengths), 1), jnp.int32)  # whatever is read, what was drawn takes its place
+
+    def draw_one(i: jax.Array, so_far: tuple[Context, jax.Array]) -> tuple[Context, jax.Array]:
+        contexts, drawn = so_far
+        going, before = i < lengths, contexts.last
+        contexts, logits = reader.follow(contexts, to_read, going.astype(jnp.int32))
+        # Text by text, for the same bits as those of one alone.
+        rows = logits[:, 0], noise[:, noise_begin + i]
+        choice = lax.map(lambda row: draw(row[0], row[1], controls), rows)
+        return contexts._replace(last=jnp.where(going, choice, before)), drawn.at[:, i].set(choice)
+
+    drawn = jnp.zeros(noise.shape[:2], jnp.int32)
+    return lax.fori_loop(0, jnp.max(lengths), draw_one, (contexts, drawn))
+
+
 def _follow_text(
     reader: Reader, context: Context, text: jax.Array, length: jax.Array
 ) -> tuple[Context, jax.Array]:
-    """Read a text, [N] ids of which ``length`` count; return the logits before each: [N, V].
-
-    The first row holds the logits before a character even where ``length`` is 0.
-    """
+    """Read a text, [N] ids of which ``length`` count; return the logits before each: [N, V]."""
 
     def follow(i: jax.Array, so_far: tuple[Context, jax.Array]) -> tuple[Context, jax.Array]:
         context, all_logits = so_far
-        logits, context = predict(reader, context)
+        logits, context = reader.predict(context)
         return context._replace(last=text[i]), all_logits.at[i].set(logits)
 
-    first = jnp.zeros((len(text), reader.head.shape[0])).at[0].set(predict(reader, context)[0])
-    return lax.fori_loop(0, length, follow, (context, first))
+    return lax.fori_loop(0, length, follow, (context, jnp.zeros((len(text), reader.num_symbols))))
 
 
 def _one_after_another(function: Callable[..., Any], *rows: Any) -> Any:
@@ -396,7 +381,7 @@ def _row(contexts: Context, number: int) -> Context:
     return jax.tree.map(lambda part: part[number], contexts)
 
 
-_NOTHING = (np.zeros((1, READ_CHARS), np.int32), np.zeros(1, np.int32))  # a slice of no text
+_ANY_CHARACTER = (np.zeros((1, READ_CHARS), np.int32), np.ones(1, np.int32))  # a slice of text
 
 
 def _in_slices(texts: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -10,7 +10,7 @@ along a contiguous row is read fastest (by a fifth at H = 512 on the machines me
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,24 @@ from jax import lax
 
 from jaxchar.model import CharRNN
 from jaxchar.unroll import Carry, Cell, Equations, bias_of, equations_of, project
+
+
+class StreamContext(NamedTuple):
+    """What a stateful model needs to know of the text so far."""
+
+    carry: tuple[Carry, ...]  # [1, H] each part: after all characters but the last
+    last: jax.Array  # [] int32, the last character's id
+
+
+class WindowContext(NamedTuple):
+    """What a windowed model needs to know of the text so far."""
+
+    carry: tuple[Carry, ...]  # [T, H] each part: the readers', after all characters but the last
+    place: jax.Array  # [] int32: of the reader that begins with the last character
+    last: jax.Array  # [] int32, the last character's id
+
+
+Context = StreamContext | WindowContext  # of one text; with a leading [B] in every part, of many
 
 
 @jax.tree_util.register_dataclass
@@ -58,6 +76,11 @@ class Reader:
             dtype=dtype,
         )
 
+    @property
+    def num_symbols(self) -> int:
+        """V."""
+        return self.head.shape[0]
+
     def read(self, ids: jax.Array, carry: tuple[Carry, ...]) -> tuple[jax.Array, tuple[Carry, ...]]:
         """Read one character a row.
 
@@ -83,6 +106,19 @@ class Reader:
     def logits(self, features: jax.Array) -> jax.Array:
         """Return the next character's logits, [R, V], from the last layer's hidden state."""
         return self._product(features, self.head) + self.head_bias
+
+    def predict(self, context: Context) -> tuple[jax.Array, Context]:
+        """Read the last character: return the next one's logits, [V], and the context that awaits it."""
+        if isinstance(context, StreamContext):
+            features, carry = self.read(context.last[None], context.carry)
+            return self.logits(features)[0], StreamContext(carry, context.last)
+        window = jax.tree.leaves(context.carry)[0].shape[0]
+        carry = jax.tree.map(lambda part: part.at[context.place].set(0), context.carry)
+        features, carry = self.read(context.last[None], carry)
+        # The next to begin takes the place of the one that began first. In a text shorter than the window
+        # that place has never been taken: from a zero state it has read the text from its first character.
+        place = (context.place + 1) % window
+        return self.logits(features[place][None])[0], WindowContext(carry, place, context.last)
 
     def _product(self, rows: jax.Array, transposed: jax.Array) -> jax.Array:
         """Return ``rows @ transposed.T``, which reads both along their rows."""

@@ -24,12 +24,13 @@ from jaxchar.console import TrainingDisplay
 from jaxchar.dataset import Dataset
 from jaxchar.devices import on_one_device, replicate
 from jaxchar.errors import JaxcharError
-from jaxchar.generate import Context, Generator, StreamContext
+from jaxchar.generate import Generator
 from jaxchar.loss import Means, bits_per_char
 from jaxchar.metadata import Metadata, describe_machine, library_versions
 from jaxchar.optimizer import make_schedule
 from jaxchar.plot import plot_loss
 from jaxchar.processes import agree
+from jaxchar.reader import Context, StreamContext
 from jaxchar.run_folder import PICTURE, SUMMARY, RunFolder, Series
 from jaxchar.step import (
     SAMPLE_KEY,

@@ -18,7 +18,7 @@ Three implementations stand behind :func:`unroll`, and nothing outside may know 
            while the kernel's gradient is one large product after it, sum_t (h_{t-1} * m)^T dz_t.
            The forward pass saves the gate *activations*, from which every derivative follows
            without a second exponential: s' = s (1 - s) and tanh' = 1 - tanh^2.
-``native``  the same equations as ``fused`` for processors, in C++: see :mod:`jaxchar.native`.
+``native``  the same equations as ``fused`` for processors, in C++: see :mod:`jaxchar.native_layer`.
 
 ``m`` is the recurrent dropout mask, one for all time steps of a sequence (Gal and Ghahramani 2016,
 "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks").
@@ -33,7 +33,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from jaxchar import native
+from jaxchar import native, native_layer
 from jaxchar.errors import JaxcharError
 
 Implementation = Literal["auto", "native", "fused", "scan"]
@@ -110,7 +110,7 @@ def unroll(
         JaxcharError: "native" is asked for where it cannot be had.
     """
     if implementation == "auto":
-        implementation = "native" if _suits_native(cell) else "fused"
+        implementation = "native" if native_name(cell) else "fused"
     refuse_impossible(cell, implementation)
     run = {"native": _unroll_native, "fused": _unroll_fused, "scan": _unroll_scan}[implementation]
     return run(cell, inputs, carry, masks)
@@ -118,7 +118,7 @@ def unroll(
 
 def refuse_impossible(cell: Cell, implementation: Implementation) -> None:
     """Raise a JaxcharError where "native" is asked for and cannot be had."""
-    if implementation == "native" and not _suits_native(cell):
+    if implementation == "native" and not native_name(cell):
         raise JaxcharError(
             "implementation is native, which is for an lstm or gru in float32 on a processor and needs a C++ "
             "compiler; leave --implementation at auto, or install g++"
@@ -159,25 +159,26 @@ def _with_recurrent_mask(cell: Cell, mask: jax.Array | None) -> Cell:
 # ---- the fast path on a processor ----------------------------------------------------------------
 
 
-def _suits_native(cell: Cell) -> bool:
-    if isinstance(cell, nnx.SimpleCell) or cell.gate_fn not in (jax.nn.sigmoid, hard_sigmoid):
-        return False
-    return cell.dtype in (None, jnp.float32) and native.is_available()
+def native_name(cell: Cell) -> str | None:
+    """Return what the library in C++ calls a cell; None where it cannot compute it, or cannot be had."""
+    gates = {jax.nn.sigmoid: "", hard_sigmoid: "hard_"}
+    if isinstance(cell, nnx.SimpleCell) or cell.gate_fn not in gates:
+        return None
+    if cell.dtype not in (None, jnp.float32) or not native.is_available():
+        return None
+    return gates[cell.gate_fn] + ("lstm" if isinstance(cell, nnx.OptimizedLSTMCell) else "gru")
 
 
 def _unroll_native(
     cell: Any, inputs: jax.Array, carry: Carry, masks: DropoutMasks
 ) -> tuple[Carry, jax.Array]:
-    read = native.Inputs.of(*_masked_inputs(inputs, masks.inputs))
-    weights = native.Weights(cell.dense_i.kernel[...], bias_of(cell), cell.dense_h.kernel[...])
+    read = native_layer.Inputs.of(*_masked_inputs(inputs, masks.inputs))
+    weights = native_layer.Weights(cell.dense_i.kernel[...], bias_of(cell), cell.dense_h.kernel[...])
     nothing = jnp.zeros((inputs.shape[1], 0))
     mask = nothing if masks.recurrent is None else masks.recurrent
-    prefix = "hard_" if cell.gate_fn is hard_sigmoid else ""
-    if isinstance(carry, LSTMCarry):
-        hiddens, *last = native.run_layer(f"{prefix}lstm", read, weights, carry.cell, carry.hidden, mask)
-        return LSTMCarry(*last), hiddens
-    hiddens, _, hidden = native.run_layer(f"{prefix}gru", read, weights, nothing, carry.hidden, mask)
-    return HiddenCarry(hidden), hiddens
+    state = carry.cell if isinstance(carry, LSTMCarry) else nothing
+    hiddens, state, hidden = native_layer.run(native_name(cell), read, weights, state, carry.hidden, mask)
+    return (LSTMCarry(state, hidden) if isinstance(carry, LSTMCarry) else HiddenCarry(hidden)), hiddens
 
 
 # ---- the fast path -------------------------------------------------------------------------------

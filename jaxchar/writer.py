@@ -7,14 +7,13 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from jaxchar.config import SampleConfig
 from jaxchar.errors import JaxcharError
-from jaxchar.generate import Context, Generator, text_key
-from jaxchar.reader import Reader
+from jaxchar.generate import AnyReader, Generator, text_key, text_keys
+from jaxchar.reader import Context
 from jaxchar.vocabulary import UnknownCharactersError, Vocabulary
 
 
@@ -46,7 +45,7 @@ class Writer:
         self._generator = Generator(graphdef, window)
 
     @cached_property
-    def _reader(self) -> Reader:
+    def _reader(self) -> AnyReader:
         return self._generator.prepare(self._params)
 
     def start(self, prompt: str) -> Passage:
@@ -103,7 +102,7 @@ class Writer:
         pieces = self._generator.pieces(
             self._reader,
             self._generator.contexts(self._reader, prompts),
-            jnp.stack([text_key(config.seed, number) for number in range(len(prompts))]),
+            text_keys(config.seed, len(prompts)),
             config.length,
             config,
             going=going,

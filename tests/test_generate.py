@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from jax import lax
 
-from jaxchar import generate
+from jaxchar import draw as drawing
+from jaxchar import generate, native
 from jaxchar.config import Config, DrawConfig
-from jaxchar.generate import Controls, Generator, batched, draw, left_by_filters, text_key
+from jaxchar.draw import Controls, draw, left_by_filters
+from jaxchar.generate import Generator, batched, text_key
+from jaxchar.native_reader import NativeReader
 from jaxchar.reader import Reader
 from jaxchar.step import split_model
 
@@ -116,8 +118,8 @@ def test_large_vocabularies_are_sorted_to_the_same_result(settings, monkeypatch)
     logits = np.round(np.random.default_rng(1).normal(size=40), 1).astype(np.float32)  # with equals
     config = DrawConfig(**settings)
     expected = distribution(logits, config) > 0
-    for symbols in (generate.PAIRWISE_SYMBOLS, 0):
-        monkeypatch.setattr(generate, "PAIRWISE_SYMBOLS", symbols)
+    for symbols in (drawing.PAIRWISE_SYMBOLS, 0):
+        monkeypatch.setattr(drawing, "PAIRWISE_SYMBOLS", symbols)
         left = left_by_filters(jnp.asarray(logits - logits.max()), Controls.of(config))
         assert (np.asarray(left) == expected).all()
     assert 1 < expected.sum() < 20
@@ -129,14 +131,17 @@ def test_large_vocabularies_are_sorted_to_the_same_result(settings, monkeypatch)
 class Tiny:
     """A tiny model with its two generators, and a way to feed it one character at a time."""
 
-    def __init__(self):
+    def __init__(self, together):
         config = Config(hidden_size=(4, 3), seed=2)
         self.graphdef, params = split_model(config, V)
         self.params = jax.tree.map(lambda leaf: 3 * leaf, params)  # far from uniform
-        self.generators = {"streams": Generator(self.graphdef, None)}
-        self.generators["windows"] = Generator(self.graphdef, WINDOW)
+        self.windows, self.together = {"streams": None, "windows": WINDOW}, together
+        self.generators = {kind: self.generator(kind, together) for kind in self.windows}
         self.reader = self.generators["streams"].prepare(self.params)
         self._feed = jax.jit(lambda *args: nnx.merge(self.graphdef, args[0]).last_logits(*args[1:]))
+
+    def generator(self, kind, together=None):
+        return Generator(self.graphdef, self.windows[kind], together)
 
     def logits(self, text):
         """Return the next character's logits after a text that is read from a zero state."""
@@ -156,8 +161,9 @@ class Tiny:
         return np.concatenate(pieces).tolist()
 
     def generate_batch(self, generator, prompts, keys, length=LENGTH, config=DrawConfig(), **options):  # noqa: B008
-        contexts = generator.contexts(self.reader, prompts)
-        pieces = generator.pieces(self.reader, contexts, keys, length, config, **options)
+        reader = generator.prepare(self.params)
+        contexts = generator.contexts(reader, prompts)
+        pieces = generator.pieces(reader, contexts, keys, length, config, **options)
         ids, contexts = zip(*pieces, strict=True)
         return np.concatenate(ids, axis=1), contexts[-1]
 
@@ -173,9 +179,9 @@ class Tiny:
         return text[len(prompt) :]
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    return Tiny()
+@pytest.fixture(scope="module", params=[None, False], ids=["as usual", "in JAX"])
+def tiny(request):
+    return Tiny(together=request.param)
 
 
 KINDS = pytest.mark.parametrize("kind", ["streams", "windows"])
@@ -223,7 +229,7 @@ def test_the_pieces_change_no_character(tiny, kind, monkeypatch):
     for first, most in ((3, 5), (length, length)):
         monkeypatch.setattr(generate, "FIRST_PIECE", first)
         monkeypatch.setattr(generate, "MOST_PIECE", most)
-        other = Generator(tiny.graphdef, WINDOW if kind == "windows" else None)
+        other = tiny.generator(kind, tiny.together)
         pieces = list(other.ids(tiny.params, other.context(tiny.params, [1, 2]), length, key=KEY))
         assert max(map(len, pieces)) <= most
         assert np.concatenate(pieces).tolist() == expected
@@ -264,9 +270,25 @@ def test_a_text_of_a_batch_is_the_text_drawn_alone_to_the_last_bit_of_the_state(
         assert bits(jax.tree.map(lambda part, n=number: part[n], contexts)) == bits(context)
 
 
+@pytest.mark.parametrize("settings", [{"cell": "lstm"}, {"cell": "gru", "num_layers": 2}], ids=str)
+def test_so_it_is_in_a_model_whose_products_the_threads_of_a_single_text_share(settings):
+    graphdef, params = split_model(Config(hidden_size=250, **settings), 20)
+    generator, prompts = Generator(graphdef, None), [np.array([number]) for number in range(9)]
+    reader, keys = generator.prepare(params), jax.random.split(KEY, 9)
+
+    def written(texts):
+        contexts = generator.contexts(reader, prompts[texts])
+        ids, contexts = zip(*generator.pieces(reader, contexts, keys[texts], 40, DrawConfig()), strict=True)
+        return np.concatenate(ids, axis=1)[-1].tolist(), bits(
+            jax.tree.map(lambda part: part[-1], contexts[-1])
+        )
+
+    assert written(slice(9)) == written(slice(8, 9))
+
+
 @KINDS
 def test_texts_drawn_together_as_on_an_accelerator_are_the_same(tiny, kind):
-    together = Generator(tiny.graphdef, WINDOW if kind == "windows" else None, together=True)
+    together = tiny.generator(kind, together=True)
     prompts = [np.array(prompt) for prompt in PROMPTS]
     keys = jax.random.split(KEY, len(prompts))
     actual, _ = tiny.generate_batch(together, prompts, keys)
@@ -290,7 +312,7 @@ def test_a_text_that_has_ended_changes_no_other(tiny, kind):
 
 @KINDS
 def test_prompts_of_any_lengths_and_any_controls_are_one_program(tiny, kind):
-    generator = Generator(tiny.graphdef, WINDOW if kind == "windows" else None)
+    generator = tiny.generator(kind, tiny.together)
     rng = np.random.default_rng(0)
     keys = jax.random.split(KEY, 4)
     settings = ({"temperature": 0.5}, {"temperature": 0}, {"top_k": 3}, {"top_p": 0.5, "min_p": 0.1})
@@ -304,7 +326,7 @@ def test_prompts_of_any_lengths_and_any_controls_are_one_program(tiny, kind):
 @KINDS
 def test_weights_that_were_put_on_a_device_need_no_second_program(tiny, kind):
     """As those of a checkpoint are: the first call and the later ones must not differ for JAX."""
-    generator = Generator(tiny.graphdef, WINDOW if kind == "windows" else None)
+    generator = tiny.generator(kind, tiny.together)
     reader = generator.prepare(jax.device_put(tiny.params, jax.devices()[0]))
     for prompt in (np.array([1]), np.zeros(2 * generate.READ_CHARS, np.int32)):
         contexts = generator.contexts(reader, [prompt])
@@ -362,26 +384,24 @@ def test_the_logits_followed_are_the_models_own(tiny, kind):
     ],
     ids=str,
 )
-def test_a_reader_is_the_model(settings):
+@pytest.mark.parametrize("together", [None, False], ids=["as usual", "in JAX"])
+def test_a_reader_is_the_model(settings, together):
     config = Config(**{"hidden_size": 5, **settings})
     graphdef, params = split_model(config, V)
-    model = nnx.merge(graphdef, jax.tree.map(lambda leaf: 2 * leaf + 0.1, params))  # no bias is 0
-    text = np.array(PROMPTS[3])
+    params = jax.tree.map(lambda leaf: 2 * leaf + 0.1, params)  # no bias is 0
+    model, generator = nnx.merge(graphdef, params), Generator(graphdef, None, together)
+    reader, text = generator.prepare(params), np.array(PROMPTS[3])
+    known = config.cell != "rnn" and config.dtype == "float32" and config.implementation == "auto"
+    in_cpp = known and together is None and native.is_available()
+    assert isinstance(reader, NativeReader if in_cpp else Reader)
 
-    @jax.jit
-    def both_ways():
-        def read(carry, character):
-            features, carry = reader.read(character[None], carry)
-            return carry, reader.logits(features)[0]
-
-        reader = Reader.of(model)
-        return lax.scan(read, reader.zero_carry, text), model(text[None], model.initial_carry(1))
-
-    (carry, logits), (expected, expected_carry) = both_ways()
+    begun = generator.contexts(reader, [text[:1]])
+    logits, contexts = generator.followed(reader, begun, np.append(text[1:], 0))  # the last one is not read
+    expected, expected_carry = jax.jit(model)(text[None], model.initial_carry(1))
     tolerance = 2e-5 if config.dtype == "float32" else 2e-2
-    np.testing.assert_allclose(logits, expected[0], rtol=tolerance, atol=tolerance)
-    for ours, theirs in zip(jax.tree.leaves(carry), jax.tree.leaves(expected_carry), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(logits[:-1], expected[0], rtol=tolerance, atol=tolerance)
+    for ours, theirs in zip(jax.tree.leaves(contexts.carry), jax.tree.leaves(expected_carry), strict=True):
+        np.testing.assert_allclose(ours[0], theirs, rtol=tolerance, atol=tolerance)
 
 
 def test_contexts_of_several_texts_are_stacked(tiny):

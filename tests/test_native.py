@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxchar import native
+from jaxchar import native, native_layer
 from jaxchar.errors import JaxcharError
 from jaxchar.unroll import initial_carry, unroll
 
@@ -18,9 +18,9 @@ def not_yet_loaded(monkeypatch, tmp_path):
     """A process that has not asked for the library, and an empty cache folder."""
     monkeypatch.setenv("JAXCHAR_COMPILED", str(tmp_path / "empty"))
     monkeypatch.setattr(jax.ffi, "register_ffi_target", lambda *_, **__: None)  # XLA takes each name once
-    native.identity.cache_clear()
+    native.library.cache_clear()
     yield tmp_path
-    native.identity.cache_clear()
+    native.library.cache_clear()
 
 
 # ---- numbers -------------------------------------------------------------------------------------
@@ -29,9 +29,11 @@ def not_yet_loaded(monkeypatch, tmp_path):
 def activations(x):
     """Return sigmoid and tanh of numbers: the gates i and g of LSTM cells of one unit without weights."""
     sums = jnp.asarray(x, jnp.float32)[None, :, None]  # [T = 1, B, D = 1], a feature that reaches every gate
-    weights = native.Weights(jnp.ones((1, 4)), jnp.zeros(4), jnp.zeros((1, 4)))
+    weights = native_layer.Weights(jnp.ones((1, 4)), jnp.zeros(4), jnp.zeros((1, 4)))
     zeros = jnp.zeros((len(x), 1))
-    _, _, saved = native._forward("lstm", *native.Inputs.of(sums), *weights, zeros, zeros, zeros[:, :0])
+    _, _, saved = native_layer._forward(
+        "lstm", *native_layer.Inputs.of(sums), *weights, zeros, zeros, zeros[:, :0]
+    )
     return np.asarray(saved[0, :, 0]), np.asarray(saved[0, :, 2])
 
 
@@ -96,7 +98,7 @@ def test_it_is_built_once_and_its_digest_tells_what_was_built(not_yet_loaded):
     digest = native.identity()
     (library,) = (not_yet_loaded / "empty").rglob("native-*.so")
     built = library.stat().st_mtime_ns
-    native.identity.cache_clear()
+    native.library.cache_clear()
     assert not native.must_be_built()
     assert native.identity() == digest and library.stat().st_mtime_ns == built
     assert list(library.parent.iterdir()) == [library], "something unfinished was left"

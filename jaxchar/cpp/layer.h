@@ -129,8 +129,8 @@ struct Backward {
 
   void run(xla::ffi::ThreadPool& pool) const {
     thread_local Scratch packed_input, packed_recurrent;
-    const float* input_panels = panels(packed_input, input_kernel, D);
-    const float* recurrent_panels = panels(packed_recurrent, recurrent_kernel, H);
+    const float* input_panels = panels(pool, packed_input, input_kernel, D);
+    const float* recurrent_panels = panels(pool, packed_recurrent, recurrent_kernel, H);
     const Size slices = num_slices(pool, B);
     in_parallel(pool, slices, [this, slices, input_panels, recurrent_panels](Size i) {
       slice(part_of(B, slices, i), input_panels, recurrent_panels);
@@ -141,12 +141,12 @@ struct Backward {
   Size G() const { return Cell::GATES * H; }
 
   // A transposed kernel's columns as [block of units, G, WIDTH].
-  const float* panels(Scratch& scratch, const float* kernel, Size columns) const {
-    const Size panel = G() * WIDTH;
-    float* to = scratch.at_least(ceil_div(columns, WIDTH) * panel);
-    for (Size unit = 0; unit < columns; unit += WIDTH) {
-      pack_transposed(kernel + unit * G(), G(), G(), columns - unit, to + unit / WIDTH * panel);
-    }
+  const float* panels(xla::ffi::ThreadPool& pool, Scratch& scratch, const float* kernel, Size columns) const {
+    const Size depth = G(), blocks = ceil_div(columns, WIDTH);
+    float* to = scratch.at_least(blocks * depth * WIDTH);
+    in_parallel(pool, blocks, [=](Size i) {
+      pack_transposed(kernel + i * WIDTH * depth, depth, depth, columns - i * WIDTH, to + i * depth * WIDTH);
+    });
     return to;
   }
 

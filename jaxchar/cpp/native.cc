@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "layer.h"
+#include "text.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace {
@@ -97,6 +98,52 @@ ffi::Error weight_gradients(ffi::ThreadPool pool, Ids ids, Array scale, Array ro
   return ffi::Error::Success();
 }
 
+// A layer's arguments and results come one after another: three of its weights, its state and its hidden state.
+constexpr Size LAYER_ARGUMENTS = 5, LAYER_RESULTS = 2;
+
+template <class Cell>
+void texts(ffi::ThreadPool pool, Ids ids, Ids lengths, Array noise, Array temperature, Ids noise_begin, Ids last,
+           Ids place, Array table, Array head_panels, Array head_bias, ffi::RemainingArgs arguments, ffi::Result<Ids> new_last,
+           ffi::Result<Ids> new_place, ffi::Result<Ids> drawn, NewArray logits, ffi::RemainingRets results) {
+  std::vector<TextLayer> layers;
+  Size B = ids.dimensions()[0], R = 1, D = 0;
+  for (size_t i = 0; i * LAYER_ARGUMENTS < arguments.size(); i++) {
+    auto argument = [&](Size k) { return *arguments.get<Array>(i * LAYER_ARGUMENTS + k); };
+    auto result = [&](Size k) { return *results.get<Array>(i * LAYER_RESULTS + k); };
+    for (Size k : {0, 1}) {
+      Array before = argument(3 + k);
+      std::memmove(result(k)->typed_data(), before.typed_data(), before.size_bytes());
+    }
+    const Size H = argument(4).dimensions()[2];
+    float *states = numbers(result(0)), *hiddens = numbers(result(1));
+    layers.push_back({D, H, numbers(argument(0)), numbers(argument(1)), numbers(argument(2)), states ? states : hiddens,
+                      hiddens});
+    R = argument(4).dimensions()[1];
+    D = H;
+  }
+  std::memmove(new_last->typed_data(), last.typed_data(), last.size_bytes());
+  std::memmove(new_place->typed_data(), place.typed_data(), place.size_bytes());
+  const Size V = head_bias.dimensions()[0];
+  Texts<Cell>{B,
+              R,
+              Size(ids.dimensions()[1]),
+              V,
+              numbers(table),
+              numbers(head_panels),
+              numbers(head_bias),
+              layers,
+              ids.typed_data(),
+              lengths.typed_data(),
+              numbers(noise),
+              *temperature.typed_data(),
+              *noise_begin.typed_data(),
+              new_last->typed_data(),
+              new_place->typed_data(),
+              drawn->typed_data(),
+              numbers(logits)}
+      .run(pool);
+}
+
 // Call the instance for a cell; native.py knows the names.
 #define CALL_FOR(cell, function, ...)                                  \
   (cell == "lstm"        ? function<Lstm<Sigmoid>>(__VA_ARGS__)        \
@@ -111,6 +158,11 @@ auto any_forward = [](ffi::ThreadPool pool, std::string_view cell, auto... array
 
 auto any_backward = [](ffi::ThreadPool pool, std::string_view cell, auto... arrays) {
   CALL_FOR(cell, backward, pool, arrays...);
+  return ffi::Error::Success();
+};
+
+auto any_texts = [](ffi::ThreadPool pool, std::string_view cell, auto... arrays) {
+  CALL_FOR(cell, texts, pool, arrays...);
   return ffi::Error::Success();
 };
 
@@ -163,3 +215,27 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxchar_weight_gradients, weight_gradients,
                                   .Ret<Array>()   // d_input_kernel [D or V, G]
                                   .Ret<Array>()   // d_bias [G]
                                   .Ret<Array>());  // d_recurrent_kernel [H, G]
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxchar_texts, any_texts,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Attr<std::string_view>("cell")
+                                  .Arg<Ids>()     // ids [B, N], to read; or not looked at
+                                  .Arg<Ids>()     // lengths [B], how many characters of each text
+                                  .Arg<Array>()   // noise [B, N, V], to draw; or [B, N, 0]
+                                  .Arg<Array>()   // temperature []
+                                  .Arg<Ids>()     // noise_begin []: the row of the first character's noise
+                                  .Arg<Ids>()     // last [B]
+                                  .Arg<Ids>()     // place [B]
+                                  .Arg<Array>()   // table [V, 4H]
+                                  .Arg<Array>()   // head_panels
+                                  .Arg<Array>()   // head_bias [V]
+                                  .RemainingArgs()  // of each layer: input_panels, bias [4H], recurrent_panels, state
+                                                    // [B, R, H] or [B, R, 0], hidden [B, R, H]
+                                  .Ret<Ids>()     // last [B]
+                                  .Ret<Ids>()     // place [B]
+                                  .Ret<Ids>()     // drawn [B, N]
+                                  .Ret<Array>()   // logits [B, N, V], or [B, N, 0]
+                                  .RemainingRets());  // of each layer: state, hidden
+
+// So many columns has a panel.
+extern "C" const int jaxchar_panel_columns = jaxchar::WIDTH;

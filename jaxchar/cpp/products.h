@@ -89,6 +89,36 @@ inline void multiply(Size rows, const float* a, const float* panel, Size depth, 
   }
 }
 
+// A single row times several panels at once, as one alone would wait for its own sums; the sums are the same.
+template <int PANELS>
+void multiply_row(const float* a, const float* panels, Size depth, float* to) {
+  Vector sum[PANELS][2];
+  std::memcpy(sum, to, sizeof sum);
+  for (Size k = 0; k < depth; k++) {
+    for (int p = 0; p < PANELS; p++) {
+      auto* columns = reinterpret_cast<const Vector*>(panels + (p * depth + k) * WIDTH);
+      sum[p][0] += a[k] * columns[0];
+      sum[p][1] += a[k] * columns[1];
+    }
+  }
+  std::memcpy(to, sum, sizeof sum);
+}
+
+// Add any number of rows, [rows, depth], times some columns of a matrix in panels to those of [rows, columns].
+inline void add_product(Size rows, const float* a, const float* panels, Size depth, float* to, Size columns,
+                        Part some) {
+  constexpr int AT_ONCE = 4;
+  Size column = some.begin;
+  if (rows == 1) {
+    for (; column + AT_ONCE * WIDTH <= some.end; column += AT_ONCE * WIDTH) {
+      multiply_row<AT_ONCE>(a, panels + column * depth, depth, to + column);
+    }
+  }
+  for (; column < some.end; column += WIDTH) {
+    multiply(rows, a, panels + column * depth, depth, to + column, columns, columns - column, Result::ADDED);
+  }
+}
+
 // Pack some columns of a [depth, ...] matrix into a panel, zeros behind them.
 inline void pack(const float* matrix, Size stride, Size depth, Size columns, float* panel) {
   for (Size k = 0; k < depth; k++) {
