@@ -165,8 +165,6 @@ def _open(
     """Return what a run is written and shown with; of several processes, only the first does either."""
     if is_first():
         folder, display = RunFolder(run_dir), display or TrainingDisplay()
-        if native.must_be_built():
-            display.notice("Building the recurrence for this processor, once: some ten seconds.")
         return folder, CheckpointStore(folder.path), display
     folder = WatchedFolder(run_dir)
     return folder, WatchedStore(folder.path), TrainingDisplay(Console(quiet=True))

@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -28,11 +29,6 @@ FUNCTIONS = ("jaxchar_forward", "jaxchar_backward", "jaxchar_weight_gradients", 
 def is_available() -> bool:
     """Whether JAX computes on a processor that the functions below can be built for."""
     return library() is not None
-
-
-def must_be_built() -> bool:
-    """Whether the first use will take the seconds that a compiler needs."""
-    return jax.default_backend() == "cpu" and _compiler() is not None and not _path().exists()
 
 
 class Library(NamedTuple):
@@ -76,6 +72,7 @@ def _build(library: Path) -> None:
     compiler = _compiler()
     if compiler is None:
         raise FileNotFoundError("no C++ compiler")
+    print("Building what is in C++ for this processor, once: some fifteen seconds.", file=sys.stderr)
     library.parent.mkdir(parents=True, exist_ok=True)
     # Under a name of its own until it is whole: another process may be building, too.
     with tempfile.TemporaryDirectory(dir=library.parent) as unfinished:
