@@ -109,6 +109,7 @@ class NativeReader:
     ) -> tuple[Context, jax.Array, jax.Array]:
         """Return the contexts, the ids drawn [B, N], and the logits [B, N, V], or [B, N, 0]."""
         (B, N), V = ids.shape, self.num_symbols
+        windowed = isinstance(contexts, WindowContext)
         place = contexts.place if isinstance(contexts, WindowContext) else jnp.zeros_like(lengths)
         arguments, results = [], []
         for layer, carry in zip(self.layers, contexts.carry, strict=True):
@@ -120,7 +121,7 @@ class NativeReader:
         how = noise, jnp.float32(temperature), jnp.int32(noise_begin)
         weights = self.table, self.head, self.head_bias
         last, place, drawn, logits, *states = jax.ffi.ffi_call("jaxchar_texts", results)(
-            ids, lengths, *how, contexts.last, place, *weights, *arguments, cell=self.cell
+            ids, lengths, *how, contexts.last, place, *weights, *arguments, cell=self.cell, windowed=windowed
         )
         carries = tuple(
             LSTMCarry(state, hidden) if isinstance(before, LSTMCarry) else HiddenCarry(hidden)

@@ -196,6 +196,14 @@ def test_generation_equals_a_loop_that_reads_the_text_anew_each_time(tiny, kind,
     assert actual == tiny.plain_loop(kind, prompt, temperature)
 
 
+def test_a_window_of_one_character_remembers_nothing(tiny):
+    generator = Generator(tiny.graphdef, 1, tiny.together)
+    contexts = generator.contexts(tiny.reader, [np.array([2, 0, 1])])
+    logits, _ = generator.followed(tiny.reader, contexts, np.array([3, 1]))
+    for row, character in zip(logits, [1, 3, 1], strict=True):
+        np.testing.assert_allclose(row, tiny.logits([character]), **ROUNDING)
+
+
 def test_a_window_forgets_what_a_stream_remembers(tiny):
     prompt, other = [0, *PROMPTS[2]], [5, *PROMPTS[2]]
     assert tiny.generate("windows", prompt) == tiny.generate("windows", other)

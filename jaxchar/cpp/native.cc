@@ -102,7 +102,7 @@ ffi::Error weight_gradients(ffi::ThreadPool pool, Ids ids, Array scale, Array ro
 constexpr Size LAYER_ARGUMENTS = 5, LAYER_RESULTS = 2;
 
 template <class Cell>
-void texts(ffi::ThreadPool pool, Ids ids, Ids lengths, Array noise, Array temperature, Ids noise_begin, Ids last,
+void texts(ffi::ThreadPool pool, bool windowed, Ids ids, Ids lengths, Array noise, Array temperature, Ids noise_begin, Ids last,
            Ids place, Array table, Array head_panels, Array head_bias, ffi::RemainingArgs arguments, ffi::Result<Ids> new_last,
            ffi::Result<Ids> new_place, ffi::Result<Ids> drawn, NewArray logits, ffi::RemainingRets results) {
   std::vector<TextLayer> layers;
@@ -128,6 +128,7 @@ void texts(ffi::ThreadPool pool, Ids ids, Ids lengths, Array noise, Array temper
               R,
               Size(ids.dimensions()[1]),
               V,
+              windowed,
               numbers(table),
               numbers(head_panels),
               numbers(head_bias),
@@ -161,8 +162,8 @@ auto any_backward = [](ffi::ThreadPool pool, std::string_view cell, auto... arra
   return ffi::Error::Success();
 };
 
-auto any_texts = [](ffi::ThreadPool pool, std::string_view cell, auto... arrays) {
-  CALL_FOR(cell, texts, pool, arrays...);
+auto any_texts = [](ffi::ThreadPool pool, std::string_view cell, bool windowed, auto... arrays) {
+  CALL_FOR(cell, texts, pool, windowed, arrays...);
   return ffi::Error::Success();
 };
 
@@ -219,6 +220,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxchar_texts, any_texts,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
                                   .Attr<std::string_view>("cell")
+                                  .Attr<bool>("windowed")
                                   .Arg<Ids>()     // ids [B, N], to read; or not looked at
                                   .Arg<Ids>()     // lengths [B], how many characters of each text
                                   .Arg<Array>()   // noise [B, N, V], to draw; or [B, N, 0]

@@ -6,7 +6,6 @@
 
 #pragma once
 
-#include <cmath>
 #include <vector>
 
 #include "cells.h"
@@ -26,6 +25,7 @@ struct TextLayer {
 template <class Cell>
 struct Texts {
   Size B, R, N, V;
+  bool windowed;  // whether one of a text's rows begins anew with each character: the one at its place
   const float *table, *head_panels, *head_bias;  // [V, BLOCKS, H] bias and all, [V / WIDTH, H, WIDTH], [V]
   std::vector<TextLayer> layers;
   const int32_t *ids, *lengths;  // [B, N] to read, and how many of them; where there is noise, how many to draw
@@ -74,7 +74,7 @@ struct Texts {
       const Size H = layer.H, columns = BLOCKS * H;
       for (Size row = 0; row < rows; row++) {
         const Size text = going[row / R], at = (text * R + row % R) * H;
-        if (R > 1 && row % R == place[text]) {  // this row begins with this character
+        if (windowed && row % R == place[text]) {
           std::memset(layer.states + at, 0, H * sizeof(float));
           std::memset(layer.hiddens + at, 0, H * sizeof(float));
         }
