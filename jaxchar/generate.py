@@ -297,21 +297,24 @@ def _draw_side_by_side(
 ) -> tuple[Context, jax.Array]:
     """Draw ``counts`` [B] characters of B texts; return [B, MOST_PIECE] ids; the rest mean nothing."""
     rows, stops = _noise_rows(reader.num_symbols), start + counts
+    begin_block, end_block = start // rows, -(-jnp.max(stops) // rows)
 
-    def draw_block(block: jax.Array, so_far: tuple[Context, jax.Array]) -> tuple[Context, jax.Array]:
-        contexts, ids = so_far
-        first = block * rows
-        begin = jnp.maximum(first, start)
+    def noise_of(block: jax.Array) -> jax.Array:
         # Text by text, for the same bits as that of one alone.
-        noise = lax.map(lambda key: _noise(key, first, reader.num_symbols), keys)
-        lengths = jnp.maximum(jnp.minimum(first + rows, stops) - begin, 0)
-        draw_rows = _draw_filtered if filters else _draw_unfiltered
-        contexts, drawn = draw_rows(reader, contexts, lengths, noise, begin - first, controls)
-        return contexts, lax.dynamic_update_slice(ids, drawn, (0, begin - start))
+        return lax.map(lambda key: _noise(key, block * rows, reader.num_symbols), keys)
 
-    blocks = start // rows, -(-jnp.max(stops) // rows)
+    def draw_block(block: jax.Array, so_far: tuple[Context, jax.Array, jax.Array]) -> tuple:
+        contexts, ids, noise = so_far
+        begin = jnp.maximum(block * rows, start)
+        lengths = jnp.maximum(jnp.minimum((block + 1) * rows, stops) - begin, 0)
+        draw_rows = _draw_filtered if filters else _draw_unfiltered
+        contexts, drawn = draw_rows(reader, contexts, lengths, noise, begin - block * rows, controls)
+        ids = lax.dynamic_update_slice(ids, drawn, (0, begin - start))
+        return contexts, ids, noise_of(block + 1)  # XLA forms it on another thread meanwhile
+
     ids = jnp.zeros((len(keys), MOST_PIECE + rows), jnp.int32)
-    contexts, ids = lax.fori_loop(*blocks, draw_block, (contexts, ids))
+    so_far = contexts, ids, noise_of(begin_block)
+    contexts, ids, _ = lax.fori_loop(begin_block, end_block, draw_block, so_far)
     return contexts, ids[:, :MOST_PIECE]
 
 
