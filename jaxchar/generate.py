@@ -41,19 +41,23 @@ NOISE_NUMBERS = 1 << 16  # or as many as take so many numbers, where the vocabul
 READ_CHARS = 128  # of a prompt, a call: one compilation serves prompts of any lengths
 
 
-def text_key(seed: int, number: int | jax.Array = 0) -> jax.Array:
+def text_key(seed: int, number: int = 0) -> jax.Array:
     """Return the key of text ``number`` of a batch; number 0 is a text drawn alone.
 
     The others are counted from the end, where no character's number ever comes.
     """
-    key = jax.random.key(seed)
-    from_the_end = jnp.uint32(0) - jnp.asarray(number, jnp.uint32)
-    return jnp.where(from_the_end == 0, key, jax.random.fold_in(key, from_the_end))
+    return text_keys(seed, [number])[0]
 
 
-def text_keys(seed: int, count: int) -> jax.Array:
-    """Return the keys of the texts of a batch, [count]."""
-    return jax.vmap(partial(text_key, seed))(jnp.arange(count))
+def text_keys(seed: int, numbers: Sequence[int]) -> jax.Array:
+    """Return the keys of some texts of a batch, [B]."""
+    return _text_keys(jax.random.key(seed), np.array(numbers, np.uint32))
+
+
+@jax.jit
+def _text_keys(key: jax.Array, numbers: jax.Array) -> jax.Array:
+    from_the_end = jax.vmap(partial(jax.random.fold_in, key))(-numbers)
+    return jnp.where(numbers == 0, key, from_the_end)
 
 
 # ---- many characters -----------------------------------------------------------------------------

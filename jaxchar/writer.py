@@ -12,7 +12,7 @@ from flax import nnx
 
 from jaxchar.config import SampleConfig
 from jaxchar.errors import JaxcharError
-from jaxchar.generate import AnyReader, Generator, text_key, text_keys
+from jaxchar.generate import AnyReader, Generator, text_keys
 from jaxchar.reader import Context
 from jaxchar.vocabulary import UnknownCharactersError, Vocabulary
 
@@ -73,7 +73,7 @@ class Writer:
         pieces = self._generator.pieces(
             self._reader,
             passage.context,
-            text_key(config.seed, number)[None],
+            text_keys(config.seed, [number]),
             config.length,
             config,
             start=passage.drawn,
@@ -102,7 +102,7 @@ class Writer:
         pieces = self._generator.pieces(
             self._reader,
             self._generator.contexts(self._reader, prompts),
-            text_keys(config.seed, len(prompts)),
+            text_keys(config.seed, range(len(prompts))),
             config.length,
             config,
             going=going,
