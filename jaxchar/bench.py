@@ -22,7 +22,7 @@ class Arguments:
     cells: tuple[str, ...] | None = None
     # flax, keras, torch; with a GPU also torch-graph, cudnn. None: all; who is not installed is named.
     peers: tuple[str, ...] | None = None
-    seconds: float = 0.8  # for each contender in each cell, compiling and warming up not counted
+    seconds: float = 0.7  # for each contender in each cell, compiling and warming up not counted
     devices: int | None = None  # of "jaxchar, all devices"; None: all there are, on a CPU one a core
     sampling: bool = True  # also write and read text
     out: str = "bench.json"  # all figures, every round of every contender
