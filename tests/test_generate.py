@@ -280,7 +280,7 @@ def test_a_text_of_a_batch_is_the_text_drawn_alone_to_the_last_bit_of_the_state(
 
 @pytest.mark.parametrize("settings", [{"cell": "lstm"}, {"cell": "gru", "num_layers": 2}], ids=str)
 def test_so_it_is_in_a_model_whose_products_the_threads_of_a_single_text_share(settings):
-    graphdef, params = split_model(Config(hidden_size=250, **settings), 20)
+    graphdef, params = split_model(Config(hidden_size=258, **settings), 20)
     generator, prompts = Generator(graphdef, None), [np.array([number]) for number in range(9)]
     reader, keys = generator.prepare(params), jax.random.split(KEY, 9)
 
