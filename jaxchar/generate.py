@@ -311,8 +311,11 @@ def _draw_side_by_side(
         contexts, ids, noise = so_far
         begin = jnp.maximum(block * rows, start)
         lengths = jnp.maximum(jnp.minimum((block + 1) * rows, stops) - begin, 0)
-        draw_rows = _draw_filtered if filters else _draw_unfiltered
-        contexts, drawn = draw_rows(reader, contexts, lengths, noise, begin - block * rows, controls)
+        skipped = begin - block * rows
+        if filters:
+            contexts, drawn = _draw_filtered(reader, contexts, lengths, noise, skipped, controls)
+        else:
+            contexts, drawn = reader.draw(contexts, lengths, noise, controls.temperature, skipped)
         ids = lax.dynamic_update_slice(ids, drawn, (0, begin - start))
         return contexts, ids, noise_of(block + 1)  # XLA forms it on another thread meanwhile
 
@@ -320,18 +323,6 @@ def _draw_side_by_side(
     so_far = contexts, ids, noise_of(begin_block)
     contexts, ids, _ = lax.fori_loop(begin_block, end_block, draw_block, so_far)
     return contexts, ids[:, :MOST_PIECE]
-
-
-def _draw_unfiltered(
-    reader: NativeReader,
-    contexts: Context,
-    lengths: jax.Array,
-    noise: jax.Array,
-    noise_begin: jax.Array,
-    controls: Controls,
-) -> tuple[Context, jax.Array]:
-    """Draw ``lengths`` [B] characters by their [B, rows, V] noise, from a row on: [B, rows] ids."""
-    return reader.draw(contexts, lengths, noise, controls.temperature, noise_begin)
 
 
 def _draw_filtered(
@@ -342,7 +333,7 @@ def _draw_filtered(
     noise_begin: jax.Array,
     controls: Controls,
 ) -> tuple[Context, jax.Array]:
-    """Draw the same of what the filters leave."""
+    """Draw as ``reader.draw`` does, of what the filters leave: [B, rows] ids."""
     to_read = jnp.zeros((len(lengths), 1), jnp.int32)  # whatever is read, what was drawn takes its place
 
     def draw_one(i: jax.Array, so_far: tuple[Context, jax.Array]) -> tuple[Context, jax.Array]:

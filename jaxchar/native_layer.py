@@ -75,7 +75,7 @@ def _run_forward(cell, inputs, weights, state, hidden, mask):
 
 def _run_backward(cell, residuals, cotangents):
     inputs, weights, state, hidden, mask, hiddens, states, saved = residuals
-    first, following = (state, states) if _keeps_memory(cell) else (hidden, hiddens)
+    first, following = (state, states) if keeps_memory(cell) else (hidden, hiddens)
     kernel = weights.inputs if inputs.rows.size else weights.inputs[:0]  # ids have no gradient
     d_hiddens, d_state, d_hidden = cotangents
     d_projected, d_recurrent, d_rows, d_state, d_hidden = _backward(
@@ -90,7 +90,7 @@ def _run_backward(cell, residuals, cotangents):
 run.defvjp(_run_forward, _run_backward)
 
 
-def _keeps_memory(cell: str) -> bool:
+def keeps_memory(cell: str) -> bool:
     """Whether a cell has a memory beside its output; the gradients of its two products are then one."""
     return cell.endswith("lstm")
 
@@ -117,7 +117,7 @@ def _backward(cell, *arguments):
 def _backward_here(cell, input_kernel, kernel, first, following, saved, d_hiddens, d_state, d_hidden, mask):
     (T, B, H), (D, G) = d_hiddens.shape, input_kernel.shape
     # The gradients in their places: of a state in that of the last one, of the products in the activations'.
-    in_place, r = ({6: 3, 7: 4, 4: 0}, 0) if _keeps_memory(cell) else ({6: 3, 7: 4}, G)
+    in_place, r = ({6: 3, 7: 4, 4: 0}, 0) if keeps_memory(cell) else ({6: 3, 7: 4}, G)
     results = _floats((T, B, G), (T, B, r), (T, B, D), d_state.shape, (B, H))
     call = jax.ffi.ffi_call("jaxchar_backward", results, input_output_aliases=in_place)
     arguments = input_kernel, kernel, first, following, saved, d_hiddens, d_state, d_hidden, mask

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from jaxchar import native
 from jaxchar.model import CharRNN
+from jaxchar.native_layer import keeps_memory
 from jaxchar.reader import Context, WindowContext
 from jaxchar.unroll import Carry, Cell, HiddenCarry, LSTMCarry, bias_of, native_name, project
 
@@ -149,7 +150,7 @@ def _layer(cell: Cell, is_first: bool, name: str) -> NativeReaderLayer:
 
 def _in_blocks(columns: jax.Array, cell: str, *, recurrent: bool = False) -> jax.Array:
     """Return gate columns [..., G] as [..., 4H]: a GRU keeps the two products apart for its last gate."""
-    if cell.endswith("lstm"):
+    if keeps_memory(cell):
         return columns
     r, z, n = jnp.split(columns, 3, axis=-1)
     last_two = (jnp.zeros_like(n), n) if recurrent else (n, jnp.zeros_like(n))

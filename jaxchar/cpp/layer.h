@@ -16,10 +16,11 @@ constexpr Size CHUNK_ROWS = 256;        // and so many rows at the most,
 constexpr Size CHUNK_COLUMNS = 256;     // for so many columns at a time
 constexpr Size PREFETCHED_ROWS = 8;     // how far ahead: whole rows are too long for a processor to guess
 
-// As many for every thread, for none waits while another does one more.
-inline Size num_slices(const xla::ffi::ThreadPool& pool, Size B) {
+// Into how many slices B texts or sequences go, of some rows each: as many for every thread, for none waits while
+// another does one more.
+inline Size num_slices(const xla::ffi::ThreadPool& pool, Size B, Size rows_of_each = 1) {
   const Size threads = pool.num_threads();
-  return std::min(B, ceil_div(B, SLICE_ROWS * threads) * threads);
+  return std::min(B, ceil_div(B * rows_of_each, SLICE_ROWS * threads) * threads);
 }
 
 // What a layer reads: rows of features, or symbols, which mean their one-hot rows.

@@ -1,9 +1,8 @@
-// What XLA calls: the recurrence of the LSTM and the GRU and its gradient, for processors.
+// What XLA calls: layers of LSTM or GRU with their gradients, and texts, for processors.
 //
-// What unroll.py says in JAX, said in C++, because on a processor XLA spends half of a small step between its
-// operations: here a slice of the batch passes through all time steps on one thread, the kernels lie packed for
-// the products, and the gates follow each tile of them while it is in the nearest cache. Built at first use by
-// native.py, which also tells when it serves, and which documents the arguments.
+// What unroll.py and reader.py say in JAX, said in C++, because on a processor XLA spends half of a small step
+// between its operations: here a slice of the batch passes through all time steps on one thread, and the kernels
+// lie packed for the products. Built at first use by native.py; native_layer.py and native_reader.py call it.
 
 #include <string_view>
 
@@ -102,9 +101,10 @@ ffi::Error weight_gradients(ffi::ThreadPool pool, Ids ids, Array scale, Array ro
 constexpr Size LAYER_ARGUMENTS = 5, LAYER_RESULTS = 2;
 
 template <class Cell>
-void texts(ffi::ThreadPool pool, bool windowed, Ids ids, Ids lengths, Array noise, Array temperature, Ids noise_begin, Ids last,
-           Ids place, Array table, Array head_panels, Array head_bias, ffi::RemainingArgs arguments, ffi::Result<Ids> new_last,
-           ffi::Result<Ids> new_place, ffi::Result<Ids> drawn, NewArray logits, ffi::RemainingRets results) {
+void texts(ffi::ThreadPool pool, bool windowed, Ids ids, Ids lengths, Array noise, Array temperature,
+           Ids noise_begin, Ids last, Ids place, Array table, Array head_panels, Array head_bias,
+           ffi::RemainingArgs arguments, ffi::Result<Ids> new_last, ffi::Result<Ids> new_place,
+           ffi::Result<Ids> drawn, NewArray logits, ffi::RemainingRets results) {
   std::vector<TextLayer> layers;
   Size B = ids.dimensions()[0], R = 1, D = 0;
   for (size_t i = 0; i * LAYER_ARGUMENTS < arguments.size(); i++) {
@@ -145,7 +145,7 @@ void texts(ffi::ThreadPool pool, bool windowed, Ids ids, Ids lengths, Array nois
       .run(pool);
 }
 
-// Call the instance for a cell; native.py knows the names.
+// Call the instance for a cell; native_name in unroll.py gives the names.
 #define CALL_FOR(cell, function, ...)                                  \
   (cell == "lstm"        ? function<Lstm<Sigmoid>>(__VA_ARGS__)        \
    : cell == "hard_lstm" ? function<Lstm<HardSigmoid>>(__VA_ARGS__)    \

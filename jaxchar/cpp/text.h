@@ -8,7 +8,6 @@
 
 #include <vector>
 
-#include "cells.h"
 #include "layer.h"
 
 namespace jaxchar {
@@ -37,7 +36,7 @@ struct Texts {
 
   void run(xla::ffi::ThreadPool& pool) const {
     if (B == 1) return advance({0, 1}, &pool);
-    const Size threads = pool.num_threads(), slices = std::min(B, ceil_div(B * R, SLICE_ROWS * threads) * threads);
+    const Size slices = num_slices(pool, B, R);
     in_parallel(pool, slices, [this, slices](Size i) { advance(part_of(B, slices, i), nullptr); });
   }
 
