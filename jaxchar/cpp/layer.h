@@ -52,8 +52,8 @@ struct Forward {
 
   void run(xla::ffi::ThreadPool& pool) const {
     thread_local Scratch packed_input, packed_recurrent;
-    const float* input_panels = panels(packed_input, input_kernel, inputs.D);
-    const float* recurrent_panels = panels(packed_recurrent, recurrent_kernel, H);
+    const float* input_panels = panels(pool, packed_input, input_kernel, inputs.D);
+    const float* recurrent_panels = panels(pool, packed_recurrent, recurrent_kernel, H);
     const Size slices = num_slices(pool, B);
     in_parallel(pool, slices, [this, slices, input_panels, recurrent_panels](Size i) {
       slice(part_of(B, slices, i), input_panels, recurrent_panels);
@@ -62,13 +62,13 @@ struct Forward {
 
  private:
   // A kernel's columns as [block of units, gate, depth, WIDTH].
-  const float* panels(Scratch& scratch, const float* kernel, Size depth) const {
-    float* to = scratch.at_least(ceil_div(H, WIDTH) * GATES * depth * WIDTH);
-    for (Size unit = 0, i = 0; unit < H; unit += WIDTH) {
-      for (Size g = 0; g < GATES; g++, i++) {
-        pack(kernel + g * H + unit, GATES * H, depth, H - unit, to + i * depth * WIDTH);
-      }
-    }
+  const float* panels(xla::ffi::ThreadPool& pool, Scratch& scratch, const float* kernel, Size depth) const {
+    const Size panels = depth ? ceil_div(H, WIDTH) * GATES : 0;
+    float* to = scratch.at_least(panels * depth * WIDTH);
+    in_parallel(pool, panels, [this, kernel, depth, to](Size i) {
+      const Size unit = i / GATES * WIDTH, gate = i % GATES;
+      pack(kernel + gate * H + unit, GATES * H, depth, H - unit, to + i * depth * WIDTH);
+    });
     return to;
   }
 

@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <thread>
+#include <vector>
 
 #include "xla/ffi/api/ffi.h"
 
@@ -46,6 +49,60 @@ class Scratch {
   Size size_ = 0;
 };
 
+// Threads of XLA's that helped with a short call and wait for the next one, as to wake a thread takes longer than
+// many a call lasts. After a long call they go: it gains little, and XLA's own products want them.
+class Helpers {
+ public:
+  using Work = std::function<bool()>;  // whether there was anything left to do
+
+  // Give some work to threads that wait here; return how many of those wanted there were.
+  Size give(Size wanted, const Work& work) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    const Size given = std::min(wanted, waiting_);
+    waiting_ -= given;
+    given_.insert(given_.end(), given, work);
+    num_given_ = given_.size();
+    return given;
+  }
+
+  // Do some work and then what is given here, until it came too late, was long, or nothing came.
+  void work_and_wait(Work work) {
+    while (work) {
+      const auto begun = Clock::now();
+      if (!work() || Clock::now() - begun > PATIENCE) return;
+      work = wait();
+    }
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::milliseconds PATIENCE{1};
+
+  Work wait() {
+    const auto end = Clock::now() + PATIENCE;
+    std::unique_lock<std::mutex> lock(mutex_);
+    waiting_++;
+    lock.unlock();
+    while (!num_given_ && Clock::now() < end) std::this_thread::yield();
+    lock.lock();
+    if (given_.empty()) {
+      waiting_--;
+      return nullptr;
+    }
+    Work work = std::move(given_.back());
+    given_.pop_back();
+    num_given_ = given_.size();
+    return work;
+  }
+
+  std::mutex mutex_;
+  Size waiting_ = 0;         // how many threads wait to which nothing is given yet,
+  std::vector<Work> given_;  // and what is given to those that have not taken it yet
+  std::atomic<Size> num_given_{0};
+};
+
+inline Helpers helpers;
+
 // Run task(0) to task(tasks - 1) on XLA's threads and this one. Waiting is only for tasks that have begun, so
 // it ends even where all of XLA's threads are busy with waiting.
 template <class Task>
@@ -55,13 +112,18 @@ void in_parallel(xla::ffi::ThreadPool& pool, Size tasks, Task task) {
   };
   auto progress = std::make_shared<Progress>();
   auto work = [progress, tasks, task] {
-    for (Size i; (i = progress->begun++) < tasks;) {
+    Size i = progress->begun++;
+    const bool any = i < tasks;
+    for (; i < tasks; i = progress->begun++) {
       task(i);
       progress->done++;
     }
+    return any;
   };
-  Size helpers = std::min<Size>(tasks, pool.num_threads()) - 1;
-  for (Size i = 0; i < helpers; i++) pool.Schedule(std::function<void()>(work));
+  const Size wanted = std::clamp<Size>(tasks - 1, 0, pool.num_threads() - 1);
+  for (Size i = helpers.give(wanted, work); i < wanted; i++) {
+    pool.Schedule([work] { helpers.work_and_wait(work); });
+  }
   work();
   while (progress->done < tasks) std::this_thread::yield();
 }
