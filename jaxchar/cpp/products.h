@@ -19,7 +19,7 @@ constexpr int LANES = 4;
 constexpr int WIDTH = 2 * LANES;  // columns of a tile
 constexpr int MAX_ROWS = 6;       // its rows: 12 vectors of sums, 2 of the panel, 1 of a row's number
 
-typedef float Vector __attribute__((vector_size(LANES * sizeof(float)), may_alias));
+typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
 
 // Keep a value in a register: GCC would read it again from memory for every product with it.
 #if defined(__x86_64__)
@@ -112,15 +112,22 @@ inline void multiply(Size rows, const float* a, const float* panel, Size depth, 
 template <int PANELS>
 void multiply_row(const float* a, const float* panels, Size depth, float* to) {
   Vector sum[PANELS][2];
-  std::memcpy(sum, to, sizeof sum);
+  EACH for (int p = 0; p < PANELS; p++) {
+    sum[p][0] = load(to + p * WIDTH);
+    sum[p][1] = load(to + p * WIDTH + LANES);
+  }
+#pragma GCC unroll 4
   for (Size k = 0; k < depth; k++) {
-    for (int p = 0; p < PANELS; p++) {
-      auto* columns = reinterpret_cast<const Vector*>(panels + (p * depth + k) * WIDTH);
-      sum[p][0] += a[k] * columns[0];
-      sum[p][1] += a[k] * columns[1];
+    EACH for (int p = 0; p < PANELS; p++) {
+      const float* panel = panels + (p * depth + k) * WIDTH;
+      sum[p][0] += a[k] * load(panel);
+      sum[p][1] += a[k] * load(panel + LANES);
     }
   }
-  std::memcpy(to, sum, sizeof sum);
+  EACH for (int p = 0; p < PANELS; p++) {
+    store(to + p * WIDTH, sum[p][0]);
+    store(to + p * WIDTH + LANES, sum[p][1]);
+  }
 }
 
 // Add any number of rows, [rows, depth], times some columns of a matrix in panels to those of [rows, columns].

@@ -101,7 +101,7 @@ class Helpers {
   std::atomic<Size> num_given_{0};
 };
 
-inline Helpers helpers;
+inline Helpers& helpers = *new Helpers;  // never destroyed: XLA's threads outlive what is static
 
 // Run task(0) to task(tasks - 1) on XLA's threads and this one. Waiting is only for tasks that have begun, so
 // it ends even where all of XLA's threads are busy with waiting.
