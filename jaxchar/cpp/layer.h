@@ -10,11 +10,10 @@
 
 namespace jaxchar {
 
-constexpr Size SLICE_ROWS = 48;  // rows that pass through time together: few enough for the nearest caches
-constexpr Size CHUNK_FLOATS = 1 << 17;  // of rows whose products with gradients are summed up together,
-constexpr Size CHUNK_ROWS = 256;        // and so many rows at the most,
-constexpr Size CHUNK_COLUMNS = 256;     // for so many columns at a time
-constexpr Size PREFETCHED_ROWS = 8;     // how far ahead: whole rows are too long for a processor to guess
+constexpr Size SLICE_ROWS = 48;      // rows that pass through time together: few enough for the nearest caches
+constexpr Size CHUNK_ROWS = 256;      // whose products with gradients are summed up together,
+constexpr Size CHUNK_COLUMNS = 256;   // for so many columns at a time
+constexpr Size PREFETCHED_ROWS = 8;   // how far ahead: whole rows are too long for a processor to guess
 
 // Into how many slices B texts or sequences go, of some rows each: as many for every thread, for none waits while
 // another does one more.
@@ -210,12 +209,11 @@ struct WeightGradients {
     for (Size row = 0; row < inputs.D + inputs.V; row++) clear(d_input_kernel + row * G, part);
     for (Size row = 0; row < H; row++) clear(d_recurrent_kernel + row * G, part);
     clear(d_bias, part);
-    const Size longest = std::clamp<Size>(CHUNK_FLOATS / (inputs.D + H), 1, CHUNK_ROWS);
     thread_local Scratch features_, hidden_, panels_;
-    float *features = features_.at_least(longest * inputs.D), *hidden = hidden_.at_least(longest * H);
-    float* panels = panels_.at_least(longest * CHUNK_COLUMNS);
-    for (Size begin = 0; begin < T * B; begin += longest) {
-      const Part chunk = {begin, std::min(begin + longest, T * B)};
+    float *features = features_.at_least(CHUNK_ROWS * inputs.D), *hidden = hidden_.at_least(CHUNK_ROWS * H);
+    float* panels = panels_.at_least(CHUNK_ROWS * CHUNK_COLUMNS);
+    for (Size begin = 0; begin < T * B; begin += CHUNK_ROWS) {
+      const Part chunk = {begin, std::min(begin + CHUNK_ROWS, T * B)};
       pack_strips(chunk, inputs.D, [this](Size n) { return inputs.rows + n * inputs.D; }, features);
       pack_strips(chunk, H, [this](Size n) { return n < B ? hidden_0 + n * H : hiddens + (n - B) * H; }, hidden);
       for (Size column = part.begin; column < part.end; column += CHUNK_COLUMNS) {

@@ -13,6 +13,10 @@
 #include <thread>
 #include <vector>
 
+#if __has_include(<sys/mman.h>)
+#include <sys/mman.h>
+#endif
+
 #include "xla/ffi/api/ffi.h"
 
 namespace jaxchar {
@@ -29,22 +33,27 @@ inline Size ceil_div(Size a, Size b) { return (a + b - 1) / b; }
 // The i-th of so many nearly equal parts.
 inline Part part_of(Size size, Size parts, Size i) { return {size * i / parts, size * (i + 1) / parts}; }
 
-// Memory that begins with a cache line, not zeroed, kept from call to call: fresh pages cost more than packing.
+// Memory that begins with a page, not zeroed, kept from call to call: fresh pages cost more than packing. Large memory
+// is in huge pages, where the system has them: there are fewer to look up, and fetching ahead ends with a page.
 class Scratch {
  public:
   ~Scratch() { release(); }
   float* at_least(Size size) {
     if (size > size_) {
       release();
-      floats_ = new (LINE) float[size];
+      floats_ = new (HUGE_PAGE) float[size];
       size_ = size;
+#ifdef MADV_HUGEPAGE
+      const size_t bytes = size * sizeof(float);
+      if (bytes >= size_t(HUGE_PAGE)) madvise(floats_, bytes, MADV_HUGEPAGE);
+#endif
     }
     return floats_;
   }
 
  private:
-  static constexpr std::align_val_t LINE{64};
-  void release() { operator delete[](floats_, LINE); }
+  static constexpr std::align_val_t HUGE_PAGE{1 << 21};
+  void release() { operator delete[](floats_, HUGE_PAGE); }
   float* floats_ = nullptr;
   Size size_ = 0;
 };
