@@ -7,7 +7,7 @@ and the one that began first predicts. That is the window read anew for every ch
 product of ``seq_len`` rows where reading it again would need ``seq_len`` products one after another.
 
 One key is one text. Character n of a text is drawn with ``fold_in(key, n)``, and text j of a batch
-has the key :func:`text_key` (seed, j). A text drawn among others is the text drawn alone. On a processor
+has the key j of :func:`text_keys`. A text drawn among others is the text drawn alone. On a processor
 :mod:`jaxchar.native_reader` sees to that, and where it cannot be had, the rows of a batch are drawn one
 after another by the very instructions that draw a single one: a product of more rows adds in another order,
 and the last bit would now and then choose another character. On other devices a batch is one product for
@@ -41,16 +41,11 @@ NOISE_NUMBERS = 1 << 16  # or as many as take so many numbers, where the vocabul
 READ_CHARS = 128  # of a prompt, a call: one compilation serves prompts of any lengths
 
 
-def text_key(seed: int, number: int = 0) -> jax.Array:
-    """Return the key of text ``number`` of a batch; number 0 is a text drawn alone.
+def text_keys(seed: int, numbers: Sequence[int]) -> jax.Array:
+    """Return the keys of some texts of a batch, [B]; number 0 is a text drawn alone.
 
     The others are counted from the end, where no character's number ever comes.
     """
-    return text_keys(seed, [number])[0]
-
-
-def text_keys(seed: int, numbers: Sequence[int]) -> jax.Array:
-    """Return the keys of some texts of a batch, [B]."""
     return _text_keys(jax.random.key(seed), np.array(numbers, np.uint32))
 
 

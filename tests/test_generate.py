@@ -12,7 +12,7 @@ from jaxchar import draw as drawing
 from jaxchar import generate, native
 from jaxchar.config import Config, DrawConfig
 from jaxchar.draw import Controls, draw, left_by_filters
-from jaxchar.generate import Generator, batched, text_key
+from jaxchar.generate import Generator, batched, text_keys
 from jaxchar.native_reader import NativeReader
 from jaxchar.reader import Reader
 from jaxchar.step import split_model
@@ -219,9 +219,9 @@ def test_a_key_is_a_text(tiny, kind):
 
 
 def test_every_text_of_a_batch_has_a_key_of_its_own():
-    keys = {tuple(jax.random.key_data(text_key(3, number)).tolist()) for number in range(4)}
+    keys = {tuple(jax.random.key_data(key).tolist()) for key in text_keys(3, range(4))}
     assert len(keys) == 4
-    assert (jax.random.key_data(text_key(3)) == jax.random.key_data(jax.random.key(3))).all()
+    assert (jax.random.key_data(text_keys(3, [0])[0]) == jax.random.key_data(jax.random.key(3))).all()
 
 
 @KINDS
@@ -270,7 +270,7 @@ def bits(tree):
 def test_a_text_of_a_batch_is_the_text_drawn_alone_to_the_last_bit_of_the_state(tiny, kind):
     generator = tiny.generators[kind]
     prompts = [np.array(prompt) for prompt in PROMPTS]
-    keys = jnp.stack([text_key(1, number) for number in range(len(prompts))])
+    keys = text_keys(1, range(len(prompts)))
     texts, contexts = tiny.generate_batch(generator, prompts, keys, 200)
     for number, prompt in enumerate(prompts):
         alone, context = tiny.generate_batch(generator, [prompt], keys[number : number + 1], 200)

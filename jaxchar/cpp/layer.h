@@ -11,9 +11,9 @@
 namespace jaxchar {
 
 constexpr Size SLICE_ROWS = 48;      // rows that pass through time together: few enough for the nearest caches
-constexpr Size CHUNK_ROWS = 256;      // whose products with gradients are summed up together,
-constexpr Size CHUNK_COLUMNS = 256;   // for so many columns at a time
-constexpr Size PREFETCHED_ROWS = 8;   // how far ahead: whole rows are too long for a processor to guess
+constexpr Size CHUNK_ROWS = 256;     // whose products with gradients are summed up together,
+constexpr Size CHUNK_COLUMNS = 256;  // for so many columns at a time
+constexpr Size PREFETCHED_ROWS = 8;  // how far ahead: whole rows are too long for a processor to guess
 
 // Into how many slices B texts or sequences go, of some rows each: as many for every thread, for none waits while
 // another does one more.
@@ -62,9 +62,9 @@ struct Forward {
  private:
   // A kernel's columns as [block of units, gate, depth, WIDTH].
   const float* panels(xla::ffi::ThreadPool& pool, Scratch& scratch, const float* kernel, Size depth) const {
-    const Size panels = depth ? ceil_div(H, WIDTH) * GATES : 0;
-    float* to = scratch.at_least(panels * depth * WIDTH);
-    in_parallel(pool, panels, [this, kernel, depth, to](Size i) {
+    const Size count = depth ? ceil_div(H, WIDTH) * GATES : 0;
+    float* to = scratch.at_least(count * depth * WIDTH);
+    in_parallel(pool, count, [this, kernel, depth, to](Size i) {
       const Size unit = i / GATES * WIDTH, gate = i % GATES;
       pack(kernel + gate * H + unit, GATES * H, depth, H - unit, to + i * depth * WIDTH);
     });
