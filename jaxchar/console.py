@@ -41,7 +41,7 @@ def warn(lines: Iterable[str]) -> None:
 def one_line_errors() -> Iterator[None]:
     """Turn an error that the user caused into one line and exit code 2; Ctrl-C into exit code 130."""
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character shows a question mark
-        if isinstance(stream, io.TextIOWrapper):
+        if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
         yield

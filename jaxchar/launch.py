@@ -28,6 +28,7 @@ from jaxchar.config import Config, RunConfig
 from jaxchar.console import TrainingDisplay
 from jaxchar.dataset import Dataset, load_dataset, refuse_another_corpus
 from jaxchar.devices import make_mesh
+from jaxchar.display_guard import GuardedDisplay
 from jaxchar.errors import JaxcharError
 from jaxchar.language_model import weights_structure
 from jaxchar.metadata import Metadata, describe_machine, library_versions, memory_bytes
@@ -51,7 +52,7 @@ def fit(
     run_dir: str | Path,
     *,
     init_from: str | Path | None = None,
-    display: TrainingDisplay | None = None,
+    display: TrainingDisplay | GuardedDisplay | None = None,
 ) -> RunResult:
     """Train a new model and leave everything about it in a folder.
 
@@ -94,7 +95,7 @@ def resume(
     *,
     config: Config | None = None,
     initial_epoch: int | None = None,
-    display: TrainingDisplay | None = None,
+    display: TrainingDisplay | GuardedDisplay | None = None,
 ) -> RunResult:
     """Go on with a run, bit for bit as if it had never stopped.
 
@@ -135,17 +136,17 @@ def _continued(
     mesh: Mesh,
     folder: RunFolder,
     store: CheckpointStore,
-    display: TrainingDisplay,
+    display: GuardedDisplay,
 ) -> Trainer:
     """Return the trainer that goes on from a checkpoint, in a folder made ready for it."""
     before = loaded.metadata
     dataset, config = _load(config, before.vocabulary)
     refuse_another_corpus(before.corpus, dataset.identity)
     program = _program(config, dataset, mesh)
-    if before.step >= program.total_steps:
+    if before.step > program.total_steps:
         raise JaxcharError(
-            f"the run is at step {before.step:,} of {program.total_steps:,}: nothing is left to train; give "
-            "more --epochs (or --max-steps)"
+            f"the run is at step {before.step:,}, beyond the {program.total_steps:,} that are asked for; "
+            "give more --epochs (or --max-steps), or go back with --initial-epoch"
         )
     _warn(display, [*loaded.warnings, *_differences(before, config, mesh.size)])
     later = [p for p in _checkpoints(folder.path) if int(p.name) > before.step]
@@ -155,19 +156,20 @@ def _continued(
         display.notice(f"{len(later)} later checkpoint(s), with metrics and samples, set aside in {aside}")
     trainer = Trainer(config, dataset, program, loaded.state, folder, store, display)
     trainer.go_on_from(before)
-    display.notice(f"Resuming {folder.path} at step {before.step:,}.")
+    if not trainer.is_finished:
+        display.notice(f"Resuming {folder.path} at step {before.step:,}.")
     return trainer
 
 
 def _open(
-    run_dir: str | Path, display: TrainingDisplay | None
-) -> tuple[RunFolder, CheckpointStore, TrainingDisplay]:
+    run_dir: str | Path, display: TrainingDisplay | GuardedDisplay | None
+) -> tuple[RunFolder, CheckpointStore, GuardedDisplay]:
     """Return what a run is written and shown with; of several processes, only the first does either."""
     if is_first():
-        folder, display = RunFolder(run_dir), display or TrainingDisplay()
-        return folder, CheckpointStore(folder.path), display
+        folder = RunFolder(run_dir)
+        return folder, CheckpointStore(folder.path), GuardedDisplay.of(display or TrainingDisplay())
     folder = WatchedFolder(run_dir)
-    return folder, WatchedStore(folder.path), TrainingDisplay(Console(quiet=True))
+    return folder, WatchedStore(folder.path), GuardedDisplay(TrainingDisplay(Console(quiet=True)))
 
 
 def _refuse_a_run(folder: RunFolder) -> None:
@@ -206,13 +208,16 @@ def _differences(before: Metadata, config: Config, devices: int) -> list[str]:
     return lines
 
 
-def _warn(display: TrainingDisplay, lines: list[str]) -> None:
+def _warn(display: GuardedDisplay, lines: list[str]) -> None:
     for line in lines:
         display.notice(f"warning: {line}")
 
 
 def _train(trainer: Trainer) -> RunResult:
-    """Show what is about to be trained, on what; then train it."""
+    """Show what is about to be trained, on what; then train it, unless it is finished."""
+    if trainer.is_finished:
+        trainer.display.notice(_in_words_of_the_end(trainer))
+        return trainer.sum_up()
     config, dataset, batches = trainer.config, trainer.dataset, trainer.program.batches
     model = nnx.merge(trainer.program.graphdef, trainer.state.params)
     corpus = dataset.identity
@@ -227,7 +232,22 @@ def _train(trainer: Trainer) -> RunResult:
         trainer.display.notice(dataset.notice)
     rows = model.summary(return_sequences=config.return_sequences)
     trainer.display.summary(f"CharRNN on {_in_words(trainer.program.mesh)}", rows, facts)
-    return trainer.run()
+    result = trainer.run()
+    if result.stopped_by is not None:
+        trainer.display.stopped(result.run_dir, trainer.step, trainer.program.total_steps)
+    return result
+
+
+def _in_words_of_the_end(trainer: Trainer) -> str:
+    """Return that a run is finished, and what makes it go on."""
+    where = f"{trainer.folder.path} is finished at step {trainer.step:,}"
+    if trainer.step < trainer.program.total_steps:
+        bad, patience = trainer.best["evaluations_since"], trainer.config.early_stopping
+        return (
+            f"{where}: {bad:,} evaluations in a row were not better, early stopping waits for {patience}; "
+            "to train on, give more --early-stopping or --epochs"
+        )
+    return f"{where}; to train on, give more --epochs (or --max-steps)"
 
 
 def _in_words(mesh: Mesh) -> str:

@@ -78,6 +78,18 @@ class RunFolder:
         partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         partial.replace(self.path / name)
 
+    def has(self, name: str) -> bool:
+        """Whether a file of the run is there."""
+        return (self.path / name).exists()
+
+    def summary(self) -> dict[str, Any] | None:
+        """Return the summary, or None where there is none that can be read."""
+        try:
+            record = json.loads((self.path / SUMMARY).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return record if isinstance(record, dict) else None
+
     def metrics(self) -> dict[str, Series]:
         """Return every figure that was logged, by its name in ``metrics.jsonl``: train_loss, val_loss, ..."""
         file = self.path / METRICS
@@ -100,6 +112,15 @@ class RunFolder:
     def _log(self, name: str, entry: str) -> None:
         """Add an entry to a log, whole or not at all; what a full disk refuses is kept for the next time."""
         self._unwritten[name] += entry.encode()
+        self._write_unwritten(name)
+
+    def write_what_is_left(self) -> None:
+        """Try once more to write what a full disk has refused."""
+        for name in LOGS:
+            if self._unwritten[name]:
+                self._write_unwritten(name)
+
+    def _write_unwritten(self, name: str) -> None:
         try:
             with (self.path / name).open("ab", buffering=0) as file:
                 before = file.tell()
@@ -160,6 +181,9 @@ class WatchedFolder(RunFolder):
 
     def write_json(self, name: str, record: dict[str, Any]) -> None:
         """Leave it to the one that writes."""
+
+    def summary(self) -> None:
+        """Return nothing: each process sums up for itself."""
 
     def metrics(self) -> dict[str, Series]:
         """Return nothing: the file is being written."""

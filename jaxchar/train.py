@@ -4,11 +4,16 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
 from jaxchar.console import TrainingDisplay, one_line_errors, parse
+from jaxchar.display_guard import GuardedDisplay, shell_command, tolerant_output
 from jaxchar.errors import JaxcharError
+from jaxchar.signals import leaving_at_once
+
+if TYPE_CHECKING:  # JAX, which --help need not wait for
+    from jaxchar.trainer import RunResult
 
 Group = TypeVar("Group")
 
@@ -78,27 +83,33 @@ def main(default: Config | None = None, name: str = "run", *, arguments: Sequenc
         name: what a new folder in ``runs/`` is called.
         arguments: the command line; None takes the process's own.
     """
-    with one_line_errors():
+    with tolerant_output(), one_line_errors(), leaving_at_once():
         begin, processes, config = parse_arguments(default or Config(), arguments)
-        display = TrainingDisplay()
-        from jaxchar.devices import keep_what_is_compiled
-        from jaxchar.launch import fit, resume
-        from jaxchar.processes import is_first
-        from jaxchar.run_folder import next_free
+        result = _train(begin, processes, config, name)
+        if result.stopped_by is not None:
+            raise SystemExit(128 + result.stopped_by)
 
-        keep_what_is_compiled()
-        processes.join()
-        if begin.goes_on:
-            if begin.run_dir is None:
-                raise JaxcharError("--resume and --initial-epoch need --run-dir, the run to go on with")
-            result = resume(begin.run_dir, config=config, initial_epoch=begin.initial_epoch, display=display)
-        else:
-            run_dir = begin.run_dir or next_free(Path("runs") / name)
-            result = fit(config, run_dir, init_from=begin.init_from, display=display)
-        if is_first():
-            display.finished(result.run_dir, result.summary)
-    if result.stopped_by is not None:
-        raise SystemExit(128 + result.stopped_by)
+
+def _train(begin: WhereToBegin, processes: OtherProcesses, config: Config, name: str) -> "RunResult":
+    """Begin or resume the run, show it, and return what it came to."""
+    display = GuardedDisplay(TrainingDisplay(), shell_command)
+    from jaxchar.devices import keep_what_is_compiled
+    from jaxchar.launch import fit, resume
+    from jaxchar.processes import is_first
+    from jaxchar.run_folder import next_free
+
+    keep_what_is_compiled()
+    processes.join()
+    if begin.goes_on:
+        if begin.run_dir is None:
+            raise JaxcharError("--resume and --initial-epoch need --run-dir, the run to go on with")
+        result = resume(begin.run_dir, config=config, initial_epoch=begin.initial_epoch, display=display)
+    else:
+        run_dir = begin.run_dir or next_free(Path("runs") / name)
+        result = fit(config, run_dir, init_from=begin.init_from, display=display)
+    if is_first():
+        display.finished(result.run_dir, result.summary)
+    return result
 
 
 def parse_arguments(
