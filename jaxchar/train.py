@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
-from jaxchar.console import TrainingDisplay, one_line_errors, parse
+from jaxchar.console import one_line_errors, parse
 from jaxchar.errors import JaxcharError
+from jaxchar.training_display import TrainingDisplay
 
 Group = TypeVar("Group")
 
@@ -53,6 +54,14 @@ class OtherProcesses:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DisplayOptions:
+    """What is shown while it trains."""
+
+    verbose: bool = False  # show the model's layers, too
+    plain: bool = False  # lines only, none of which changes in place; for screen readers
+
+
+@dataclass(frozen=True, kw_only=True)
 class Arguments:
     """Train a character-level recurrent language model."""
 
@@ -63,6 +72,7 @@ class Arguments:
     model: ModelConfig
     optimizer: OptimizerConfig
     run: RunConfig
+    display: DisplayOptions
 
     def config(self) -> Config:
         """Return all settings in one record."""
@@ -79,12 +89,17 @@ def main(default: Config | None = None, name: str = "run", *, arguments: Sequenc
         arguments: the command line; None takes the process's own.
     """
     with one_line_errors():
-        begin, processes, config = parse_arguments(default or Config(), arguments)
         display = TrainingDisplay()
-        from jaxchar.devices import keep_what_is_compiled
-        from jaxchar.launch import fit, resume
-        from jaxchar.processes import is_first
-        from jaxchar.run_folder import next_free
+        with display.phase("starting ...", transient=True):
+            begin, processes, shown, config = parse_arguments(default or Config(), arguments)
+        display.verbose = shown.verbose
+        if shown.plain:
+            display.use_plain_lines()
+        with display.phase("loading JAX ..."):
+            from jaxchar.devices import keep_what_is_compiled
+            from jaxchar.launch import fit, resume
+            from jaxchar.processes import is_first
+            from jaxchar.run_folder import next_free
 
         keep_what_is_compiled()
         processes.join()
@@ -103,8 +118,11 @@ def main(default: Config | None = None, name: str = "run", *, arguments: Sequenc
 
 def parse_arguments(
     default: Config, arguments: Sequence[str] | None
-) -> tuple[WhereToBegin, OtherProcesses, Config]:
-    """Return where to begin, with whom, and the settings: typed, else those of the run, donor or default."""
+) -> tuple[WhereToBegin, OtherProcesses, DisplayOptions, Config]:
+    """Return where to begin, with whom, what to show, and all settings.
+
+    A setting that is not typed is that of the run that is gone on with, of the donor, or the default.
+    """
     import tyro
 
     whole = tyro.conf.OmitArgPrefixes[Arguments]
@@ -118,7 +136,7 @@ def parse_arguments(
     elif begin.init_from is not None:
         default = default.replace(**vars(_group(ModelConfig, _settings_of(begin.init_from))))
     parsed = parse(whole, arguments=arguments, default=_arguments_of(default), door=door)
-    return parsed.begin, parsed.processes, parsed.config()
+    return parsed.begin, parsed.processes, parsed.display, parsed.config()
 
 
 def _settings_of(path: str) -> Config:
@@ -136,6 +154,7 @@ def _arguments_of(config: Config) -> Arguments:
         model=_group(ModelConfig, config),
         optimizer=_group(OptimizerConfig, config),
         run=_group(RunConfig, config),
+        display=DisplayOptions(),
     )
 
 
