@@ -86,7 +86,7 @@ def _looks_of_help() -> Iterator[None]:
 
     options = tyro._experimental_options
     before = options.copy()
-    options.update(ansi_codes=has_colour(sys.stdout), utf8_boxes=can_draw(sys.stdout))
+    options["ansi_codes"], options["utf8_boxes"] = has_colour(sys.stdout), can_draw(sys.stdout)
     try:
         yield
     finally:
@@ -126,6 +126,8 @@ def visible(text: str) -> str:
 
 def _symbol(character: str) -> str:
     code = ord(character)
+    if 0xD800 <= code < 0xE000:  # half a character, as a path with odd bytes has it: no encoding writes it
+        return "\ufffd"
     if character in "\n\t" or not (code < 32 or 127 <= code < 160):
         return character
     return chr(0x2400 + code) if code < 32 else "\u2421" if code == 127 else "\ufffd"

@@ -26,35 +26,33 @@ def in_notebook() -> bool:
 class NotebookView:
     """One display with a bar, the loss as a curve, the newest sample and all notices."""
 
-    can_erase = True
     columns = FILE_COLUMNS
 
     def __init__(self) -> None:
         """Show nothing yet."""
         self._handle: Any = None  # of the display, once there is one
         self._notices: list[str] = []
-        self._heading = ""  # of the newest sample
+        self._sample: Sample | None = None  # the newest
+        self._heading = ""  # of the sample
         self._status = Status()
         self._next_update = 0.0
 
     def notice(self, line: str) -> None:
         """Add a line to those in sight."""
         self._notices.append(line)
-        self._update()
 
     def sample(self, sample: Sample, heading: str) -> None:
         """Show a sample in the place of the one before."""
-        self._status.sample, self._heading = sample, heading
-        self._update()
+        self._sample, self._heading = sample, heading
 
-    def look(self, status: Status, *, now: bool = False) -> None:
+    def look(self, status: Status) -> None:
         """Update the display, at most a few times a second."""
         self._status = status
-        if now or time.monotonic() >= self._next_update:
+        if time.monotonic() >= self._next_update:
             self._update()
 
     def rest(self) -> None:
-        """Show how it ended."""
+        """Show how it stands now."""
         self._update()
 
     def _update(self) -> None:
@@ -74,10 +72,10 @@ class NotebookView:
             pieces += [_bar(status.progress), _curve(status)]
         if status.phase is not None:
             pieces.append(f"<div>{_escaped(status.phase.text)}</div>")
-        if status.sample is not None:
-            prompt = f'<span style="opacity:.55">{_escaped(status.sample.prompt)}</span>'
+        if self._sample is not None:
+            prompt = f'<span style="opacity:.55">{_escaped(self._sample.prompt)}</span>'
             pieces.append(f"<div><b>{_escaped(self._heading)}</b></div>")
-            pieces.append(f'<pre style="{TEXT_STYLE}">{prompt}{_escaped(status.sample.text)}</pre>')
+            pieces.append(f'<pre style="{TEXT_STYLE}">{prompt}{_escaped(self._sample.text)}</pre>')
         return f"<div>{''.join(pieces)}</div>"
 
     def _text(self) -> str:
@@ -86,8 +84,8 @@ class NotebookView:
         lines = [self._lines()]
         lines += [plain_line(status.progress)] if status.progress else []
         lines += [status.phase.text] if status.phase else []
-        if status.sample is not None:
-            lines += [f"--- {self._heading}", status.sample.prompt + status.sample.text]
+        if self._sample is not None:
+            lines += [f"--- {self._heading}", self._sample.prompt + self._sample.text]
         return visible("\n".join(lines))
 
     def _lines(self) -> str:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from jaxchar.console import visible
 
+SIMPLE_TERMINALS = ("dumb", "unknown")  # values of TERM: they show lines, and nothing else
 FILE_COLUMNS = 1_000  # nothing is broken into lines in a file, whose readers have screens of any width
 
 
@@ -45,13 +46,13 @@ def _is_usable(name: str, value: str) -> bool:
 
 def is_terminal(stream: IO[str]) -> bool:
     """Return whether a stream is a terminal on which what was written can be changed."""
-    return _is_a_tty(stream) and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+    return _is_a_tty(stream) and os.environ.get("TERM") not in SIMPLE_TERMINALS
 
 
 def has_colour(stream: IO[str]) -> bool:
     """Return whether to write colours, as NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE, CLICOLOR and TERM say."""
     wishes = os.environ
-    if wishes.get("NO_COLOR") or wishes.get("TERM") in ("dumb", "unknown"):
+    if wishes.get("NO_COLOR") or wishes.get("TERM") in SIMPLE_TERMINALS:
         return False
     if forced := wishes.get("FORCE_COLOR") or wishes.get("CLICOLOR_FORCE"):
         return forced != "0"
@@ -102,4 +103,4 @@ def drawn(table: Table, console: Console) -> str:
     paper = Console(file=io.StringIO(), width=console.width, color_system=None, markup=False, emoji=False)
     with paper.capture() as lines:
         paper.print(table)
-    return "\n".join(line.rstrip() for line in lines.get().splitlines())
+    return "\n".join(line.rstrip() for line in lines.get().rstrip("\n").split("\n"))

@@ -1,6 +1,7 @@
 """Train a model: ``python -m jaxchar.train --corpus my.txt --run-dir runs/mine``."""
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,12 +91,13 @@ def main(default: Config | None = None, name: str = "run", *, arguments: Sequenc
     """
     with one_line_errors():
         display = TrainingDisplay()
-        with display.phase("starting ...", transient=True):
+        with display.phase("starting ...", in_lines="never"):
             begin, processes, shown, config = parse_arguments(default or Config(), arguments)
         display.verbose = shown.verbose
         if shown.plain:
             display.use_plain_lines()
-        with display.phase("loading JAX ..."):
+        # Once a process, and then the longest silence of all.
+        with display.phase("loading JAX ...", in_lines="never" if "jax" in sys.modules else "at once"):
             from jaxchar.devices import keep_what_is_compiled
             from jaxchar.launch import fit, resume
             from jaxchar.processes import is_first

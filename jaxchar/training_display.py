@@ -14,7 +14,7 @@ from rich.console import Console
 
 from jaxchar.notebook_view import NotebookView, in_notebook
 from jaxchar.screen import drawn, is_terminal, make_console, make_table
-from jaxchar.training_status import Phase, Progress, Sample, Status, clock
+from jaxchar.training_status import InLines, Phase, Progress, Sample, Status, clock
 from jaxchar.views import LinesTo, PlainView, TerminalView, Ticker, View
 
 if TYPE_CHECKING:  # loss imports JAX, which the first words need not wait for
@@ -52,22 +52,21 @@ class TrainingDisplay:
         """Say one thing that the user should know."""
         with self._lock:
             self._view.notice(line)
+            if self._ticker is None:  # nobody will look again
+                self._view.rest()
 
     @contextlib.contextmanager
-    def phase(self, text: str, *, transient: bool = False) -> Iterator[None]:
+    def phase(self, text: str, *, in_lines: InLines = "if long") -> Iterator[None]:
         """Show what is being done while it lasts: ``loading the text ...``.
 
         Args:
             text: what is being done.
-            transient: show it only where it can be taken back.
+            in_lines: whether it gets a line where nothing can be taken back.
         """
-        if transient and not self._view.can_erase:
-            yield
-            return
-        phase = Phase(text, time.monotonic())
+        phase = Phase(text, time.monotonic(), in_lines)
         with self._watched():
             self._status.phases.append(phase)
-            self._look(now=True)
+            self._look()
             try:
                 yield
             finally:
@@ -189,9 +188,9 @@ class TrainingDisplay:
         with LinesTo(self.notice, sys.stderr) as lines, contextlib.redirect_stderr(lines):
             yield
 
-    def _look(self, *, now: bool = False) -> None:
+    def _look(self) -> None:
         with self._lock:
-            self._view.look(self._status, now=now)
+            self._view.look(self._status)
 
 
 def _view_for(console: Console, *, may_be_notebook: bool) -> View:

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import time
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 MOST_POINTS = 400  # of the loss that are kept; more are averaged in pairs
 
@@ -31,11 +31,16 @@ class Progress(NamedTuple):
         return f"{clock(max(0.0, self.seconds_left - (time.monotonic() - self.at)))} left"
 
 
+# Where nothing can be taken back: whether something that takes time gets a line.
+InLines = Literal["never", "if long", "at once"]
+
+
 class Phase(NamedTuple):
     """Something other than training that takes time."""
 
     text: str  # "evaluating ..."
     started: float  # time.monotonic()
+    in_lines: InLines = "if long"
 
     @property
     def seconds(self) -> float:
@@ -87,7 +92,6 @@ class Status:
     phases: list[Phase] = dataclasses.field(default_factory=list)  # the innermost last
     curve: LossCurve = dataclasses.field(default_factory=LossCurve)
     validation: list[tuple[int, float]] = dataclasses.field(default_factory=list)  # step, loss
-    sample: Sample | None = None  # the newest
 
     @property
     def phase(self) -> Phase | None:

@@ -6,6 +6,7 @@ that, and when, is its own matter.
 
 import contextlib
 import io
+import math
 import os
 import threading
 import time
@@ -19,7 +20,7 @@ from rich.style import Style
 
 from jaxchar.progress_line import ASCII, UNICODE, Piece, plain_line, progress_line
 from jaxchar.screen import FILE_COLUMNS, can_draw, say, verbatim
-from jaxchar.training_status import Sample, Status
+from jaxchar.training_status import Phase, Sample, Status
 
 REDRAW_SECONDS = 0.25  # at least, between two states of a line that changes
 TAB_COLUMNS = 8
@@ -29,8 +30,6 @@ FIRST_PAUSE, LAST_PAUSE, PAUSE_GROWTH = 10.0, 60.0, 1.5  # seconds between progr
 
 class View(Protocol):
     """Something that shows a run."""
-
-    can_erase: bool  # whether it can take back what it shows
 
     @property
     def columns(self) -> int:
@@ -42,8 +41,8 @@ class View(Protocol):
     def sample(self, sample: Sample, heading: str) -> None:
         """Show a piece of text that the model wrote."""
 
-    def look(self, status: Status, *, now: bool = False) -> None:
-        """Show what has changed, if it is time to; ``now``: at once."""
+    def look(self, status: Status) -> None:
+        """Show what has changed, if it is time to."""
 
     def rest(self) -> None:
         """Take away what was only shown for the moment: nothing is going on any more."""
@@ -52,7 +51,6 @@ class View(Protocol):
 class PlainView:
     """Lines, and nothing but lines: for files, pipes, simple terminals and screen readers."""
 
-    can_erase = False
     columns = FILE_COLUMNS
 
     def __init__(self, console: Console) -> None:
@@ -60,7 +58,6 @@ class PlainView:
         self._console = console
         self._pause, self._next_line = FIRST_PAUSE, 0.0
         self._told: object = None  # the phase that has had its line
-        self._first_phase = True
 
     def notice(self, line: str) -> None:
         """Write a line."""
@@ -73,21 +70,16 @@ class PlainView:
         say(self._console, sample.prompt + sample.text)
         self._flush()
 
-    def look(self, status: Status, *, now: bool = False) -> None:
+    def look(self, status: Status) -> None:
         """Write a line now and then, the first ones soon, and one for what takes long."""
-        del now
         phase = status.phase
-        if phase is not None and phase != self._told and self._is_worth_a_line(phase.seconds):
-            self._told, self._first_phase = phase, False
+        if phase is not None and phase != self._told and _is_worth_a_line(phase):
+            self._told = phase
             self.notice(phase.text)
         if phase is None and status.progress is not None and time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + self._pause
             self._pause = min(LAST_PAUSE, self._pause * PAUSE_GROWTH)
             self.notice(plain_line(status.progress))
-
-    def _is_worth_a_line(self, seconds: float) -> bool:
-        """Whether a phase has lasted long enough; the first is told at once, as a sign of life."""
-        return self._first_phase or seconds >= LONG_PHASE_SECONDS
 
     def rest(self) -> None:
         """Leave everything as it is."""
@@ -96,10 +88,13 @@ class PlainView:
         self._console.file.flush()
 
 
+def _is_worth_a_line(phase: Phase) -> bool:
+    waited_for = {"never": math.inf, "if long": LONG_PHASE_SECONDS, "at once": 0.0}
+    return phase.seconds >= waited_for[phase.in_lines]
+
+
 class TerminalView:
     """What stays scrolls by; below it, one line is redrawn in place."""
-
-    can_erase = True
 
     def __init__(self, console: Console) -> None:
         """Write to a console that is a terminal."""
@@ -122,9 +117,9 @@ class TerminalView:
         pieces = [verbatim(f"--- {heading}\n", "dim"), verbatim(prompt, "dim"), verbatim(shown)]
         self._write_above(pieces)
 
-    def look(self, status: Status, *, now: bool = False) -> None:
+    def look(self, status: Status) -> None:
         """Redraw the line, at most a few times a second."""
-        if now or time.monotonic() >= self._next_look:
+        if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + REDRAW_SECONDS
             self._redraw([], progress_line(status, self.columns, self._glyphs))
 
@@ -204,7 +199,7 @@ class Ticker:
 
     def _run(self) -> None:
         with contextlib.suppress(OSError, ValueError):  # the output is gone, as the others will find, too
-            while not self._ended.wait(2 * REDRAW_SECONDS):
+            while not self._ended.wait(REDRAW_SECONDS):
                 self._tick()
 
 
