@@ -69,7 +69,8 @@ class NotebookView:
         status = self._status
         pieces = [f'<pre style="{TEXT_STYLE};max-height:12em;overflow:auto">{_escaped(self._lines())}</pre>']
         if status.progress is not None:
-            pieces += [_bar(status.progress), _curve(status)]
+            pieces.append(_bar(status.progress))
+            pieces += [_curve(status.progress, status)] if status.curve.points else []
         if status.phase is not None:
             pieces.append(f"<div>{_escaped(status.phase.text)}</div>")
         if self._sample is not None:
@@ -105,10 +106,10 @@ def _bar(progress: Progress) -> str:
     return f'<div style="{frame}"><div style="{done}"></div></div><div>{words}</div>'
 
 
-def _curve(status: Status) -> str:
+def _curve(progress: Progress, status: Status) -> str:
     """Return the training loss as a line over the whole run, the validation losses as dots."""
     width, height = CURVE_SIZE
-    total = max(1, status.progress.total_steps if status.progress else 1)
+    total = max(1, progress.total_steps)
     losses = [loss for _, loss in (*status.curve.points, *status.validation)]
     low, span = min(losses), (max(losses) - min(losses)) or 1.0
 

@@ -216,8 +216,16 @@ class LinesTo(io.TextIOBase):
         """Show the lines that are whole."""
         *lines, self._begun = (self._begun + text).split("\n")
         for line in lines:
-            self._show(line)
+            try:
+                self._show(line)
+            except (OSError, ValueError):  # what shows lines is gone
+                self._stream.write(f"{line}\n")
         return len(text)
+
+    @property
+    def rich_proxied_file(self) -> TextIO:
+        """The stream that this one stands for, under the name by which rich asks for it."""
+        return self._stream
 
     def close(self) -> None:
         """Show the rest."""

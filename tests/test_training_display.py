@@ -12,10 +12,13 @@ from pathlib import Path
 import promises
 import pytest
 from rich.console import Console
+from runs import TINY
 from terminal import run_in_terminal, screen_of
 
 from jaxchar import views
+from jaxchar.launch import fit
 from jaxchar.loss import Means
+from jaxchar.trainer import Trainer
 from jaxchar.training_display import TrainingDisplay
 from jaxchar.views import head, tail
 
@@ -23,8 +26,10 @@ from jaxchar.views import head, tail
 RUN = """
 import time, types, sys
 from pathlib import Path
+from jaxchar.trainer import Trainer
 from jaxchar.training_display import TrainingDisplay
 from jaxchar import views
+from jaxchar.launch import fit
 views.LONG_PHASE_SECONDS = 0.2
 means = lambda loss: types.SimpleNamespace(loss=loss, accuracy=0.5)
 display = TrainingDisplay()
@@ -287,3 +292,44 @@ def test_leaving_does_not_wait_for_a_terminal_that_does_not_take_anything():
     started = time.monotonic()
     display.leave()
     assert time.monotonic() - started < 5
+
+
+# ---- a run ---------------------------------------------------------------------------------------
+
+
+class Recorder(TrainingDisplay):
+    """A display that remembers what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__(Console(quiet=True))
+        self.phases: list[str] = []
+        self.left: list[float] = []
+
+    def phase(self, text, **options):
+        self.phases.append(text)
+        return super().phase(text, **options)
+
+    def progress(self, step, position, loss, accuracy, rates, left):
+        self.left.append(left - (60 - step) / rates[0])
+        super().progress(step, position, loss, accuracy, rates, left)
+
+
+@promises.DISPLAY
+def test_a_run_names_all_that_it_does_and_counts_it_into_the_time_left(tmp_path, monkeypatch):
+    evaluate = Trainer._evaluate_now
+
+    def slowly(trainer: Trainer) -> None:
+        inner = trainer._evaluate
+        trainer._evaluate = lambda params: (time.sleep(0.2), inner(params))[1]
+        evaluate(trainer)
+        trainer._evaluate = inner
+
+    monkeypatch.setattr(Trainer, "_evaluate_now", slowly)
+    display = Recorder()
+    fit(
+        TINY.replace(max_steps=60, eval_every=20, epochs=10, sample_length=5), tmp_path / "r", display=display
+    )
+    kinds = ["loading the text", "making the model", "compiling", "evaluating", "saving", "sampling"]
+    assert set(display.phases) == {f"{kind} ..." for kind in [*kinds, "drawing the picture"]}
+    assert display.phases.count("evaluating ...") == 3
+    assert max(display.left) >= 0.4  # two evaluations are still to come after the first
