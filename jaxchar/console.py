@@ -1,33 +1,21 @@
-"""What a person sees: progress, tables, samples, one-line errors. Only doors and trainer know it."""
+"""The command line: arguments, one-line errors, text that is safe on a terminal."""
 
 import contextlib
 import io
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
+from typing import Any, NoReturn
 
 from jaxchar.errors import JaxcharError
-
-if TYPE_CHECKING:  # loss imports JAX, which an error message or --help need not wait for
-    from jaxchar.loss import Means
-
-PLAIN_LINE_SECONDS = 10  # between progress lines where the output is no terminal
-
 
 # ---- errors and arguments ------------------------------------------------------------------------
 
 
 def fail(message: str) -> NoReturn:
     """Print one line on standard error and leave with exit code 2."""
-    print("error: " + visible(" ".join(message.split())), file=sys.stderr)
+    print("error: " + visible(re.sub(r"\s*\n\s*", " ", message.strip())), file=sys.stderr)
     raise SystemExit(2)
 
 
@@ -78,7 +66,7 @@ def parse(
         return tyro.cli(kind, args=arguments, prog=f"python -m {door}", **options)
 
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
+        with contextlib.redirect_stderr(io.StringIO()), _looks_of_help():
             return attempt()
     except SystemExit as leaving:
         if leaving.code in (0, None):
@@ -87,6 +75,22 @@ def parse(
     with contextlib.suppress(SystemExit), contextlib.redirect_stderr(framed), _unbounded_width():
         attempt()
     fail(_unframed(framed.getvalue()))
+
+
+@contextlib.contextmanager
+def _looks_of_help() -> Iterator[None]:
+    """Let tyro draw --help in what standard output can show; by itself it does not ask for NO_COLOR."""
+    import tyro
+
+    from jaxchar.screen import can_draw, has_colour
+
+    options = tyro._experimental_options
+    before = options.copy()
+    options["ansi_codes"], options["utf8_boxes"] = has_colour(sys.stdout), can_draw(sys.stdout)
+    try:
+        yield
+    finally:
+        options.update(before)
 
 
 @contextlib.contextmanager
@@ -122,111 +126,8 @@ def visible(text: str) -> str:
 
 def _symbol(character: str) -> str:
     code = ord(character)
+    if 0xD800 <= code < 0xE000:  # half a character, as a path with odd bytes has it: no encoding writes it
+        return "\ufffd"
     if character in "\n\t" or not (code < 32 or 127 <= code < 160):
         return character
     return chr(0x2400 + code) if code < 32 else "\u2421" if code == 127 else "\ufffd"
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-
-
-# ---- training ------------------------------------------------------------------------------------
-
-
-class TrainingDisplay:
-    """What a training run shows: a live line on a terminal, plain lines elsewhere."""
-
-    def __init__(self, console: Console | None = None) -> None:
-        """Write to a console of rich's; None takes standard output."""
-        self.console = console or Console(highlight=False)
-        self._progress: Progress | None = None
-        self._last_plain_line = time.monotonic()
-
-    def notice(self, line: str) -> None:
-        """Say one thing that the user should know."""
-        self.console.print(visible(line), markup=False, soft_wrap=True)
-
-    def leave(self) -> None:
-        """Leave the terminal as it was found, for a process that is about to end at once."""
-        self.console.show_cursor(True)
-
-    def summary(self, title: str, rows: Sequence[tuple[str, str, int]], facts: Sequence[str]) -> None:
-        """Show the model's layers with their parameter counts, as Keras's users know it."""
-        table = Table(title=title, title_justify="left")
-        for heading, justify in (("Layer", "left"), ("Output shape", "left"), ("Parameters", "right")):
-            table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-        for name, shape, parameters in rows:
-            table.add_row(name, shape, f"{parameters:,}")
-        table.add_section()
-        table.add_row("Total", "", f"{sum(row[2] for row in rows):,}")
-        self.console.print(table)
-        for fact in facts:
-            self.notice(fact)
-
-    @contextlib.contextmanager
-    def live(self, total_steps: int) -> Iterator[None]:
-        """Keep one line up to date below everything else while training lasts."""
-        if not self.console.is_terminal:
-            yield
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20))
-        with Progress(*columns, console=self.console, transient=True) as self._progress:
-            self._progress.add_task("compiling ...", total=total_steps)
-            yield
-        self._progress = None
-
-    def progress(
-        self, step: int, position: str, loss: float, accuracy: float, rates: tuple[float, float], left: float
-    ) -> None:
-        """Show where training stands.
-
-        Args:
-            step: steps done.
-            position: epoch and step, in words.
-            loss: nats per character, of the last steps.
-            accuracy: of the last steps.
-            rates: steps/s and characters/s.
-            left: seconds to the end.
-        """
-        steps_per_second, chars_per_second = rates
-        line = (
-            f"{position}  loss {loss:.4f}  accuracy {accuracy:.4f}  {steps_per_second:,.1f} steps/s  "
-            f"{chars_per_second:,.0f} chars/s  {_clock(left)} left"
-        )
-        if self._progress is not None:
-            self._progress.update(self._progress.task_ids[0], completed=step, description=line)
-        elif time.monotonic() - self._last_plain_line >= PLAIN_LINE_SECONDS:
-            self._last_plain_line = time.monotonic()
-            self.notice(line)
-
-    def evaluation(self, position: str, train: "Means", val: "Means | None", is_best: bool) -> None:
-        """Show training and validation figures side by side."""
-        line = f"{position}  train: loss {train.loss:.4f}, accuracy {train.accuracy:.4f}"
-        if val is not None:
-            best = " (best so far)" if is_best else ""
-            line += f"  validation: loss {val.loss:.4f}, accuracy {val.accuracy:.4f}{best}"
-        self.notice(line)
-
-    def sample(self, title: str, prompt: str, text: str) -> None:
-        """Show a piece of text that the model wrote, what it went on from in another shade."""
-        self.console.print(f"--- {title}", style="dim", markup=False)
-        self.console.print(visible(prompt), style="dim", end="", markup=False, soft_wrap=True)
-        self.console.print(visible(text), markup=False, soft_wrap=True)
-
-    def finished(self, run_dir: Path, summary: dict[str, Any]) -> None:
-        """Say where the run lies and what it came to."""
-        figures = (
-            f"{summary['steps']:,} steps in {_clock(summary['seconds'])} of training "
-            f"({summary['steps_per_second']:,.1f} steps/s, {summary['chars_per_second']:,.0f} chars/s; "
-            "compiling, evaluating, sampling and saving not counted)"
-        )
-        self.notice(figures)
-        if summary["best_val_loss"] is not None:
-            self.notice(
-                f"Best validation loss {summary['best_val_loss']:.4f} nats per character, at step "
-                f"{summary['best_step']:,}"
-            )
-        self.notice(f"The run is in {run_dir}; write with: python -m jaxchar.sample --ckpt {run_dir}")

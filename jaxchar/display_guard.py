@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxchar.console import TrainingDisplay
+    from jaxchar.training_display import TrainingDisplay
 
 PATIENCE_SECONDS = 5.0  # with a reader that does not read: a stopped terminal, a paused pager
 PIECE = 1_000  # characters that are written at once: a pipe with any room takes 4,096 bytes without waiting

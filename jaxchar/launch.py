@@ -25,7 +25,6 @@ from jaxchar.checkpoint import (
     steps_in,
 )
 from jaxchar.config import Config, RunConfig
-from jaxchar.console import TrainingDisplay
 from jaxchar.dataset import Dataset, load_dataset, refuse_another_corpus
 from jaxchar.devices import make_mesh
 from jaxchar.display_guard import GuardedDisplay
@@ -37,6 +36,7 @@ from jaxchar.processes import all_or_none, is_first, refuse_differences
 from jaxchar.run_folder import RunFolder, WatchedFolder
 from jaxchar.step import Program, TrainState, evaluation_batches, make_program
 from jaxchar.trainer import RunResult, Trainer
+from jaxchar.training_display import TrainingDisplay
 from jaxchar.unroll import refuse_impossible
 from jaxchar.vocabulary import Vocabulary
 
@@ -74,9 +74,11 @@ def fit(
     with all_or_none():
         _refuse_a_run(folder)
         donor = None if init_from is None else load_checkpoint(init_from, weights_structure)
-        dataset, config = _load(config, donor and donor.metadata.vocabulary)
-        program = _program(config, dataset, mesh)
-        state = program.initial_state()
+        with display.phase("loading the text ..."):
+            dataset, config = _load(config, donor and donor.metadata.vocabulary)
+        with display.phase("making the model ..."):
+            program = _program(config, dataset, mesh)
+            state = program.initial_state()
         if donor is not None:
             _warn(display, donor.warnings)
             state = _with_weights_of(donor, config, state)
@@ -121,7 +123,8 @@ def resume(
         with all_or_none():
             until_trained.enter_context(store)
             start = path if initial_epoch is None else _checkpoint_of_epoch(path, initial_epoch)
-            loaded = load_checkpoint(start, state_structure)
+            with display.phase("loading the checkpoint ..."):
+                loaded = load_checkpoint(start, state_structure)
             config = config or loaded.metadata.config
             _refuse_changes(loaded.metadata.config, config)
         _refuse_differences(config, {**loaded.metadata.corpus, "step": loaded.metadata.step})
@@ -140,7 +143,8 @@ def _continued(
 ) -> Trainer:
     """Return the trainer that goes on from a checkpoint, in a folder made ready for it."""
     before = loaded.metadata
-    dataset, config = _load(config, before.vocabulary)
+    with display.phase("loading the text ..."):
+        dataset, config = _load(config, before.vocabulary)
     refuse_another_corpus(before.corpus, dataset.identity)
     program = _program(config, dataset, mesh)
     if before.step > program.total_steps:

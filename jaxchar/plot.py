@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jaxchar.run_folder import Series
 
 
@@ -24,6 +26,8 @@ def plot_loss(metrics: Mapping[str, Series], title: str, picture: Path) -> None:
         if name in metrics:
             steps, losses = metrics[name]
             axes.plot(steps, losses, label=f"{label} ({losses[-1]:.3f} at the end)", **style)
+    if "val_loss" in metrics:
+        _mark_best(axes, metrics["val_loss"])
     axes.set_xlabel("step")
     axes.set_ylabel("loss (nats per character)")
     axes.set_title(title, parse_math=False)
@@ -34,3 +38,11 @@ def plot_loss(metrics: Mapping[str, Series], title: str, picture: Path) -> None:
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a run's name may have any character
         figure.savefig(picture, dpi=120)
     plt.close(figure)
+
+
+def _mark_best(axes: Any, validation: Series) -> None:
+    """Mark the lowest validation loss, that of the best checkpoint, and say in the legend what it is."""
+    best = int(np.argmin(np.nan_to_num(validation.values, nan=np.inf)))
+    step, loss = int(validation.steps[best]), float(validation.values[best])
+    label = f"best ({loss:.3f} at step {step:,})"
+    axes.plot([step], [loss], "*", markersize=14, color="tab:green", label=label, zorder=3)

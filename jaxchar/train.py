@@ -1,16 +1,18 @@
 """Train a model: ``python -m jaxchar.train --corpus my.txt --run-dir runs/mine``."""
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
-from jaxchar.console import TrainingDisplay, one_line_errors, parse
+from jaxchar.console import one_line_errors, parse
 from jaxchar.display_guard import GuardedDisplay, shell_command, tolerant_output
 from jaxchar.errors import JaxcharError
 from jaxchar.signals import leaving_at_once
+from jaxchar.training_display import TrainingDisplay
 
 if TYPE_CHECKING:  # JAX, which --help need not wait for
     from jaxchar.trainer import RunResult
@@ -58,6 +60,14 @@ class OtherProcesses:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DisplayOptions:
+    """What is shown while it trains."""
+
+    verbose: bool = False  # show the model's layers, too
+    plain: bool = False  # lines only, none of which changes in place; for screen readers
+
+
+@dataclass(frozen=True, kw_only=True)
 class Arguments:
     """Train a character-level recurrent language model."""
 
@@ -68,6 +78,7 @@ class Arguments:
     model: ModelConfig
     optimizer: OptimizerConfig
     run: RunConfig
+    display: DisplayOptions
 
     def config(self) -> Config:
         """Return all settings in one record."""
@@ -84,19 +95,28 @@ def main(default: Config | None = None, name: str = "run", *, arguments: Sequenc
         arguments: the command line; None takes the process's own.
     """
     with tolerant_output(), one_line_errors(), leaving_at_once():
-        begin, processes, config = parse_arguments(default or Config(), arguments)
-        result = _train(begin, processes, config, name)
+        screen = TrainingDisplay()
+        display = GuardedDisplay(screen, shell_command)
+        with display.phase("starting ...", in_lines="never"):
+            begin, processes, shown, config = parse_arguments(default or Config(), arguments)
+        screen.verbose = shown.verbose
+        if shown.plain:
+            screen.use_plain_lines()
+        result = _train(begin, processes, config, name, display)
         if result.stopped_by is not None:
             raise SystemExit(128 + result.stopped_by)
 
 
-def _train(begin: WhereToBegin, processes: OtherProcesses, config: Config, name: str) -> "RunResult":
+def _train(
+    begin: WhereToBegin, processes: OtherProcesses, config: Config, name: str, display: GuardedDisplay
+) -> "RunResult":
     """Begin or resume the run, show it, and return what it came to."""
-    display = GuardedDisplay(TrainingDisplay(), shell_command)
-    from jaxchar.devices import keep_what_is_compiled
-    from jaxchar.launch import fit, resume
-    from jaxchar.processes import is_first
-    from jaxchar.run_folder import next_free
+    # Once a process, and then the longest silence of all.
+    with display.phase("loading JAX ...", in_lines="never" if "jax" in sys.modules else "at once"):
+        from jaxchar.devices import keep_what_is_compiled
+        from jaxchar.launch import fit, resume
+        from jaxchar.processes import is_first
+        from jaxchar.run_folder import next_free
 
     keep_what_is_compiled()
     processes.join()
@@ -114,8 +134,11 @@ def _train(begin: WhereToBegin, processes: OtherProcesses, config: Config, name:
 
 def parse_arguments(
     default: Config, arguments: Sequence[str] | None
-) -> tuple[WhereToBegin, OtherProcesses, Config]:
-    """Return where to begin, with whom, and the settings: typed, else those of the run, donor or default."""
+) -> tuple[WhereToBegin, OtherProcesses, DisplayOptions, Config]:
+    """Return where to begin, with whom, what to show, and all settings.
+
+    A setting that is not typed is that of the run that is gone on with, of the donor, or the default.
+    """
     import tyro
 
     whole = tyro.conf.OmitArgPrefixes[Arguments]
@@ -129,7 +152,7 @@ def parse_arguments(
     elif begin.init_from is not None:
         default = default.replace(**vars(_group(ModelConfig, _settings_of(begin.init_from))))
     parsed = parse(whole, arguments=arguments, default=_arguments_of(default), door=door)
-    return parsed.begin, parsed.processes, parsed.config()
+    return parsed.begin, parsed.processes, parsed.display, parsed.config()
 
 
 def _settings_of(path: str) -> Config:
@@ -147,6 +170,7 @@ def _arguments_of(config: Config) -> Arguments:
         model=_group(ModelConfig, config),
         optimizer=_group(OptimizerConfig, config),
         run=_group(RunConfig, config),
+        display=DisplayOptions(),
     )
 
 

@@ -17,11 +17,11 @@ from flax import nnx
 
 from jaxchar.checkpoint import CheckpointStore
 from jaxchar.config import Config
-from jaxchar.console import TrainingDisplay
 from jaxchar.dataset import Dataset
 from jaxchar.devices import on_one_device, replicate
 from jaxchar.display_guard import GuardedDisplay, reason_of
 from jaxchar.errors import JaxcharError
+from jaxchar.forecast import Forecast, times_left
 from jaxchar.generate import Generator
 from jaxchar.loss import Means, bits_per_char
 from jaxchar.metadata import Metadata, describe_machine, library_versions
@@ -41,6 +41,7 @@ from jaxchar.step import (
     purpose_key,
     total_steps,
 )
+from jaxchar.training_display import TrainingDisplay
 
 CHUNK_SECONDS = 0.25  # how long one call of train_steps should last: progress, Ctrl-C
 
@@ -82,6 +83,7 @@ class Trainer:
         self.step = int(state.step)
         self.last: dict[str, float] = {}  # evaluation: step, val_loss, val_accuracy
         self.best: dict[str, float] = {}  # evaluation: step, val_loss, evaluations_since
+        self._forecast = Forecast()
         self.seconds = 0.0  # of training: no compilation, evaluation, sampling or saving
         self.is_finished = False  # whether nothing is left to train
         self._saved_at: int | None = None
@@ -143,8 +145,15 @@ class Trainer:
     # ---- one round of the loop -------------------------------------------------------------------
 
     def _compiled(self) -> jax.stages.Compiled:
-        lowered = self.program.train_steps.lower(self.state, self._train_ids, np.int32(0))
-        return lowered.compile()
+        with self._phase("compiling"):
+            lowered = self.program.train_steps.lower(self.state, self._train_ids, np.int32(0))
+            return lowered.compile()
+
+    @contextlib.contextmanager
+    def _phase(self, work: str) -> Iterator[None]:
+        """Show some work that is not training, and take down how long it takes."""
+        with self.display.phase(f"{work} ..."), self._forecast.measured(work):
+            yield
 
     def _train_chunk(self, train_steps: jax.stages.Compiled, steps: int) -> int:
         """Train at most so many steps; return how many the next call should do."""
@@ -199,7 +208,8 @@ class Trainer:
         if self._is_due(self.config.eval_every):
             self._evaluate_now()
         if self.config.sample_length and self._is_due(self.config.sample_every):
-            self._sample_now()
+            with self._phase("sampling"):
+                self._sample_now()
 
     def _tell_skipped(self) -> None:
         """Say that steps were skipped; end a run that skips a whole epoch."""
@@ -239,7 +249,15 @@ class Trainer:
         return f"epoch {epoch}  step {self.step:,}"
 
     def _show_progress(self, recent: Means) -> None:
-        left = (self.program.total_steps - self.step) / max(self._steps_per_second, 1e-9)
+        total_steps = self.program.total_steps
+        left = (total_steps - self.step) / max(self._steps_per_second, 1e-9)
+        for work, every in (
+            ("evaluating", self.config.eval_every),
+            ("sampling", self.config.sample_every),
+            ("saving", self.config.checkpoint_every),
+        ):
+            times = times_left(self.step, total_steps, self._period(every))
+            left += self._forecast.seconds(work, times)
         rates = (self._steps_per_second, self._chars_per_second)
         position = f"{self._position()}/{self.program.total_steps:,}"
         self.display.progress(self.step, position, recent.loss, recent.accuracy, rates, left)
@@ -260,7 +278,8 @@ class Trainer:
         train = Means.of(self.state.epoch_totals)
         val, is_best = None, False
         if self._evaluate is not None:
-            val = self._evaluate(evaluation_params(self.state))
+            with self._phase("evaluating"):
+                val = self._evaluate(evaluation_params(self.state))
             self.last = {"step": self.step, "val_loss": val.loss, "val_accuracy": val.accuracy}
             is_best = val.loss < self.best.get("val_loss", float("inf"))
             if is_best:
@@ -331,7 +350,8 @@ class Trainer:
                 )
                 self.folder.create(self.config)
         try:
-            self.store.save(self.state, self._metadata())
+            with self._phase("saving"):
+                self.store.save(self.state, self._metadata())
         except OSError as error:  # of the logs, whose sizes are noted in it
             self.store.wait()
             self.store.problem = (
@@ -342,13 +362,14 @@ class Trainer:
     def _save_the_end(self) -> None:
         """See to it that the last step is saved, or say that it is not."""
         self.folder.write_what_is_left()
-        if self._saved_at != self.step:
-            self._save()
-        self.store.wait()
-        if self.store.problem is not None:  # there may be room again
-            self._tell_problems()
-            self._save()
+        with self.display.phase("saving ..."):
+            if self._saved_at != self.step:
+                self._save()
             self.store.wait()
+            if self.store.problem is not None:  # there may be room again
+                self._tell_problems()
+                self._save()
+                self.store.wait()
         self._tell_problems()
         if self.store.problem is not None:
             newest = self.store.newest_step
@@ -398,7 +419,8 @@ class Trainer:
     def _draw(self) -> None:
         metrics = self.folder.metrics()
         if metrics:
-            plot_loss(metrics, self.folder.path.name, self.folder.path / PICTURE)
+            with self.display.phase("drawing the picture ..."):
+                plot_loss(metrics, self.folder.path.name, self.folder.path / PICTURE)
 
     @contextlib.contextmanager
     def _failing_alone(self, name: str) -> Iterator[None]:

@@ -14,9 +14,9 @@ from runs import TINY
 
 import jaxchar
 from jaxchar.checkpoint import FOLDER, CheckpointStore, Damaged, steps_in, verify
-from jaxchar.console import TrainingDisplay
 from jaxchar.errors import JaxcharError
 from jaxchar.trainer import Trainer
+from jaxchar.training_display import TrainingDisplay
 
 pytestmark = promises.FAILING_SAVES
 

@@ -13,9 +13,9 @@ from runs import TINY, quiet, rewrite_metadata
 import jaxchar
 from jaxchar.checkpoint import FOLDER, load_checkpoint
 from jaxchar.config import Config
-from jaxchar.console import TrainingDisplay
 from jaxchar.errors import JaxcharError
 from jaxchar.launch import CHANGEABLE, state_structure
+from jaxchar.training_display import TrainingDisplay
 
 pytestmark = promises.NOTHING_MIXED_UP
 
