@@ -59,13 +59,19 @@ class _Checked:
         for name, hint in get_type_hints(type(self), include_extras=True).items():
             given = getattr(self, name)
             value = _plain(given)
-            if get_origin(hint) is tuple and not isinstance(value, tuple):
+            if _is_list_only(hint) and not isinstance(value, tuple | types.NoneType):
                 value = (value,)  # one item may be given as it is
             problem = _problem_with(value, hint)
             if problem:
                 flag = name.replace("_", "-")
                 raise JaxcharError(f"--{flag} must be {problem}, but it is {quoted(given)}")
             object.__setattr__(self, name, value)
+
+
+def _is_list_only(hint: Any) -> bool:
+    """Whether a type hint allows lists, and beside them nothing but None."""
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return {get_origin(option) for option in options if option is not types.NoneType} == {tuple}
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ What cannot be made to fit is refused, with a hint at what may have been meant.
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from jaxchar.config import CorpusConfig
 from jaxchar.corpus import reduce_alphabet
@@ -37,8 +37,8 @@ def fitted(text: str, vocabulary: Vocabulary, config: CorpusConfig) -> Fitted:
         ("less its byte-order mark", lambda text: text.removeprefix("\ufeff")),
         ("with LF for its line breaks", lambda text: text.replace("\r\n", "\n").replace("\r", "\n")),
         ("lower-cased", lambda text: text.lower() if config.lowercase else text),
-        ("with composed characters (Unicode NFC)", lambda text: unicodedata.normalize("NFC", text)),
-        ("with decomposed characters (Unicode NFD)", lambda text: unicodedata.normalize("NFD", text)),
+        ("with composed characters (Unicode NFC)", lambda text: _normalized("NFC", text, vocabulary)),
+        ("with decomposed characters (Unicode NFD)", lambda text: _normalized("NFD", text, vocabulary)),
         (f"with {config.fill!r} for characters not kept", lambda text: _kept(text, vocabulary, config)),
     ):
         unknown = vocabulary.unknown(text)
@@ -49,6 +49,12 @@ def fitted(text: str, vocabulary: Vocabulary, config: CorpusConfig) -> Fitted:
             text = candidate
             changes.append(change)
     return Fitted(text, tuple(changes))
+
+
+def _normalized(form: Literal["NFC", "NFD"], text: str, vocabulary: Vocabulary) -> str:
+    """Return a text in a Unicode form, where that brings in no characters that the vocabulary lacks."""
+    found = unicodedata.normalize(form, text)
+    return text if set(vocabulary.unknown(found)) - set(vocabulary.unknown(text)) else found
 
 
 def _kept(text: str, vocabulary: Vocabulary, config: CorpusConfig) -> str:
