@@ -23,14 +23,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxchar.errors import JaxcharError
+from jaxchar.errors import JaxcharError, quoted, quoted_path, reason_of
 from jaxchar.metadata import Metadata
 
 # 2: arrays are stored uncompressed, one folder each, so that the room they take on disk is theirs by
@@ -165,8 +165,8 @@ def _resolved(path: str | Path) -> Path:
     """
     try:
         resolved = Path(path).expanduser().resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise JaxcharError(f"the path {str(path)!r} cannot be used: {error}") from error
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise JaxcharError(f"the path {quoted_path(path)} cannot be used: {reason_of(error)}") from error
     if "\\" in str(resolved) and os.sep != "\\":
         raise JaxcharError(
             f"the path {str(resolved)!r} has a backslash, which the storage library takes for the end of a "
@@ -438,6 +438,8 @@ def peek(path: str | Path) -> Metadata:
 
 def _candidates(path: str | Path, which: Which) -> tuple[list[Path], list[str]]:
     """Return the checkpoints that a path may mean, the preferred one first, and passed_over."""
+    if which not in get_args(Which):
+        raise JaxcharError(f"--which must be 'last' or 'best', but it is {quoted(which)}")
     given = _resolved(path)
     try:
         if _is_step(given.name) and (given / "state").exists():
@@ -445,7 +447,7 @@ def _candidates(path: str | Path, which: Which) -> tuple[list[Path], list[str]]:
         folder = given / FOLDER if (given / FOLDER).is_dir() else given
         candidates = [folder / str(step) for step in steps_in(folder)]
     except OSError as error:
-        raise JaxcharError(f"the path {str(path)!r} cannot be used: {error}") from error
+        raise JaxcharError(f"the path {quoted_path(path)} cannot be used: {reason_of(error)}") from error
     if which == "last":
         return candidates, []
     losses, passed_over = {}, []
@@ -460,7 +462,7 @@ def _candidates(path: str | Path, which: Which) -> tuple[list[Path], list[str]]:
 def _nothing_found(path: str | Path, passed_over: list[str]) -> str:
     damaged = f" that is whole ({'; '.join(passed_over)})" if passed_over else ""
     return (
-        f"no checkpoint{damaged} in {str(path)!r}; give a run folder, its {FOLDER} folder, or one "
+        f"no checkpoint{damaged} in {quoted_path(path)}; give a run folder, its {FOLDER} folder, or one "
         "checkpoint's folder"
     )
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from jaxchar.config import CorpusConfig
 from jaxchar.errors import JaxcharError
+from jaxchar.text import content_in_memory, is_in_memory, refuse_text_as_path
 
 FETCH_TIMEOUT_SECONDS = 20
 CHUNK = 1 << 20  # characters replaced at a time: bounds the memory that the replacements take
@@ -118,6 +119,8 @@ Parts = Iterator[tuple[str, bytes]]  # (name for messages, content) of every fil
 
 def _open_sources(sources: tuple[str, ...]) -> tuple[tuple[str, ...], Parts, str]:
     """Return what the sources resolve to, their contents, and a notice for the user."""
+    if any(is_in_memory(source) for source in sources):
+        return tuple(map(str, sources)), iter([(str(s), content_in_memory(s)) for s in sources]), ""
     if sources == ("auto",):
         try:
             return ("shakespeare",), iter([("shakespeare", _remote_content("shakespeare"))]), ""
@@ -155,6 +158,7 @@ def _python_documentation() -> bytes:
 def _files_of(source: str) -> list[Path]:
     """Return the files that a path, a folder or a glob stands for, in sorted order."""
     try:
+        refuse_text_as_path(source)
         return _files_at(source, Path(source).expanduser())
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, JaxcharError):
@@ -220,7 +224,7 @@ def _remote_content(name: str) -> bytes:
 
 
 def _fetched(name: str, remote: RemoteCorpus, file: Path) -> bytes:
-    remedy = f"put the file at {file} by hand, or choose --corpus python, which needs no network"
+    remedy = f"put the file at {file} by hand, or choose --corpus=python, which needs no network"
     try:
         with urllib.request.urlopen(remote.address, timeout=FETCH_TIMEOUT_SECONDS) as response:
             content = response.read(remote.num_bytes + 1)

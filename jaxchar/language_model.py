@@ -1,19 +1,22 @@
 """A trained model in hand: load it, write text with it."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 from flax import nnx
 
 from jaxchar.checkpoint import Loaded, Which, load_checkpoint
 from jaxchar.config import Config, SampleConfig
-from jaxchar.errors import JaxcharError
+from jaxchar.errors import JaxcharError, in_callers_words, quoted
 from jaxchar.metadata import Metadata
+from jaxchar.prompt import notes_of, refuse_unknown
 from jaxchar.score import Evaluation, Predictions, Protocol, Score, predict, predict_one_by_one
 from jaxchar.step import split_model
-from jaxchar.vocabulary import UnknownCharactersError, Vocabulary
+from jaxchar.vocabulary import Vocabulary
 from jaxchar.writer import Writer
 
 
@@ -28,7 +31,7 @@ class LanguageModel:
         self.vocabulary = vocabulary
         self.graphdef = graphdef
         self.params = params
-        self.writer = Writer(graphdef, params, vocabulary, config.context_limit)
+        self.writer = Writer(graphdef, params, vocabulary, config.context_limit, config)
 
     def generate(
         self,
@@ -39,7 +42,7 @@ class LanguageModel:
         top_k: int = 0,
         top_p: float = 1.0,
         min_p: float = 0.0,
-        stop: str | Sequence[str] = (),
+        stop: str | Iterable[str] | None = None,
         seed: int = 0,
     ) -> str:
         """Return new characters that go on from a prompt.
@@ -49,7 +52,8 @@ class LanguageModel:
         :func:`jaxchar.generate.left_by_filters`.
 
         Args:
-            prompt: at least one character, all of them in the vocabulary.
+            prompt: at least one character. Characters that the vocabulary lacks are made to fit as the
+                training text was (lower-cased, for example), with a warning, or else refused.
             length: characters to write, 0 or more; the prompt is not counted and not returned.
             temperature: 0 to 1,000. Below 1 bolder towards the probable, above 1 wilder; 0 always the
                 most probable character.
@@ -58,15 +62,16 @@ class LanguageModel:
                 and at most 1; 1: all.
             min_p: only characters with at least this share, 0 to 1, of the most probable one's
                 probability; 0: all.
-            stop: the text ends with the first of these strings that comes up in it.
+            stop: the text ends with this string, or with the first of these strings that comes up in it.
             seed: 0 to 2^32 - 1. The same seed gives the same text, and the first part of it where
                 ``length`` is less.
 
         Raises:
-            JaxcharError: the prompt is empty or holds a character outside the vocabulary, or a number is
-                outside its range.
+            JaxcharError: the prompt is empty, or it or a stop holds a character outside the vocabulary, or
+                a number is outside its range.
         """
-        settings = _settings(length, temperature, top_k, top_p, min_p, stop, seed)
+        settings = self._settings(length, temperature, top_k, top_p, min_p, stop, seed)
+        (prompt,) = self._fitted("prompt", prompt)
         return "".join(self._stream(prompt, settings))
 
     def stream(
@@ -78,22 +83,24 @@ class LanguageModel:
         top_k: int = 0,
         top_p: float = 1.0,
         min_p: float = 0.0,
-        stop: str | Sequence[str] = (),
+        stop: str | Iterable[str] | None = None,
         seed: int = 0,
     ) -> Iterator[str]:
         """Yield the text that :meth:`generate` returns, piece by piece as it is drawn."""
-        return self._stream(prompt, _settings(length, temperature, top_k, top_p, min_p, stop, seed))
+        settings = self._settings(length, temperature, top_k, top_p, min_p, stop, seed)
+        (prompt,) = self._fitted("prompt", prompt)
+        return self._stream(prompt, settings)
 
     def generate_batch(
         self,
-        prompts: Sequence[str],
+        prompts: Iterable[str],
         length: int = 1000,
         *,
         temperature: float = 1.0,
         top_k: int = 0,
         top_p: float = 1.0,
         min_p: float = 0.0,
-        stop: str | Sequence[str] = (),
+        stop: str | Iterable[str] | None = None,
         seed: int = 0,
     ) -> list[str]:
         """Return a text for every prompt, of any lengths, drawn as one batch.
@@ -102,15 +109,48 @@ class LanguageModel:
         :meth:`generate` returns for its prompt. For several texts that go on from the same prompt, give
         it several times. The arguments and errors are those of :meth:`generate`.
         """
+        settings = self._settings(length, temperature, top_k, top_p, min_p, stop, seed)
+        prompts = self._fitted("prompt", *_listed(prompts))
         if not prompts:
             return []
-        settings = _settings(length, temperature, top_k, top_p, min_p, stop, seed)
         pieces = self.writer.write_batch(prompts, settings)
         return ["".join(texts) for texts in zip([""] * len(prompts), *pieces, strict=True)]
 
     def _stream(self, prompt: str, settings: SampleConfig) -> Iterator[str]:
         start = self.writer.start(prompt)
         return (piece for piece, _ in self.writer.write(start, settings))
+
+    def _fitted(self, what: str, *texts: str) -> list[str]:
+        """Return texts reduced as the training text was, with a warning to the caller's caller."""
+        found = [self.writer.fitted(text, what) for text in texts]
+        for note in notes_of(what, found):
+            warnings.warn(note, stacklevel=3)
+        return [each.text for each in found]
+
+    def _settings(
+        self,
+        length: int,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        min_p: float,
+        stop: str | Iterable[str] | None,
+        seed: int,
+    ) -> SampleConfig:
+        """Return the settings of one call, checked; the stops reduced as the training text was."""
+        settings = SampleConfig(
+            length=length,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            stop=_stops(stop),
+            seed=seed,
+        )
+        found = [self.writer.fitted(text, "stop") for text in settings.stop or ()]
+        for note in notes_of("stop", found):
+            warnings.warn(note, stacklevel=3)
+        return replace(settings, stop=tuple(each.text for each in found) or None)
 
     # ---- scoring ---------------------------------------------------------------------------------
 
@@ -128,15 +168,14 @@ class LanguageModel:
         Raises:
             JaxcharError: there is no character to predict, or one that is not in the vocabulary.
         """
+        text, context = self._fitted("text to score", text, context)
         if not text or len(context + text) < 2:
             raise JaxcharError(
                 f"the text to score has {len(text)} characters, but a prediction needs 2 of them, or 1 "
                 "and a context; give more text"
             )
-        try:
-            ids = self.vocabulary.encode(context + text)
-        except UnknownCharactersError as error:
-            raise UnknownCharactersError(f"text to score: {error}") from error
+        refuse_unknown("text to score", context + text, self.vocabulary)
+        ids = self.vocabulary.encode(context + text)
         found = predict_one_by_one(self.graphdef, self.params, ids, self.config.context_limit)
         start = max(len(context), 1)
         asked = found.positions >= start
@@ -153,25 +192,25 @@ class LanguageModel:
         return Evaluation.of(self.predictions(ids, protocol), protocol)
 
 
-def _settings(
-    length: int,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    min_p: float,
-    stop: str | Sequence[str],
-    seed: int,
-) -> SampleConfig:
-    """Return the settings of one call, checked."""
-    return SampleConfig(
-        length=length,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        stop=((stop,) if isinstance(stop, str) else tuple(stop)) or None,
-        seed=seed,
-    )
+def _stops(stop: str | Iterable[str] | None) -> Any:
+    """Return stops as the settings take them: none of them as None."""
+    if isinstance(stop, Iterable) and not isinstance(stop, str | bytes):
+        return tuple(stop) or None
+    return stop
+
+
+def _listed(prompts: Iterable[str]) -> list[str]:
+    """Return several prompts as a list.
+
+    Raises:
+        JaxcharError: they are one text, or nothing that has items.
+    """
+    if isinstance(prompts, str | bytes) or not isinstance(prompts, Iterable):
+        raise JaxcharError(
+            f"prompts must be a list of texts, but it is {quoted(prompts)}; for one text call generate(), or "
+            "give a list of one"
+        )
+    return list(prompts)
 
 
 def load(path: str | Path, which: Which = "last") -> LanguageModel:
@@ -185,7 +224,7 @@ def load(path: str | Path, which: Which = "last") -> LanguageModel:
     """
     loaded = load_checkpoint(path, weights_structure, which)
     for warning in loaded.warnings:
-        warnings.warn(warning, stacklevel=2)
+        warnings.warn(in_callers_words(warning), stacklevel=2)
     return from_checkpoint(loaded)
 
 

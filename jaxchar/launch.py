@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from jaxchar.config import Config, RunConfig
 from jaxchar.dataset import Dataset, load_dataset, refuse_another_corpus
 from jaxchar.devices import make_mesh
 from jaxchar.display_guard import GuardedDisplay
-from jaxchar.errors import JaxcharError
+from jaxchar.errors import JaxcharError, in_callers_words, quoted
 from jaxchar.language_model import weights_structure
 from jaxchar.metadata import Metadata, describe_machine, library_versions, memory_bytes
 from jaxchar.model import GATE_BLOCKS
@@ -69,6 +70,7 @@ def fit(
     Raises:
         JaxcharError: something given cannot be used; nothing has been written then.
     """
+    _refuse_no_config(config)
     mesh = make_mesh(config.devices, config.batch_size)
     folder, store, display = _open(run_dir, display)
     with all_or_none():
@@ -96,6 +98,7 @@ def resume(
     run_dir: str | Path,
     *,
     config: Config | None = None,
+    corpus: str | PathLike[str] | None = None,
     initial_epoch: int | None = None,
     display: TrainingDisplay | GuardedDisplay | None = None,
 ) -> RunResult:
@@ -105,6 +108,8 @@ def resume(
         run_dir: the run's folder.
         config: its settings with other ``epochs``, or other ways to evaluate, sample and save; None
             takes them as they were.
+        corpus: where the text lies now, if it has moved; or, for a text in memory, the text again, as
+            ``jaxchar.Text("...")``. It must be the text that the run was trained on.
         initial_epoch: go on from the checkpoint that ended this epoch rather than from the newest.
             Later checkpoints are set aside in the run's folder, not destroyed.
         display: where progress is shown; None takes standard output.
@@ -116,6 +121,8 @@ def resume(
     path = RunFolder(run_dir).path
     if not steps_in(path / FOLDER):
         raise JaxcharError(f"{str(path)!r} holds no run to go on with; give the folder of one")
+    if config is not None:
+        _refuse_no_config(config)
     asked = config or peek(path).config
     mesh = make_mesh(asked.devices, asked.batch_size)
     folder, store, display = _open(run_dir, display)
@@ -126,6 +133,7 @@ def resume(
             with display.phase("loading the checkpoint ..."):
                 loaded = load_checkpoint(start, state_structure)
             config = config or loaded.metadata.config
+            config = config if corpus is None else config.replace(corpus=corpus)
             _refuse_changes(loaded.metadata.config, config)
         _refuse_differences(config, {**loaded.metadata.corpus, "step": loaded.metadata.step})
         with all_or_none():  # none touches the folder before all have read it
@@ -176,6 +184,13 @@ def _open(
     return folder, WatchedStore(folder.path), GuardedDisplay(TrainingDisplay(Console(quiet=True)))
 
 
+def _refuse_no_config(config: Any) -> None:
+    if not isinstance(config, Config):
+        raise JaxcharError(
+            f"config must be a jaxchar.Config, but it is {quoted(config)}; give jaxchar.Config(corpus=...)"
+        )
+
+
 def _refuse_a_run(folder: RunFolder) -> None:
     if folder.holds_run() and steps_in(folder.path / FOLDER):
         raise JaxcharError(
@@ -214,7 +229,7 @@ def _differences(before: Metadata, config: Config, devices: int) -> list[str]:
 
 def _warn(display: GuardedDisplay, lines: list[str]) -> None:
     for line in lines:
-        display.notice(f"warning: {line}")
+        display.notice(f"warning: {in_callers_words(line)}")
 
 
 def _train(trainer: Trainer) -> RunResult:
@@ -273,15 +288,16 @@ def _program(config: Config, dataset: Dataset, mesh: Mesh) -> Program:
     need = config.seq_len + 1 if config.batching == "windows" else config.batch_size * config.seq_len + 1
     if num_chars < need:
         raise JaxcharError(
-            f"the training text has {num_chars:,} characters, but seq_len {config.seq_len} and batch_size "
-            f"{config.batch_size} as {config.batching} need at least {need:,}; lower them, or give more text"
+            f"the training text has {num_chars:,} characters, but --seq-len {config.seq_len} and "
+            f"--batch-size {config.batch_size} as {config.batching} need at least {need:,}; lower them, or "
+            "give more text"
         )
     if config.sample_length and config.sample_from == "prompt":
         unknown = dataset.vocabulary.unknown(config.sample_prompt)
         if unknown:
             raise JaxcharError(
-                f"sample_prompt {config.sample_prompt!r} has characters that the text lacks: {unknown!r}; "
-                "give another --sample-prompt, or --sample-from corpus"
+                f"--sample-prompt has characters that the text lacks: {quoted(unknown)}, but it is "
+                f"{quoted(config.sample_prompt)}; give another --sample-prompt, or --sample-from=corpus"
             )
     num_val = len(dataset.splits["validation"])
     if num_val:

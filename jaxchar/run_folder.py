@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxchar.config import Config
-from jaxchar.errors import JaxcharError
+from jaxchar.errors import JaxcharError, quoted_path, reason_of
 
 # What the files of a run are called. The logs grow while it lasts; on resuming they are cut back to
 # where they stood when the checkpoint was saved, so that nothing is told twice.
@@ -42,8 +42,8 @@ class RunFolder:
         try:
             self.path = Path(path).expanduser()
             is_file = self.path.exists() and not self.path.is_dir()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise JaxcharError(f"--run-dir {str(path)!r} cannot be used: {error}") from error
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            raise JaxcharError(f"--run-dir {quoted_path(path)} cannot be used: {reason_of(error)}") from error
         if is_file:
             raise JaxcharError(f"--run-dir {str(path)!r} is a file; give a folder, existing or new")
         self.problem: str | None = None  # why the newest entry of a log is not written yet, if it is not

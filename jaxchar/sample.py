@@ -1,16 +1,18 @@
 """Write text with a trained model: ``python -m jaxchar.sample --ckpt runs/mine --prompt "ROMEO:"``."""
 
+import codecs
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from jaxchar.config import SampleConfig
-from jaxchar.console import one_line_errors, parse, warn
-from jaxchar.errors import JaxcharError
+from jaxchar.console import note, one_line_errors, parse, warn
+from jaxchar.errors import JaxcharError, quoted_path, reason_of
 from jaxchar.sample_display import Display, Pace
 
 if TYPE_CHECKING:
@@ -23,12 +25,14 @@ class Arguments:
     """Write text with a trained model."""
 
     ckpt: str  # a run folder, its checkpoints folder, or one checkpoint's folder
-    prompt: str | None = None  # what the text goes on from; None: a line break, or a space
+    # What the text goes on from; None: a line break, or a space. A line break in it: $'first\nsecond'.
+    prompt: str | None = None
     prompt_file: str | None = None  # likewise, the whole of a UTF-8 file; -: standard input
     from_corpus: int | None = None  # likewise, seq_len characters of the checkpoint's text, at this position
     unknown: Literal["error", "skip", "replace"] = "error"  # prompt characters that the model lacks
     length: int = 500  # characters to write after the prompt
-    stop: tuple[str, ...] | None = None  # the text ends with the first of these that comes up in it
+    # The text ends with the first of these that comes up in it. A line break is $'\n'.
+    stop: tuple[str, ...] | None = None
     temperature: tuple[float, ...] = (1.0,)  # below 1 safer, above 1 wilder; several: a block for each
     greedy: bool = False  # always take the most probable character, as --temperature 0 does
     top_k: int = 0  # draw from the k most probable characters only; 0: from all
@@ -50,7 +54,9 @@ class Arguments:
         if self.greedy and self.temperature != (1.0,):
             raise JaxcharError("--greedy is temperature 0; leave one of --greedy and --temperature out")
         if not 1 <= self.num_samples <= 10_000:
-            raise JaxcharError(f"num_samples must be a number from 1 to 10,000, but it is {self.num_samples}")
+            raise JaxcharError(
+                f"--num-samples must be a number from 1 to 10,000, but it is {self.num_samples}"
+            )
 
     def settings(self, seed: int) -> list[SampleConfig]:
         """Return what to write for each temperature, checked."""
@@ -81,14 +87,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
         loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
         warn(loaded.warnings)
         writer = from_checkpoint(loaded).writer
+        settings = _with_fitted_stops(writer, settings)
         if typed.interactive:
             from jaxchar.interactive import converse
 
             converse(writer, settings[0], Display(typed.raw), typed.unknown)
             return
-        prompt = writer.vocabulary.adapt(_prompt(typed, loaded), typed.unknown)
+        prompt = _fitted(writer, "prompt", _prompt(typed, loaded))
+        prompt = writer.vocabulary.adapt(prompt, typed.unknown)
         if not _write(writer, prompt, settings, typed):
             raise SystemExit(130)
+
+
+def _with_fitted_stops(writer: "Writer", settings: Sequence[SampleConfig]) -> list[SampleConfig]:
+    """Return settings with stops as the training text would have them; refuse those that cannot come up."""
+    from jaxchar.prompt import refuse_impossible_stop
+
+    stop = tuple(_fitted(writer, "stop", text) for text in settings[0].stop or ()) or None
+    refuse_impossible_stop(stop, writer.vocabulary)
+    return [replace(config, stop=stop) for config in settings]
+
+
+def _fitted(writer: "Writer", what: str, text: str) -> str:
+    """Return a typed text reduced as the training text was, and say so on standard error."""
+    from jaxchar.prompt import escape_note, notes_of
+
+    found = writer.fitted(_typed(text), what)
+    note(notes_of(what, [found]))
+    if not writer.vocabulary.unknown(found.text):
+        note(filter(None, [escape_note(what, found.text)]))
+    return found.text
+
+
+def _typed(text: str) -> str:
+    """Return a word of the command line as the UTF-8 that it is, where the locale knows only ASCII."""
+    if not any("\udc80" <= character <= "\udcff" for character in text):
+        return text
+    try:
+        return os.fsencode(text).decode("utf-8")
+    except ValueError:
+        return text
 
 
 def _prompt(typed: Arguments, loaded: "Loaded") -> str:
@@ -106,10 +144,18 @@ def _prompt(typed: Arguments, loaded: "Loaded") -> str:
 def _file_content(path: str) -> str:
     try:
         content = sys.stdin.buffer.read() if path == "-" else Path(path).expanduser().read_bytes()
-        return content.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError, RuntimeError) as error:
+        # A mark at the start tells UTF-16, which some editors write.
+        with_mark = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return content.decode("utf-16" if with_mark else "utf-8-sig")
+    except UnicodeDecodeError as error:
         raise JaxcharError(
-            f"cannot read the prompt file {path!r}: {error}; give a UTF-8 text file"
+            f"cannot read the prompt file {quoted_path(path)}: byte 0x{error.object[error.start]:02x} at "
+            f"position {error.start:,} is not {error.encoding.upper()}; convert it to UTF-8 first, for "
+            "instance with `iconv -f CP1252 -t UTF-8`"
+        ) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise JaxcharError(
+            f"cannot read the prompt file {quoted_path(path)}: {reason_of(error)}; give a UTF-8 text file"
         ) from error
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
-from jaxchar.console import one_line_errors, parse
+from jaxchar.console import one_line_errors, parse, streams_that_lose_nothing
 from jaxchar.display_guard import GuardedDisplay, shell_command, tolerant_output
 from jaxchar.errors import JaxcharError
 from jaxchar.signals import leaving_at_once
@@ -94,7 +94,7 @@ def main(default: Config | None = None, name: str = "run", *, arguments: Sequenc
         name: what a new folder in ``runs/`` is called.
         arguments: the command line; None takes the process's own.
     """
-    with tolerant_output(), one_line_errors(), leaving_at_once():
+    with streams_that_lose_nothing(), tolerant_output(), one_line_errors(), leaving_at_once():
         screen = TrainingDisplay()
         display = GuardedDisplay(screen, shell_command)
         with display.phase("starting ...", in_lines="never"):

@@ -261,7 +261,7 @@ WRONG = [
     (
         train,
         "--batch-size 0",
-        "batch_size must be a whole number of at least 1 and at most 1,000,000,000, but it is 0",
+        "--batch-size must be a whole number of at least 1 and at most 1,000,000,000, but it is 0",
     ),
     (train, "--batch-size x", "expected a whole number, but it is 'x'"),
     (train, "--dropout nan", "dropout must be a number of at least 0 and below 1, but it is nan"),
@@ -279,7 +279,7 @@ WRONG = [
     (sample, "--ckpt {run} --temperature -1", "temperature"),
     (sample, "--ckpt {run} --length -1", "length"),
     (sample, "--ckpt {run} --prompt żółw", "'ó' (U+00F3)"),
-    (evaluate, "--ckpt {run} --protocol windows", "eval_protocol='windows' needs batching='windows'"),
+    (evaluate, "--ckpt {run} --protocol windows", "--eval-protocol windows needs --batching windows"),
     (evaluate, "--ckpt {run} --block 0", "block"),
     (evaluate, "--ckpt {run} --block 5", "--block is for --protocol blocks, but the protocol is stateful"),
     (evaluate, "--ckpt {run} --stride 5", "--stride is for --protocol windows"),

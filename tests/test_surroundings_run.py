@@ -57,7 +57,7 @@ OUTPUTS = [
 ]
 
 
-@promises.DISPLAY
+@promises.DISPLAY_GONE
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_a_run_whose_output_fails_goes_on_to_its_end_and_its_exit_code(output, tmp_path):
     command = f"{{ {shlex.join([*TRAIN, '--epochs=2', '--run-dir=run'])}; echo $? > code; }} {output}"
@@ -108,7 +108,7 @@ class Terminal:
         return self.process.wait(timeout=300)
 
 
-@promises.DISPLAY
+@promises.DISPLAY_GONE
 def test_a_terminal_that_is_gone_does_not_end_a_run_that_ignores_that(tmp_path):
     ignoring = ("sh", "-c", "trap '' HUP; exec \"$@\"", "sh")
     terminal = Terminal(tmp_path / "run", "--epochs=2", prefix=ignoring)
@@ -162,7 +162,7 @@ class Failing(TrainingDisplay):
             setattr(self, name, lambda *_, **__: fail())
 
 
-@promises.DISPLAY
+@promises.DISPLAY_GONE
 @pytest.mark.parametrize("fail", [left_by_rich, closed_file, no_such_character, disk_full])
 def test_a_display_that_fails_is_told_once_and_does_without(fail, tmp_path, capsys):
     run = jaxchar.fit(CONFIG.replace(sample_length=3), tmp_path / "run", display=Failing(fail))
@@ -198,7 +198,7 @@ class Breaking(io.StringIO):
         return super().write(text)
 
 
-@promises.DISPLAY
+@promises.DISPLAY_GONE
 @pytest.mark.parametrize("writes", [0, 20, pytest.param(40, marks=pytest.mark.slow)])
 def test_a_live_line_whose_terminal_breaks_fails_in_no_thread(writes, tmp_path, capsys, monkeypatch):
     failed = []
@@ -234,7 +234,7 @@ def test_an_exit_that_somebody_asks_for_is_no_failure_of_the_display():
         GuardedDisplay(Failing(leave)).notice("anything")
 
 
-@promises.DISPLAY
+@promises.DISPLAY_GONE
 def test_a_reader_that_pauses_is_waited_for_shortly_and_told_what_it_missed(monkeypatch):
     monkeypatch.setattr(display_guard, "PATIENCE_SECONDS", 0.05)
     reading, writing = os.pipe()
