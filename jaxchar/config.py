@@ -5,7 +5,10 @@ The settings are grouped by the room that reads them (``ModelConfig`` for the mo
 This module imports neither JAX nor NumPy: ``--help`` must be instant.
 """
 
+import codecs
 import dataclasses
+import difflib
+import encodings.aliases
 import json
 import types
 from collections.abc import Collection
@@ -34,6 +37,21 @@ class Interval(NamedTuple):
         high = f"below {self.high:,}" if self.ends[1] == ")" else f"at most {self.high:,}"
         return f"{low} and {high}"
 
+
+# Codecs of Python that are no encodings of text files.
+NO_ENCODINGS_OF_FILES = frozenset(
+    (
+        "charmap",
+        "idna",
+        "mbcs",
+        "oem",
+        "palmos",
+        "punycode",
+        "raw_unicode_escape",
+        "undefined",
+        "unicode_escape",
+    )
+)
 
 Count = Annotated[int, Interval(1, 10**9)]
 CountOrZero = Annotated[int, Interval(0, 10**9)]
@@ -90,6 +108,22 @@ def _problem_with(value: Any, hint: Any) -> str | None:
     return None if isinstance(value, hint) else {str: "a text", bool: "True or False"}[hint]
 
 
+def _encoding_name(typed: str) -> str:
+    """Return Python's name of a text encoding."""
+    try:
+        found = codecs.lookup(typed)
+        is_text = getattr(
+            found, "_is_text_encoding", True
+        )  # not so of Python's "hex" and "zip", for instance
+        if is_text and found.name.replace("-", "_") not in NO_ENCODINGS_OF_FILES:
+            return found.name.removesuffix("-sig")
+    except (LookupError, ValueError):  # ValueError: a null character
+        pass
+    near = difflib.get_close_matches(typed.lower().replace("-", "_"), encodings.aliases.aliases, n=3)
+    hint = f"perhaps {', '.join(near)}" if near else "for instance cp1252, gbk, utf-16-le"
+    raise JaxcharError(f"encoding must be the name of a text encoding ({hint}), but it is {typed!r}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig(_Checked):
     """Which text, which of its characters, and how it is split."""
@@ -97,6 +131,9 @@ class CorpusConfig(_Checked):
     # "shakespeare", "nietzsche" or "python"; or files, folders and globs; or "-", standard input.
     # "auto" is shakespeare, or python (the interpreter's own documentation) where it cannot be had.
     corpus: str | tuple[str, ...] = "auto"
+    # Of files that are not UTF-8 and have no byte-order mark: cp1252, gbk, utf-16-le, ...; None refuses
+    # them, naming the encoding that they seem to have.
+    encoding: str | None = None
     lowercase: bool = False  # lower-case the text
     keep: str | None = None  # characters to keep; every other one becomes `fill`; None keeps all
     fill: str = " "  # what stands for a character that is not kept
@@ -113,6 +150,8 @@ class CorpusConfig(_Checked):
             )
         if not all(self.sources):
             raise JaxcharError("corpus must be a name or a path, but it is empty")
+        if self.encoding is not None:  # by one name, however it was typed
+            object.__setattr__(self, "encoding", _encoding_name(self.encoding))
         if len(self.fill) != 1:
             raise JaxcharError(f"fill must be exactly one character, but it is {self.fill!r}")
 

@@ -129,7 +129,8 @@ def _show_contents(console: Console, say: Callable[..., None], shown: dict[str, 
         say(f"{heading}: {_pairs(shown[heading]) or 'none'}")
     corpus = shown["corpus"]
     source = " ".join(corpus["source"])
-    say(f"corpus: {source}, {corpus['characters']:,} characters, SHA-256 {corpus['sha256']}")
+    read_as = f", read as {corpus['encoding']}" if "encoding" in corpus else ""
+    say(f"corpus: {source}, {corpus['characters']:,} characters{read_as}, SHA-256 {corpus['sha256']}")
     symbols = "".join(shown["vocabulary"])
     say(f"vocabulary, {len(symbols)} symbols: {_symbols(symbols)}")
     for heading, record in (("versions", shown["versions"]), ("machine", shown["machine"])):

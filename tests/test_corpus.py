@@ -44,7 +44,8 @@ def test_a_file_is_read_character_for_character(tmp_path, text):
     content = text.encode()
     (tmp_path / "text").write_bytes(content)
     read = load(tmp_path / "text")
-    assert read == ((str(tmp_path / "text"),), text, hashlib.sha256(content).hexdigest(), "")
+    assert read[:3] == ((str(tmp_path / "text"),), text, hashlib.sha256(content).hexdigest())
+    assert read.encoding == "utf-8"
 
 
 @pytest.mark.parametrize(
@@ -65,14 +66,25 @@ def test_a_leading_byte_order_mark_is_dropped_and_nothing_else(tmp_path, content
 @pytest.mark.parametrize(
     "sources, text",
     [
-        (["{}/b.txt", "{}/a.txt"], "BA"),
-        ("{}", "ABD"),
-        ("{}/*.txt", "AB"),
-        ("{}/**/*.??*", "ABD"),
-        (["{}/c", "{}/?.txt"], "DAB"),
+        (["{}/b.txt", "{}/a.txt"], "B\nA"),
+        ("{}", "A\nB\nD"),
+        ("{}/*.txt", "A\nB"),
+        ("{}/**/*.??*", "A\nB\nD"),
+        ("{}/**", "A\nB\nD"),
+        ("{}/**/*.md", "D"),
+        (["{}/c", "{}/?.txt"], "D\nA\nB"),
         ("{}/.hidden", "no"),
     ],
-    ids=["as listed", "folder", "glob", "recursive glob", "folder and glob", "hidden but named"],
+    ids=[
+        "as listed",
+        "folder",
+        "glob",
+        "recursive glob",
+        "all below",
+        "recursive glob of one",
+        "folder and glob",
+        "hidden but named",
+    ],
 )
 def test_sources_are_read_in_the_order_given_and_sorted_within(folder, sources, text):
     named = [s.format(folder) for s in sources] if isinstance(sources, list) else sources.format(folder)
@@ -85,7 +97,7 @@ def test_sources_are_read_in_the_order_given_and_sorted_within(folder, sources, 
 def test_every_file_may_begin_with_a_byte_order_mark(tmp_path):
     for name in "ab":
         (tmp_path / name).write_text(name, encoding="utf-8-sig")
-    assert load([f"{tmp_path}/a", f"{tmp_path}/b"]).text == "ab"
+    assert load([f"{tmp_path}/a", f"{tmp_path}/b"]).text == "a\nb"
 
 
 def test_an_existing_file_wins_over_the_glob_of_its_name(tmp_path):
@@ -244,7 +256,7 @@ def test_a_named_corpus_is_fetched_once_and_kept(remote):
     first = load("shakespeare")
     remote.original.unlink()
     assert load("shakespeare") == first
-    assert first == (("shakespeare",), CONTENT.decode(), hashlib.sha256(CONTENT).hexdigest(), "")
+    assert first == (("shakespeare",), CONTENT.decode(), hashlib.sha256(CONTENT).hexdigest(), "", "utf-8")
     assert remote.cache_files() == ["tiny.txt"]
     assert remote.cached.read_bytes() == CONTENT
 
