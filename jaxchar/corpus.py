@@ -292,9 +292,9 @@ def _files_at(source: str, path: Path) -> _Files:
         files = sorted(f for f in inside if not any(p.startswith(".") for p in f.relative_to(path).parts))
         if not files:
             raise JaxcharError(f"the corpus folder {source!r} holds no files; put text files into it")
-        return _Files(str(path.absolute()), files, searched=True)
+        return _Files(_absolute(path), files, searched=True)
     if path.exists():
-        return _Files(str(path.absolute()), [path], searched=False)
+        return _Files(_absolute(path), [path], searched=False)
     files = sorted(Path(match) for match in set(_matches(path)) if Path(match).is_file())
     if not files:
         names = ", ".join(["auto", *REMOTE_CORPORA, "python"])
@@ -304,6 +304,11 @@ def _files_at(source: str, path: Path) -> _Files:
         )
     pattern = path if path.is_absolute() else Path(glob.escape(str(Path.cwd()))) / path
     return _Files(str(pattern), files, searched=True)
+
+
+def _absolute(path: Path) -> str:
+    """Return a path that means the same from any folder."""
+    return str(path.resolve() if ".." in path.parts else path.absolute())
 
 
 def _matches(pattern: Path) -> Iterator[str]:

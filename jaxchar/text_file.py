@@ -25,6 +25,9 @@ SAMPLE = 1 << 16  # bytes that are enough to tell what a file is; a multiple of 
 PROBABLE = 0.2  # confidence of the detector below which its answer is called possible, not probable
 SURE = 0.5  # confidence from which it may doubt the encoding that the user told
 FEWEST_BYTES = 16  # of a file, for its control characters to mean UTF-16 or UTF-32
+WIDE_CONTROLS = (
+    0.25  # share of control characters in what is valid UTF-8, but UTF-16: every other byte is one
+)
 MOST_CONTROLS = 0.1  # share of control characters that a text of some length may have
 BOMB_BYTES, BOMB_RATIO = 10**8, 200  # a packed text of this size is never so much smaller than unpacked
 
@@ -94,6 +97,7 @@ NOT_TEXT = (
     (re.compile(rb"..\r\n\x00{4}|..\r\n[\x01-\x03]\x00{3}", re.DOTALL), "compiled Python", "leave it out"),
 )
 WHITE = b"\t\n\r\f\v\x08\x1b"  # control characters that texts have: backspace and escape in terminal logs
+CONTROLS = bytes(range(32))
 SHIFTS = re.compile(rb"\x1b\$|~\{")  # to the two-byte characters of ISO-2022 and HZ, which are ASCII bytes
 NOT_CONTROL = bytes(byte for byte in range(256) if (byte >= 32 and byte != 127) or byte in WHITE)
 
@@ -178,9 +182,12 @@ def decoded(name: str, content: bytes, told: str | None = None) -> Decoded:
     if told is None:
         _refuse_what_only_looks_like_utf8(name, content)
     try:
-        return Decoded(content.decode("utf-8"), "utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise _not_utf8(name, content, error) from error
+    if told is None:
+        _refuse_binary(name, content)
+    return Decoded(text, "utf-8")
 
 
 def _refuse_other_kinds(name: str, content: bytes) -> None:
@@ -246,7 +253,7 @@ def _doubt(content: bytes, text: str, told: str) -> str:
 
 
 def _refuse_what_only_looks_like_utf8(name: str, content: bytes) -> None:
-    """Raise a JaxcharError for UTF-16, ISO-2022 and binary files, which may be valid UTF-8, too."""
+    """Raise a JaxcharError for UTF-16, UTF-32 and ISO-2022, which may be valid UTF-8, too."""
     if SHIFTS.search(content) and content.isascii():
         shifted = found_encoding(content)
         if shifted is not None and shifted.encoding.startswith(("iso2022", "hz")):
@@ -254,20 +261,24 @@ def _refuse_what_only_looks_like_utf8(name: str, content: bytes) -> None:
                 f"{name!r} is {shifted.encoding}, which reads {shifted.passage!r}; "
                 + _remedy(name, shifted.encoding)
             )
-    num_controls = _num_controls(content)
-    if not num_controls or len(content) < FEWEST_BYTES:
-        return
-    encoding = wide_without_mark(content)
-    if encoding is not None:
-        found = Found(encoding, 1.0, _passage(content.decode(encoding, "replace")))
-        raise JaxcharError(
-            f"{name!r} is {encoding.upper()} without a byte-order mark, which reads {found.passage!r}; "
-            + _remedy(name, encoding)
-        )
-    if len(content) >= 4 * FEWEST_BYTES and num_controls > MOST_CONTROLS * len(content):
+    low = len(content) - len(content.translate(None, CONTROLS))
+    if _num_controls(content) and low >= WIDE_CONTROLS * len(content):
+        encoding = wide_without_mark(content)
+        if encoding is not None:
+            passage = _passage(content.decode(encoding, "replace"))
+            raise JaxcharError(
+                f"{name!r} is {encoding.upper()} without a byte-order mark, which reads {passage!r}; "
+                + _remedy(name, encoding)
+            )
+
+
+def _refuse_binary(name: str, content: bytes) -> None:
+    """Raise a JaxcharError for valid UTF-8 that is no text."""
+    share = _num_controls(content) / max(1, len(content))
+    if len(content) >= 4 * FEWEST_BYTES and share > MOST_CONTROLS:
         raise NotTextError(
             name,
-            f"binary ({num_controls / len(content):.0%} control characters)",
+            f"binary ({share:.0%} control characters)",
             "give text, or say --encoding utf-8 if it is text all the same",
         )
 
@@ -348,11 +359,9 @@ def _not_utf8(name: str, content: bytes, error: UnicodeDecodeError) -> JaxcharEr
     if found_encoding(content) is None:
         import chardet
 
-        mime = chardet.detect(content)["mime_type"] or ""
-        kind, _, what = mime.partition("/")
-        named = kind in ("image", "audio", "video", "font")
-        if named or mime not in ("", "application/octet-stream", "text/plain"):
-            return NotTextError(name, f"a file of {kind if named else 'kind'} {what}", "give text")
+        mime = chardet.detect(content)["mime_type"]
+        if mime not in (None, "application/octet-stream", "text/plain"):
+            return NotTextError(name, f"a file of type {mime}", "give text")
         if _num_controls(content) > MOST_CONTROLS / 5 * len(content):
             return NotTextError(name, "binary", "give text")
     return JaxcharError(
