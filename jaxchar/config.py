@@ -5,8 +5,11 @@ The settings are grouped by the room that reads them (``ModelConfig`` for the mo
 This module imports neither JAX nor NumPy: ``--help`` must be instant.
 """
 
+import codecs
 import dataclasses
 import decimal
+import difflib
+import encodings.aliases
 import json
 import numbers
 import operator
@@ -39,6 +42,21 @@ class Interval(NamedTuple):
         high = f"below {self.high:,}" if self.ends[1] == ")" else f"at most {self.high:,}"
         return f"{low} and {high}"
 
+
+# Codecs of Python that are no encodings of text files.
+NO_ENCODINGS_OF_FILES = frozenset(
+    (
+        "charmap",
+        "idna",
+        "mbcs",
+        "oem",
+        "palmos",
+        "punycode",
+        "raw_unicode_escape",
+        "undefined",
+        "unicode_escape",
+    )
+)
 
 Count = Annotated[int, Interval(1, 10**9)]
 CountOrZero = Annotated[int, Interval(0, 10**9)]
@@ -145,6 +163,22 @@ def _problem_with(value: Any, hint: Any) -> str | None:
     return None if isinstance(value, hint) else {str: "a str", bool: "True or False"}[hint]
 
 
+def _encoding_name(typed: str) -> str:
+    """Return Python's name of a text encoding."""
+    try:
+        found = codecs.lookup(typed)
+        is_text = getattr(
+            found, "_is_text_encoding", True
+        )  # not so of Python's "hex" and "zip", for instance
+        if is_text and found.name.replace("-", "_") not in NO_ENCODINGS_OF_FILES:
+            return found.name.removesuffix("-sig")
+    except (LookupError, ValueError):  # ValueError: a null character
+        pass
+    near = difflib.get_close_matches(typed.lower().replace("-", "_"), encodings.aliases.aliases, n=3)
+    hint = f"perhaps {', '.join(near)}" if near else "for instance cp1252, gbk, utf-16-le"
+    raise JaxcharError(f"--encoding must be the name of a text encoding ({hint}), but it is {quoted(typed)}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig(_Checked):
     """Which text, which of its characters, and how it is split."""
@@ -153,6 +187,9 @@ class CorpusConfig(_Checked):
     # "auto" is shakespeare, or python (the interpreter's own documentation) where it cannot be had.
     # In Python also a path of any kind, or a text in memory: jaxchar.Text("...").
     corpus: str | tuple[str, ...] = "auto"
+    # Of files that are not UTF-8 and have no byte-order mark: cp1252, gbk, utf-16-le, ...; None refuses
+    # them, naming the encoding that they seem to have.
+    encoding: str | None = None
     lowercase: bool = False  # lower-case the text
     keep: str | None = None  # characters to keep; every other one becomes `fill`; None keeps all
     fill: str = " "  # what stands for a character that is not kept
@@ -172,6 +209,8 @@ class CorpusConfig(_Checked):
             raise JaxcharError("--corpus must be a name or a path, but it is empty")
         for source in filter(is_no_path, self.sources):
             refuse_text_as_path(source)
+        if self.encoding is not None:  # by one name, however it was typed
+            object.__setattr__(self, "encoding", _encoding_name(self.encoding))
         if len(self.fill) != 1:
             raise JaxcharError(f"--fill must be exactly one character, but it is {quoted(self.fill)}")
 

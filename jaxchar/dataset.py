@@ -4,10 +4,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxchar.config import Config
-from jaxchar.corpus import load_corpus, split_positions
+from jaxchar.corpus import (
+    STANDARD_INPUT,
+    Corpus,
+    MissingCorpusError,
+    load_corpus,
+    read_corpus,
+    reduce_corpus,
+    split_positions,
+)
 from jaxchar.errors import JaxcharError
 from jaxchar.vocabulary import UnknownCharactersError, Vocabulary
 
@@ -18,10 +25,14 @@ class CorpusIdentity(NamedTuple):
     source: tuple[str, ...]
     sha256: str  # of the bytes read
     characters: int  # after reduction and limit
+    encoding: str = "utf-8"  # of the files
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object."""
-        return {**self._asdict(), "source": list(self.source)}
+        """Return a JSON object; UTF-8 goes without saying, as in the checkpoints of older versions."""
+        record = {**self._asdict(), "source": list(self.source)}
+        if self.encoding == "utf-8":
+            del record["encoding"]
+        return record
 
 
 class Dataset(NamedTuple):
@@ -30,7 +41,7 @@ class Dataset(NamedTuple):
     vocabulary: Vocabulary
     splits: dict[str, jax.Array]  # "train", "validation", "test": ids [N], the smallest unsigned type
     identity: CorpusIdentity
-    notice: str  # one line for the user, or nothing
+    notice: str  # lines for the user, or nothing
 
 
 def load_dataset(config: Config, vocabulary: Vocabulary | None = None) -> Dataset:
@@ -43,33 +54,88 @@ def load_dataset(config: Config, vocabulary: Vocabulary | None = None) -> Datase
     Raises:
         JaxcharError: the corpus cannot be had, or holds characters that the vocabulary lacks.
     """
-    vocabulary, ids, identity, notice = _encoded(config, vocabulary)
-    splits = {
-        name: jnp.asarray(ids[split.start : split.stop])
-        for name, split in split_positions(len(ids), config).items()
-    }
-    return Dataset(vocabulary, splits, identity, notice)
+    return _dataset(load_corpus(config), config, vocabulary)
 
 
-def _encoded(
-    config: Config, vocabulary: Vocabulary | None
-) -> tuple[Vocabulary, np.ndarray, CorpusIdentity, str]:
-    """Return vocabulary, ids, identity and notice of a corpus; its text is forgotten on the way."""
-    corpus = load_corpus(config)
+def load_own_dataset(config: Config, vocabulary: Vocabulary, trained_on: dict[str, Any]) -> Dataset:
+    """Load the text that a run was trained on, wherever it lies now.
+
+    Args:
+        config: the run's settings, with the place where the text lies now.
+        vocabulary: the run's.
+        trained_on: the identity of the text, from the checkpoint's metadata.
+
+    Raises:
+        JaxcharError: the text is not there, or is another one.
+    """
+    corpus = reduce_corpus(_read_own(config, trained_on), config)
+    now = _identity(corpus)
+    if (now.sha256, now.characters) != (trained_on["sha256"], trained_on["characters"]):
+        raise JaxcharError(
+            f"the corpus is not the one that the run was trained on: {_in_words(trained_on)} then, "
+            f"{_in_words(now.to_json())} now; say where the same text lies with --corpus"
+        )
+    return _dataset(corpus, config, vocabulary)
+
+
+def load_own_or_other(
+    config: Config, vocabulary: Vocabulary, trained_on: dict[str, Any]
+) -> tuple[Dataset, bool]:
+    """Load any text for a run: its own, by its SHA-256, with its splits; another one whole, as "train".
+
+    Returns:
+        The text, and whether it is the run's own.
+    """
+    corpus = read_corpus(config, trained_on["sha256"])
+    own = corpus.sha256 == trained_on["sha256"] and corpus.encoding == trained_on.get("encoding", "utf-8")
+    if not own:
+        config = config.replace(val_fraction=0.0, test_fraction=0.0, max_chars=None)
+    return _dataset(reduce_corpus(corpus, config), config, vocabulary), own
+
+
+def _read_own(config: Config, trained_on: dict[str, Any]) -> Corpus:
+    """Read the text that a run was trained on; where it cannot be read, say how to give it."""
+    source = tuple(trained_on["source"])
+    if config.sources != source:  # somebody has said where it is now
+        return read_corpus(config, trained_on["sha256"])
+    try:
+        corpus = read_corpus(config, trained_on["sha256"])
+        if source == STANDARD_INPUT and not corpus.text:
+            raise MissingCorpusError("nothing is piped in")
+        return corpus
+    except JaxcharError as error:
+        if source == STANDARD_INPUT:
+            raise JaxcharError(
+                "the run was trained on standard input, which is not kept; give the same text as a file with "
+                "--corpus FILE, or pipe it in once more"
+            ) from error
+        if not isinstance(error, MissingCorpusError):
+            raise
+        raise JaxcharError(
+            f"the text that the run was trained on is not at {' '.join(source)!r} now; say with --corpus "
+            f"where it is: it must be the same text, of SHA-256 {trained_on['sha256'][:16]}..."
+        ) from error
+
+
+def _dataset(corpus: Corpus, config: Config, vocabulary: Vocabulary | None) -> Dataset:
+    """Encode and split a text."""
     if vocabulary is None:
         vocabulary = Vocabulary(corpus.text)
     try:
         ids = vocabulary.encode(corpus.text)
     except UnknownCharactersError as error:
         raise UnknownCharactersError(f"corpus {' '.join(corpus.source)!r}: {error}") from error
-    return vocabulary, ids, CorpusIdentity(corpus.source, corpus.sha256, len(ids)), corpus.notice
+    splits = {
+        name: jnp.asarray(ids[split.start : split.stop])
+        for name, split in split_positions(len(ids), config).items()
+    }
+    return Dataset(vocabulary, splits, _identity(corpus), corpus.notice)
 
 
-def refuse_another_corpus(trained_on: dict[str, Any], given: CorpusIdentity) -> None:
-    """Raise a JaxcharError unless a text is the one that a checkpoint was trained on, wherever it lies."""
-    now = given.to_json()
-    if any(trained_on[name] != now[name] for name in ("sha256", "characters")):
-        raise JaxcharError(
-            f"the corpus is not the one that the run was trained on: {trained_on} then, {now} now; say "
-            "where the same text lies with --corpus"
-        )
+def _identity(corpus: Corpus) -> CorpusIdentity:
+    return CorpusIdentity(corpus.source, corpus.sha256, len(corpus.text), corpus.encoding)
+
+
+def _in_words(identity: dict[str, Any]) -> str:
+    source = " ".join(identity["source"])
+    return f"{source!r} of {identity['characters']} characters and SHA-256 {identity['sha256']}"

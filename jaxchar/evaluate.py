@@ -12,6 +12,7 @@ from jaxchar.tables import evaluation_table
 if TYPE_CHECKING:  # these import JAX, which --help need not wait for
     from jaxchar.config import Config
     from jaxchar.dataset import Dataset
+    from jaxchar.metadata import Metadata
     from jaxchar.score import Protocol
 
 SPLITS = ("train", "validation", "test")
@@ -23,8 +24,12 @@ class Arguments:
     """Score a trained model on its corpus, or on any other text."""
 
     ckpt: str  # a run folder, its checkpoints folder, or one checkpoint's folder
-    corpus: tuple[str, ...] | None = None  # another text, scored whole; None: the checkpoint's own splits
-    split: Literal["all", "train", "validation", "test"] = "all"  # of the checkpoint's own corpus
+    # The text to score; None: the run's own, where it was. The run's own text is known by its SHA-256,
+    # wherever it lies now, and its splits are scored; another text is scored whole.
+    corpus: tuple[str, ...] | None = None
+    encoding: str | None = None  # of --corpus, where it is not UTF-8; None: as in training
+    # Of the run's own text; whole: all of it as one.
+    split: Literal["all", "train", "validation", "test", "whole"] = "all"
     # A stateful pass, cold blocks, or windows as in training; None: as the run was evaluated.
     protocol: Literal["stateful", "blocks", "windows"] | None = None
     block: int | None = None  # characters a cold block; None: as in the run's settings
@@ -40,8 +45,8 @@ class Arguments:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise JaxcharError(f"{name} must be a whole number of 1 or more, but it is {value}")
-        if self.corpus is not None and self.split != "all":
-            raise JaxcharError("--split is for the checkpoint's own corpus; another --corpus is scored whole")
+        if self.encoding is not None and self.corpus is None:
+            raise JaxcharError("--encoding is that of --corpus; leave it out, or give a --corpus")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -58,7 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def evaluate(typed: Arguments) -> dict[str, Any]:
     """Return the figures of every split asked for, as a JSON object; write the files asked for."""
     from jaxchar.checkpoint import load_checkpoint
-    from jaxchar.dataset import load_dataset, refuse_another_corpus
     from jaxchar.devices import keep_what_is_compiled
     from jaxchar.language_model import from_checkpoint, weights_structure
     from jaxchar.report import ReportFolder
@@ -70,17 +74,17 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
     warn(loaded.warnings)
     model = from_checkpoint(loaded)
     config = _settings(loaded.metadata.config, typed)
-    dataset = load_dataset(config, model.vocabulary)
-    if typed.corpus is None:
-        refuse_another_corpus(loaded.metadata.corpus, dataset.identity)
-    protocols = _protocols(config, dataset, typed)
+    dataset, whole = _text(config, loaded.metadata, typed)
+    if whole:
+        config = config.replace(max_windows=None)
+    protocols = _protocols(config, dataset, "train" if whole else typed.split, typed.lanes)
     if folder is not None:
         folder.make()
     figures: dict[str, Any] = {}
     for split, protocol in protocols.items():
         ids = dataset.splits[split]
         predictions = model.predictions(ids, protocol)
-        name = "text" if typed.corpus else split
+        name = "text" if whole else split
         figures[name] = Evaluation.of(predictions, protocol).to_json()
         if folder is not None:
             title = f"{' '.join(dataset.identity.source)}, {name}"
@@ -103,9 +107,11 @@ def _settings(config: "Config", typed: Arguments) -> "Config":
     if typed.protocol is not None:
         config = config.replace(eval_protocol=typed.protocol)
     if typed.corpus is not None:
-        config = config.replace(
-            corpus=typed.corpus, val_fraction=0.0, test_fraction=0.0, max_chars=None, max_windows=None
-        )
+        config = config.replace(corpus=typed.corpus)
+    if typed.encoding is not None:
+        config = config.replace(encoding=typed.encoding)
+    if typed.split == "whole":
+        config = config.replace(val_fraction=0.0, test_fraction=0.0)
     for name, protocol in PROTOCOL_OF.items():
         if getattr(typed, name) is not None and config.protocol != protocol:
             raise JaxcharError(
@@ -114,18 +120,35 @@ def _settings(config: "Config", typed: Arguments) -> "Config":
     return config
 
 
-def _protocols(config: "Config", dataset: "Dataset", typed: Arguments) -> dict[str, "Protocol"]:
+def _text(config: "Config", trained: "Metadata", typed: Arguments) -> tuple["Dataset", bool]:
+    """Return the text to score, and whether it is scored whole rather than in its splits."""
+    from jaxchar.dataset import load_own_dataset, load_own_or_other
+
+    if typed.corpus is None:
+        return load_own_dataset(config, trained.vocabulary, trained.corpus), typed.split == "whole"
+    dataset, is_own = load_own_or_other(config, trained.vocabulary, trained.corpus)
+    if not is_own:
+        warn(dataset.notice.splitlines())
+        if typed.split not in ("all", "whole"):
+            raise JaxcharError(
+                f"--split {typed.split} is for the run's own text, but {' '.join(dataset.identity.source)!r} "
+                "has another SHA-256; leave --split out, and the text is scored whole"
+            )
+    return dataset, typed.split == "whole" or not is_own
+
+
+def _protocols(config: "Config", dataset: "Dataset", chosen: str, lanes: int | None) -> dict[str, "Protocol"]:
     """Return how each of the splits asked for is read; of all splits, those that have characters."""
     from jaxchar.step import evaluation_batches, stateful_pass
 
     protocols: dict[str, Any] = {}
-    for split in SPLITS if typed.split == "all" else (typed.split,):
+    for split in SPLITS if chosen == "all" else (chosen,):
         num_chars = len(dataset.splits[split])
-        if num_chars == 0 and typed.split == "all":
+        if num_chars == 0 and chosen == "all":
             continue
         protocols[split] = evaluation_batches(config, num_chars, split)
-        if config.protocol == "stateful" and typed.lanes:
-            protocols[split] = stateful_pass(num_chars, typed.lanes)
+        if config.protocol == "stateful" and lanes:
+            protocols[split] = stateful_pass(num_chars, lanes)
     return protocols
 
 

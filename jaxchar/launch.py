@@ -26,7 +26,7 @@ from jaxchar.checkpoint import (
     steps_in,
 )
 from jaxchar.config import Config, RunConfig
-from jaxchar.dataset import Dataset, load_dataset, refuse_another_corpus
+from jaxchar.dataset import Dataset, load_dataset, load_own_dataset
 from jaxchar.devices import make_mesh
 from jaxchar.display_guard import GuardedDisplay
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
@@ -39,7 +39,6 @@ from jaxchar.step import Program, TrainState, evaluation_batches, make_program
 from jaxchar.trainer import RunResult, Trainer
 from jaxchar.training_display import TrainingDisplay
 from jaxchar.unroll import refuse_impossible
-from jaxchar.vocabulary import Vocabulary
 
 # What a resumed run may change: how long it lasts and what it does on the way, not what a step computes.
 # A text may have moved: what it must be is told by its SHA-256.
@@ -77,7 +76,8 @@ def fit(
         _refuse_a_run(folder)
         donor = None if init_from is None else load_checkpoint(init_from, weights_structure)
         with display.phase("loading the text ..."):
-            dataset, config = _load(config, donor and donor.metadata.vocabulary)
+            dataset = load_dataset(config, donor and donor.metadata.vocabulary)
+            config = _naming(dataset, config)
         with display.phase("making the model ..."):
             program = _program(config, dataset, mesh)
             state = program.initial_state()
@@ -152,8 +152,8 @@ def _continued(
     """Return the trainer that goes on from a checkpoint, in a folder made ready for it."""
     before = loaded.metadata
     with display.phase("loading the text ..."):
-        dataset, config = _load(config, before.vocabulary)
-    refuse_another_corpus(before.corpus, dataset.identity)
+        dataset = load_own_dataset(config, before.vocabulary, before.corpus)
+        config = _naming(dataset, config)
     program = _program(config, dataset, mesh)
     if before.step > program.total_steps:
         raise JaxcharError(
@@ -200,8 +200,12 @@ def _refuse_a_run(folder: RunFolder) -> None:
 
 
 def _refuse_differences(config: Config, corpus: dict[str, Any]) -> None:
-    """Raise a JaxcharError where the processes of a run were not all given the same."""
-    refuse_differences(json.dumps([config.to_json(), corpus, library_versions(), native.identity()]))
+    """Raise a JaxcharError where the processes of a run were not all given the same.
+
+    The same text may lie in another place on each machine.
+    """
+    settings, text = {**config.to_json(), "corpus": None}, {**corpus, "source": None}
+    refuse_differences(json.dumps([settings, text, library_versions(), native.identity()]))
 
 
 def state_structure(metadata: Metadata) -> TrainState:
@@ -275,11 +279,10 @@ def _in_words(mesh: Mesh) -> str:
     return kind if mesh.size == 1 else f"{mesh.size} x {kind}"
 
 
-def _load(config: Config, vocabulary: Vocabulary | None) -> tuple[Dataset, Config]:
-    """Load the corpus; return it and the settings that name what was loaded."""
-    dataset = load_dataset(config, vocabulary)
+def _naming(dataset: Dataset, config: Config) -> Config:
+    """Return the settings with the name or the absolute paths of what was loaded."""
     source = dataset.identity.source
-    return dataset, config.replace(corpus=source[0] if len(source) == 1 else source)
+    return config.replace(corpus=source[0] if len(source) == 1 else source)
 
 
 def _program(config: Config, dataset: Dataset, mesh: Mesh) -> Program:

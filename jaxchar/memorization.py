@@ -32,14 +32,17 @@ class Arguments:
     length: int = 100_000  # characters that the model writes, and of held-out text at the most
     temperature: float = 1.0  # of what the model writes; lower ones copy more
     seed: int = 0  # the same seed writes the same text
-    # Where the corpus lies now, if it has moved; it must be the one that the run was trained on.
+    # Where the corpus lies now, if it has moved; it must be the text of the run, by its SHA-256.
     corpus: tuple[str, ...] | None = None
+    encoding: str | None = None  # of --text, where it is not UTF-8; None: as in training
     which: Literal["last", "best"] = "last"  # of a run's checkpoints
     json: bool = False  # print one JSON object
 
     def __post_init__(self) -> None:
         if self.length < 1:
             raise JaxcharError(f"length must be a whole number of 1 or more, but it is {self.length}")
+        if self.encoding is not None and self.text is None:
+            raise JaxcharError("--encoding is that of --text; leave it out, or give a --text")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -58,7 +61,7 @@ def memorization(typed: Arguments) -> dict[str, Any]:
     import numpy as np
 
     from jaxchar.checkpoint import load_checkpoint
-    from jaxchar.dataset import load_dataset, refuse_another_corpus
+    from jaxchar.dataset import load_own_dataset
     from jaxchar.devices import keep_what_is_compiled
     from jaxchar.language_model import from_checkpoint, weights_structure
     from jaxchar.vocabulary import Vocabulary
@@ -67,11 +70,12 @@ def memorization(typed: Arguments) -> dict[str, Any]:
     loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
     warn(loaded.warnings)
     model, config = from_checkpoint(loaded), loaded.metadata.config
-    given = None if typed.text is None else _given(typed.text, config)
+    given = None if typed.text is None else _given(typed, config)
     # A given text may hold characters that the corpus lacks, and that only means that they are not copied.
     vocabulary = Vocabulary(model.vocabulary.symbols + (given or ""))
-    dataset = load_dataset(config.replace(corpus=typed.corpus or config.corpus), vocabulary)
-    refuse_another_corpus(loaded.metadata.corpus, dataset.identity)
+    dataset = load_own_dataset(
+        config.replace(corpus=typed.corpus or config.corpus), vocabulary, loaded.metadata.corpus
+    )
     training = _trained_on(config, np.asarray(dataset.splits["train"]))
     held_out = np.concatenate([dataset.splits["validation"], dataset.splits["test"]])
     if given is None:
@@ -101,11 +105,14 @@ def _trained_on(config: "Config", training: "np.ndarray") -> "np.ndarray":
     return training[: (batches.count - 1) * batches.stride + batches.seq_len + 1]
 
 
-def _given(path: str, config: "Config") -> str:
+def _given(typed: Arguments, config: "Config") -> str:
     """Return the text of a file, reduced to the corpus's alphabet as the corpus was."""
     from jaxchar.corpus import load_corpus
 
-    return load_corpus(config.replace(corpus=(path,), max_chars=None)).text
+    encoding = typed.encoding or config.encoding
+    corpus = load_corpus(config.replace(corpus=(typed.text,), max_chars=None, encoding=encoding))
+    warn(corpus.notice.splitlines())
+    return corpus.text
 
 
 def _written(model: "LanguageModel", prompt: str, typed: Arguments) -> str:

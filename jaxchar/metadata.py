@@ -33,7 +33,7 @@ class Metadata(NamedTuple):
     steps_per_epoch: int
     config: Config
     vocabulary: Vocabulary
-    corpus: dict[str, Any]  # source, sha256, characters
+    corpus: dict[str, Any]  # source, sha256, characters; encoding, where it is not UTF-8
     metrics: dict[str, float]  # at this step
     last: dict[str, float]  # step, val_loss and val_accuracy of the last evaluation, or nothing
     best: dict[str, float]  # step and val_loss of the best evaluation so far, or nothing
@@ -115,7 +115,9 @@ def _is_count(value: Any) -> bool:
 
 def _check_corpus(corpus: Any) -> None:
     keys = {"source", "sha256", "characters"}
-    _require(isinstance(corpus, dict) and corpus.keys() == keys, f"corpus does not hold {sorted(keys)}")
+    holds = isinstance(corpus, dict) and corpus.keys() - {"encoding"} == keys
+    _require(holds, f"corpus does not hold {sorted(keys)}")
+    _require(isinstance(corpus.get("encoding", ""), str), "corpus encoding is no text")
     source = corpus["source"]
     _require(
         isinstance(source, list | tuple) and all(isinstance(part, str) for part in source),

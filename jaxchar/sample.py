@@ -29,6 +29,7 @@ class Arguments:
     prompt: str | None = None
     prompt_file: str | None = None  # likewise, the whole of a UTF-8 file; -: standard input
     from_corpus: int | None = None  # likewise, seq_len characters of the checkpoint's text, at this position
+    corpus: tuple[str, ...] | None = None  # where that text lies now, if it has moved; checked by its SHA-256
     unknown: Literal["error", "skip", "replace"] = "error"  # prompt characters that the model lacks
     length: int = 500  # characters to write after the prompt
     # The text ends with the first of these that comes up in it. A line break is $'\n'.
@@ -50,6 +51,10 @@ class Arguments:
         if sum(given is not None for given in (self.prompt, self.prompt_file, self.from_corpus)) > 1:
             raise JaxcharError(
                 "--prompt, --prompt-file and --from-corpus are one or the other; give only one"
+            )
+        if self.corpus is not None and self.from_corpus is None:
+            raise JaxcharError(
+                "--corpus is for a prompt from the training text; give --from-corpus POSITION, too"
             )
         if self.greedy and self.temperature != (1.0,):
             raise JaxcharError("--greedy is temperature 0; leave one of --greedy and --temperature out")
@@ -132,7 +137,7 @@ def _typed(text: str) -> str:
 def _prompt(typed: Arguments, loaded: "Loaded") -> str:
     """Return what the text is to go on from."""
     if typed.from_corpus is not None:
-        return _corpus_at(typed.from_corpus, loaded)
+        return _corpus_at(typed.from_corpus, typed.corpus, loaded)
     if typed.prompt_file is not None:
         return _file_content(typed.prompt_file)
     if typed.prompt is not None:
@@ -159,15 +164,16 @@ def _file_content(path: str) -> str:
         ) from error
 
 
-def _corpus_at(position: int, loaded: "Loaded") -> str:
-    """Return seq_len characters of the text that the checkpoint was trained on."""
+def _corpus_at(position: int, corpus: tuple[str, ...] | None, loaded: "Loaded") -> str:
+    """Return seq_len characters of the text that the checkpoint was trained on, wherever it lies now."""
     import numpy as np
 
-    from jaxchar.dataset import load_dataset, refuse_another_corpus
+    from jaxchar.dataset import load_own_dataset
 
     config, vocabulary = loaded.metadata.config, loaded.metadata.vocabulary
-    dataset = load_dataset(config, vocabulary)
-    refuse_another_corpus(loaded.metadata.corpus, dataset.identity)
+    dataset = load_own_dataset(
+        config.replace(corpus=corpus or config.corpus), vocabulary, loaded.metadata.corpus
+    )
     ids = np.concatenate([np.asarray(split) for split in dataset.splits.values()])
     last = max(0, len(ids) - config.seq_len)
     if not 0 <= position <= last:

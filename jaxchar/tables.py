@@ -126,7 +126,10 @@ def _show_contents(console: Console, shown: dict[str, Any]) -> None:
         say(console, f"{heading}: {_pairs(shown[heading]) or 'none'}")
     corpus = shown["corpus"]
     source = " ".join(corpus["source"])
-    say(console, f"corpus: {source}, {corpus['characters']:,} characters, SHA-256 {corpus['sha256']}")
+    read_as = f", read as {corpus['encoding']}" if "encoding" in corpus else ""
+    say(
+        console, f"corpus: {source}, {corpus['characters']:,} characters{read_as}, SHA-256 {corpus['sha256']}"
+    )
     symbols = "".join(shown["vocabulary"])
     say(console, f"vocabulary, {len(symbols)} symbols: {_symbols(symbols)}")
     for heading, record in (("versions", shown["versions"]), ("machine", shown["machine"])):

@@ -57,7 +57,16 @@ def test_the_reference_has_every_setting_once_with_its_meaning_default_and_range
 def test_a_default_keeps_its_quotation_marks_through_yaml():
     entries = generated.settings_markdown(records.CorpusConfig)
     defaults = [json.loads(line) for line in re.findall(r"^:value: (.*)$", entries, flags=re.MULTILINE)]
-    assert [ast.literal_eval(default) for default in defaults] == ["auto", False, None, " ", None, 0.1, 0.0]
+    assert [ast.literal_eval(default) for default in defaults] == [
+        "auto",
+        None,
+        False,
+        None,
+        " ",
+        None,
+        0.1,
+        0.0,
+    ]
 
 
 @dataclasses.dataclass

@@ -22,6 +22,7 @@ pytestmark = promises.NOTHING_MIXED_UP
 BASE = TINY.replace(batching="windows", batch_size=16, seq_len=8, eval_stride=8)
 # Another value for every setting that may not change in a resumed run.
 OTHER = {
+    "encoding": "cp1252",
     "lowercase": True,
     "keep": "abc",
     "fill": "_",
