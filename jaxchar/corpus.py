@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxchar.cache import cache_folder
 from jaxchar.config import CorpusConfig
 from jaxchar.errors import JaxcharError
 
@@ -99,16 +100,6 @@ def split_positions(num_chars: int, config: CorpusConfig) -> dict[str, Split]:
         "validation": Split(train_stop, val_stop),
         "test": Split(val_stop, num_chars),
     }
-
-
-def cache_folder() -> Path:
-    """Return the folder of what can be had again: ``JAXCHAR_CACHE``, else the user's cache folder."""
-    chosen = os.environ.get("JAXCHAR_CACHE")
-    if chosen:
-        return Path(os.path.expanduser(chosen))  # noqa: PTH111, Path.expanduser fails for unknown users
-    from platformdirs import user_cache_path
-
-    return user_cache_path("jaxchar")
 
 
 # ---- sources -------------------------------------------------------------------------------------

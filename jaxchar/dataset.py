@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxchar.ambient import pinned
 from jaxchar.config import Config
 from jaxchar.corpus import load_corpus, split_positions
 from jaxchar.errors import JaxcharError
@@ -33,6 +34,7 @@ class Dataset(NamedTuple):
     notice: str  # one line for the user, or nothing
 
 
+@pinned()
 def load_dataset(config: Config, vocabulary: Vocabulary | None = None) -> Dataset:
     """Load, encode and split the corpus of a configuration.
 

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from jaxchar import native
+from jaxchar.ambient import pinned
 from jaxchar.checkpoint import (
     FOLDER,
     CheckpointStore,
@@ -46,6 +47,7 @@ CHANGEABLE = {field.name for field in dataclasses.fields(RunConfig)} - {"seed"} 
 ARCHITECTURE = ("cell", "layer_sizes", "embedding_size", "gate")
 
 
+@pinned()
 def fit(
     config: Config,
     run_dir: str | Path,
@@ -69,7 +71,7 @@ def fit(
         JaxcharError: something given cannot be used; nothing has been written then.
     """
     mesh = make_mesh(config.devices, config.batch_size)
-    folder, store, display = _open(run_dir, display)
+    folder, store, display = _open(run_dir, config, display)
     with all_or_none():
         _refuse_a_run(folder)
         donor = None if init_from is None else load_checkpoint(init_from, weights_structure)
@@ -89,6 +91,7 @@ def fit(
         return _train(Trainer(config, dataset, program, state, folder, store, display))
 
 
+@pinned()
 def resume(
     run_dir: str | Path,
     *,
@@ -115,7 +118,7 @@ def resume(
         raise JaxcharError(f"{str(path)!r} holds no run to go on with; give the folder of one")
     asked = config or peek(path).config
     mesh = make_mesh(asked.devices, asked.batch_size)
-    folder, store, display = _open(run_dir, display)
+    folder, store, display = _open(run_dir, asked, display)
     with contextlib.ExitStack() as until_trained:
         with all_or_none():
             until_trained.enter_context(store)
@@ -160,12 +163,12 @@ def _continued(
 
 
 def _open(
-    run_dir: str | Path, display: TrainingDisplay | None
+    run_dir: str | Path, config: Config, display: TrainingDisplay | None
 ) -> tuple[RunFolder, CheckpointStore, TrainingDisplay]:
     """Return what a run is written and shown with; of several processes, only the first does either."""
     if is_first():
         folder, display = RunFolder(run_dir), display or TrainingDisplay()
-        return folder, CheckpointStore(folder.path), display
+        return folder, CheckpointStore(folder.path, lock=config.lock), display
     folder = WatchedFolder(run_dir)
     return folder, WatchedStore(folder.path), TrainingDisplay(Console(quiet=True))
 
@@ -183,6 +186,7 @@ def _refuse_differences(config: Config, corpus: dict[str, Any]) -> None:
     refuse_differences(json.dumps([config.to_json(), corpus, library_versions(), native.identity()]))
 
 
+@pinned()
 def state_structure(metadata: Metadata) -> TrainState:
     """Return the structure of the training state that a checkpoint's metadata promises."""
     program = make_program(metadata.config, len(metadata.vocabulary), metadata.corpus["characters"])
@@ -196,7 +200,10 @@ def _differences(before: Metadata, config: Config, devices: int) -> list[str]:
         ("library versions", before.versions, library_versions()),
         ("machine", before.machine, describe_machine(devices)),
     ):
-        changed = [f"{key} {then.get(key)} -> {now.get(key)}" for key in now if then.get(key) != now.get(key)]
+        keys = dict.fromkeys([*now, "compiler_settings"])
+        changed = [
+            f"{key} {then.get(key)} -> {now.get(key)}" for key in keys if then.get(key) != now.get(key)
+        ]
         if changed:
             lines.append(f"other {name}, so the run may round differently: {', '.join(changed)}")
     length = ("epochs", "max_steps")

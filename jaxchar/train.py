@@ -81,7 +81,7 @@ def main(default: Config | None = None, name: str = "run", *, arguments: Sequenc
     with one_line_errors():
         begin, processes, config = parse_arguments(default or Config(), arguments)
         display = TrainingDisplay()
-        from jaxchar.devices import keep_what_is_compiled
+        from jaxchar.cache import keep_what_is_compiled
         from jaxchar.launch import fit, resume
         from jaxchar.processes import is_first
         from jaxchar.run_folder import next_free

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from flax import nnx
 
+from jaxchar.ambient import pinned, pinned_items
 from jaxchar.config import SampleConfig
 from jaxchar.errors import JaxcharError
 from jaxchar.generate import AnyReader, Generator, text_keys
@@ -45,14 +46,17 @@ class Writer:
         self._generator = Generator(graphdef, window)
 
     @cached_property
+    @pinned()
     def _reader(self) -> AnyReader:
         return self._generator.prepare(self._params)
 
+    @pinned()
     def start(self, prompt: str) -> Passage:
         """Read a prompt of at least one character, all of them in the vocabulary."""
         contexts = self._generator.contexts(self._reader, [self._encoded(prompt)])
         return Passage(prompt, 0, contexts)
 
+    @pinned()
     def extend(self, passage: Passage, text: str) -> Passage:
         """Read on: more text that was not drawn."""
         if not text:
@@ -69,6 +73,9 @@ class Writer:
             config: how much to write, and how.
             number: of the text, among those of the same seed.
         """
+        return pinned_items(self._write(passage, config, number))
+
+    def _write(self, passage: Passage, config: SampleConfig, number: int) -> Iterator[tuple[str, Passage]]:
         tail = ""
         pieces = self._generator.pieces(
             self._reader,
@@ -95,7 +102,7 @@ class Writer:
 
         Text number j is what :meth:`write` writes alone from its prompt with ``number=j``.
         """
-        return self._write_batch([self._encoded(prompt) for prompt in prompts], config)
+        return pinned_items(self._write_batch([self._encoded(prompt) for prompt in prompts], config))
 
     def _write_batch(self, prompts: Sequence[np.ndarray], config: SampleConfig) -> Iterator[list[str]]:
         tails, going = [""] * len(prompts), np.ones(len(prompts), bool)
@@ -119,6 +126,7 @@ class Writer:
             if not going.any():
                 return
 
+    @pinned()
     def probabilities(self, passage: Passage, text: str = "") -> np.ndarray:
         """Return each symbol's probability before each character of a text, and after it: [N + 1, V]."""
         ids = self._encoded(text) if text else np.empty(0, np.int32)
