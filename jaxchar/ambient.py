@@ -167,7 +167,7 @@ def _complaint_about(flags: str) -> str:
 def _no_devices(error: Exception) -> str:
     asked = next((n for n in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME") if os.environ.get(n)), None)
     where = "jax_platforms" if asked is None else asked
-    value = jax.config.read("jax_platforms") if asked is None else os.environ[asked]
+    value = jax.config.jax_platforms if asked is None else os.environ[asked]
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")[:300]
     if not value:
         return f"JAX finds no device to compute on: {reason}; set JAX_PLATFORMS=cpu to use the processor"

@@ -209,6 +209,7 @@ def _lock(file: IO[str], run_dir: Path) -> None:
         file.flush()
 
 
+@quiet()
 def _write(checkpoint: Path, leaves: dict[str, np.ndarray], metadata: Metadata) -> None:
     record = {"format": FORMAT_VERSION, **metadata.to_json(), "leaves": _describe(leaves)}
     record["sha256"] = _digest_of_json(record)
@@ -218,7 +219,7 @@ def _write(checkpoint: Path, leaves: dict[str, np.ndarray], metadata: Metadata) 
         metadata=ocp.JsonCheckpointHandler(multiprocessing_options=_this_process_alone()),
         composite_options=ocp.CompositeOptions(multiprocessing_options=_this_process_alone()),
     )
-    with quiet(), ocp.Checkpointer(handler, multiprocessing_options=_this_process_alone()) as checkpointer:
+    with ocp.Checkpointer(handler, multiprocessing_options=_this_process_alone()) as checkpointer:
         checkpointer.save(checkpoint, args=arguments, force=True)
 
 
@@ -339,6 +340,7 @@ def _read_record(checkpoint: Path) -> dict[str, Any]:
     return record
 
 
+@quiet()
 def _read_arrays(checkpoint: Path, record: dict[str, Any], names: Iterable[str]) -> dict[str, np.ndarray]:
     """Return the named arrays, each the one that the record describes."""
     folder = checkpoint / "state"
@@ -348,7 +350,7 @@ def _read_arrays(checkpoint: Path, record: dict[str, Any], names: Iterable[str])
     arguments = ocp.args.PyTreeRestore(dict.fromkeys(names, 0), restore_args=as_numpy, partial_restore=True)
     options = _this_process_alone()
     try:
-        with quiet(), ocp.Checkpointer(_array_handler(), multiprocessing_options=options) as checkpointer:
+        with ocp.Checkpointer(_array_handler(), multiprocessing_options=options) as checkpointer:
             arrays = checkpointer.restore(folder.resolve(), args=arguments)
     except Exception as error:  # Orbax and TensorStore raise many kinds for the same damage
         reason = _first_line(error)

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import logging
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -18,22 +19,46 @@ class _WithoutOrbax(logging.Filter):
         return record.levelno >= logging.ERROR or "orbax" not in record.pathname
 
 
+class _Quiet:
+    """What is to be restored when the last of several calls of Orbax, in any threads, has ended."""
+
+    lock = threading.Lock()
+    calls = 0
+    handlers: list[logging.Handler] = []  # noqa: RUF012 - of the root logger, before the first call
+    level = logging.NOTSET
+    filter = _WithoutOrbax()
+
+    @classmethod
+    def begin(cls) -> None:
+        with cls.lock:
+            if cls.calls == 0:
+                cls.handlers, cls.level = list(logging.root.handlers), logging.root.level
+                absl_logging.get_absl_logger().addFilter(cls.filter)
+            cls.calls += 1
+
+    @classmethod
+    def end(cls) -> None:
+        with cls.lock:
+            cls.calls -= 1
+            if cls.calls:
+                return
+            absl_logging.get_absl_logger().removeFilter(cls.filter)
+            if not cls.handlers and logging.root.level == cls.level:
+                for handler in filter(_is_absls, list(logging.root.handlers)):
+                    logging.root.removeHandler(handler)
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Leave logging as it is found, and let through only errors of Orbax's, until the block ends.
 
     absl, through which Orbax logs, gives a root logger without handlers one of its own.
     """
-    absl, root, silence = absl_logging.get_absl_logger(), logging.getLogger(), _WithoutOrbax()
-    handlers, level = list(root.handlers), root.level
-    absl.addFilter(silence)
+    _Quiet.begin()
     try:
         yield
     finally:
-        absl.removeFilter(silence)
-        if not handlers and root.level == level:
-            for handler in filter(_is_absls, list(root.handlers)):
-                root.removeHandler(handler)
+        _Quiet.end()
 
 
 def _is_absls(handler: logging.Handler) -> bool:
