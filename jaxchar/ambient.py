@@ -121,6 +121,12 @@ def compiler_settings() -> str:
     return " ".join(sorted(found))
 
 
+def unlike_then(recorded: object) -> list[str]:
+    """Return the :func:`compiler_settings` that differ from those of a checkpoint's record, if any do."""
+    then = recorded if isinstance(recorded, str) else ""
+    return sorted({*then.split()} ^ {*compiler_settings().split()})
+
+
 def _xla_flags() -> list[str]:
     return os.environ.get("XLA_FLAGS", "").split()
 
@@ -167,7 +173,7 @@ def _complaint_about(flags: str) -> str:
 def _no_devices(error: Exception) -> str:
     asked = next((n for n in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME") if os.environ.get(n)), None)
     where = "jax_platforms" if asked is None else asked
-    value = jax.config.jax_platforms if asked is None else os.environ[asked]
+    value = config_states["jax_platforms"].value if asked is None else os.environ[asked]
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")[:300]
     if not value:
         return f"JAX finds no device to compute on: {reason}; set JAX_PLATFORMS=cpu to use the processor"

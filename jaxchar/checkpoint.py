@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxchar.ambient import pinned, start_jax
+from jaxchar.ambient import pinned, start_jax, unlike_then
 from jaxchar.errors import JaxcharError
 from jaxchar.metadata import Metadata
 from jaxchar.paths import refuse_rewritten, refuse_urls
@@ -440,10 +440,19 @@ def load_checkpoint(path: str | Path, like: Callable[[Metadata], Any], which: Wh
             metadata = read_metadata(candidate)
             with _damage_named(candidate):
                 structure = like(metadata)
-            return Loaded(candidate, metadata, read_state(candidate, structure), passed_over)
+            warnings = passed_over + _other_settings(metadata)
+            return Loaded(candidate, metadata, read_state(candidate, structure), warnings)
         except Damaged as error:
             passed_over.append(f"{error}; passed over")
     raise JaxcharError(_nothing_found(path, passed_over))
+
+
+def _other_settings(metadata: Metadata) -> list[str]:
+    changed = unlike_then(metadata.machine.get("compiler_settings"))
+    if not changed:
+        return []
+    settings = " ".join(changed)
+    return [f"only one of training and this process has {settings}, so numbers may round differently"]
 
 
 def peek(path: str | Path) -> Metadata:

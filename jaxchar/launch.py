@@ -200,10 +200,8 @@ def _differences(before: Metadata, config: Config, devices: int) -> list[str]:
         ("library versions", before.versions, library_versions()),
         ("machine", before.machine, describe_machine(devices)),
     ):
-        keys = dict.fromkeys([*now, "compiler_settings"])
-        changed = [
-            f"{key} {then.get(key)} -> {now.get(key)}" for key in keys if then.get(key) != now.get(key)
-        ]
+        now.pop("compiler_settings", None)  # told by whoever loads a checkpoint
+        changed = [f"{key} {then.get(key)} -> {now.get(key)}" for key in now if then.get(key) != now.get(key)]
         if changed:
             lines.append(f"other {name}, so the run may round differently: {', '.join(changed)}")
     length = ("epochs", "max_steps")

@@ -125,6 +125,8 @@ def test_flags_that_may_round_differently_are_recorded_and_told_on_resuming(tmp_
     display = quiet()
     told = []
     display.notice = told.append
+    with pytest.warns(UserWarning, match="--xla_backend_optimization_level=1, so numbers may round differ"):
+        jaxchar.load(tmp_path / "run")
     jaxchar.resume(tmp_path / "run", config=CONFIG, display=display)
     assert any(
         "may round differently" in line and "--xla_backend_optimization_level=1" in line for line in told
