@@ -361,6 +361,8 @@ class RunConfig(_Checked):
     epochs: Count = 8  # passes over the training text, in all
     max_steps: Count | None = None  # stop after so many steps, whatever epochs says
     seed: Seed = 0  # all randomness follows from (seed, step)
+    # Keep other processes from writing the run. Switch it off only where the file system has no locks.
+    lock: bool = True
     # To split each batch over, of each process. None: all accelerators, or one processor.
     devices: Count | None = None
     log_every: Count = 50  # steps between lines of training loss in metrics.jsonl

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxchar.errors import JaxcharError, bounded, in_callers_words, speaking
@@ -100,6 +101,10 @@ def _errors_in_one_line() -> Iterator[None]:
         raise SystemExit(0) from None
     except OSError as error:
         fail(f"{error.strerror or error}: {error.filename or 'a file'}; see that it can be read and written")
+    except ValueError as error:
+        if not _is_about_jax_settings(error):
+            raise
+        fail(f"{error}; correct that variable of the environment, or unset it")
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -107,6 +112,18 @@ def _errors_in_one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         print(file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _is_about_jax_settings(error: ValueError) -> bool:
+    """Whether JAX found a value in the environment that is none of its settings'."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and Path(frame.tb_frame.f_code.co_filename).parts[-3:] == (
+        "jax",
+        "_src",
+        "config.py",
+    )
 
 
 def parse(

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxchar.cache import cache_folder
 from jaxchar.config import CorpusConfig
 from jaxchar.errors import JaxcharError
 from jaxchar.text import content_in_memory, is_in_memory, refuse_text_as_path
@@ -154,16 +155,6 @@ def split_positions(num_chars: int, config: CorpusConfig) -> dict[str, Split]:
         "validation": Split(train_stop, val_stop),
         "test": Split(val_stop, num_chars),
     }
-
-
-def cache_folder() -> Path:
-    """Return the folder of what can be had again: ``JAXCHAR_CACHE``, else the user's cache folder."""
-    chosen = os.environ.get("JAXCHAR_CACHE")
-    if chosen:
-        return Path(os.path.expanduser(chosen))  # noqa: PTH111, Path.expanduser fails for unknown users
-    from platformdirs import user_cache_path
-
-    return user_cache_path("jaxchar")
 
 
 # ---- sources -------------------------------------------------------------------------------------

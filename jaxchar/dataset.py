@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxchar.ambient import pinned
 from jaxchar.config import Config
 from jaxchar.corpus import (
     STANDARD_INPUT,
@@ -44,6 +45,7 @@ class Dataset(NamedTuple):
     notice: str  # lines for the user, or nothing
 
 
+@pinned()
 def load_dataset(config: Config, vocabulary: Vocabulary | None = None) -> Dataset:
     """Load, encode and split the corpus of a configuration.
 

@@ -62,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def evaluate(typed: Arguments) -> dict[str, Any]:
     """Return the figures of every split asked for, as a JSON object; write the files asked for."""
+    from jaxchar.cache import keep_what_is_compiled
     from jaxchar.checkpoint import load_checkpoint
-    from jaxchar.devices import keep_what_is_compiled
     from jaxchar.language_model import from_checkpoint, weights_structure
     from jaxchar.report import ReportFolder
     from jaxchar.score import Evaluation

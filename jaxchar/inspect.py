@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
 from jaxchar.console import one_line_errors, parse
 from jaxchar.errors import JaxcharError
+from jaxchar.paths import refuse_urls
 from jaxchar.tables import inspection
 
 if TYPE_CHECKING:  # these import JAX, which --help need not wait for
@@ -64,6 +65,7 @@ def _checkpoints(path: str) -> list[Path]:
     """Return the checkpoints that a path means, newest first."""
     from jaxchar.checkpoint import FOLDER, peek, steps_in
 
+    refuse_urls(path, "the path")
     try:
         given = Path(path).expanduser().resolve()
         folder = given / FOLDER if (given / FOLDER).is_dir() else given

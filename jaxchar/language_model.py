@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from flax import nnx
 
+from jaxchar.ambient import pinned
 from jaxchar.checkpoint import Loaded, Which, load_checkpoint
 from jaxchar.config import Config, SampleConfig
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
@@ -154,6 +155,7 @@ class LanguageModel:
 
     # ---- scoring ---------------------------------------------------------------------------------
 
+    @pinned()
     def score(self, text: str, *, context: str = "") -> Score:
         """Return how surprising the model finds each character of a text.
 
@@ -183,10 +185,12 @@ class LanguageModel:
             (context + text)[:start], (context + text)[start:], found.surprises[asked], found.ranks[asked]
         )
 
+    @pinned()
     def predictions(self, ids: jax.Array, protocol: Protocol) -> Predictions:
         """Return surprise and rank of the characters of ids, [N], by a protocol of :mod:`jaxchar.batches`."""
         return predict(self.graphdef, self.params, ids, protocol)
 
+    @pinned()
     def evaluate(self, ids: jax.Array, protocol: Protocol) -> Evaluation:
         """Return the figures of ids, [N], with intervals, by a protocol of :mod:`jaxchar.batches`."""
         return Evaluation.of(self.predictions(ids, protocol), protocol)
@@ -241,5 +245,6 @@ def weights_structure(metadata: Metadata) -> dict[str, nnx.State]:
     return {"average" if metadata.config.ema_decay else "params": params}
 
 
+@pinned()
 def _structure(metadata: Metadata) -> tuple[nnx.GraphDef, nnx.State]:
     return jax.eval_shape(lambda: split_model(metadata.config, len(metadata.vocabulary)))

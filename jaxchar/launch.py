@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from jaxchar import native
+from jaxchar.ambient import pinned
 from jaxchar.checkpoint import (
     FOLDER,
     CheckpointStore,
@@ -47,6 +48,7 @@ CHANGEABLE = {field.name for field in dataclasses.fields(RunConfig)} - {"seed"} 
 ARCHITECTURE = ("cell", "layer_sizes", "embedding_size", "gate")
 
 
+@pinned()
 def fit(
     config: Config,
     run_dir: str | Path,
@@ -71,7 +73,7 @@ def fit(
     """
     _refuse_no_config(config)
     mesh = make_mesh(config.devices, config.batch_size)
-    folder, store, display = _open(run_dir, display)
+    folder, store, display = _open(run_dir, config, display)
     with all_or_none():
         _refuse_a_run(folder)
         donor = None if init_from is None else load_checkpoint(init_from, weights_structure)
@@ -94,6 +96,7 @@ def fit(
         return _train(Trainer(config, dataset, program, state, folder, store, display))
 
 
+@pinned()
 def resume(
     run_dir: str | Path,
     *,
@@ -125,7 +128,7 @@ def resume(
         _refuse_no_config(config)
     asked = config or peek(path).config
     mesh = make_mesh(asked.devices, asked.batch_size)
-    folder, store, display = _open(run_dir, display)
+    folder, store, display = _open(run_dir, asked, display)
     with contextlib.ExitStack() as until_trained:
         with all_or_none():
             until_trained.enter_context(store)
@@ -174,12 +177,12 @@ def _continued(
 
 
 def _open(
-    run_dir: str | Path, display: TrainingDisplay | GuardedDisplay | None
+    run_dir: str | Path, config: Config, display: TrainingDisplay | GuardedDisplay | None
 ) -> tuple[RunFolder, CheckpointStore, GuardedDisplay]:
     """Return what a run is written and shown with; of several processes, only the first does either."""
     if is_first():
-        folder = RunFolder(run_dir)
-        return folder, CheckpointStore(folder.path), GuardedDisplay.of(display or TrainingDisplay())
+        folder, shown = RunFolder(run_dir), GuardedDisplay.of(display or TrainingDisplay())
+        return folder, CheckpointStore(folder.path, lock=config.lock), shown
     folder = WatchedFolder(run_dir)
     return folder, WatchedStore(folder.path), GuardedDisplay(TrainingDisplay(Console(quiet=True)))
 
@@ -208,6 +211,7 @@ def _refuse_differences(config: Config, corpus: dict[str, Any]) -> None:
     refuse_differences(json.dumps([settings, text, library_versions(), native.identity()]))
 
 
+@pinned()
 def state_structure(metadata: Metadata) -> TrainState:
     """Return the structure of the training state that a checkpoint's metadata promises."""
     program = make_program(metadata.config, len(metadata.vocabulary), metadata.corpus["characters"])
@@ -221,6 +225,7 @@ def _differences(before: Metadata, config: Config, devices: int) -> list[str]:
         ("library versions", before.versions, library_versions()),
         ("machine", before.machine, describe_machine(devices)),
     ):
+        now.pop("compiler_settings", None)  # told by whoever loads a checkpoint
         changed = [f"{key} {then.get(key)} -> {now.get(key)}" for key in now if then.get(key) != now.get(key)]
         if changed:
             lines.append(f"other {name}, so the run may round differently: {', '.join(changed)}")

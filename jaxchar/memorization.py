@@ -60,9 +60,9 @@ def memorization(typed: Arguments) -> dict[str, Any]:
     """Return what the text and held-out text share with the training text, as a JSON object."""
     import numpy as np
 
+    from jaxchar.cache import keep_what_is_compiled
     from jaxchar.checkpoint import load_checkpoint
     from jaxchar.dataset import load_own_dataset
-    from jaxchar.devices import keep_what_is_compiled
     from jaxchar.language_model import from_checkpoint, weights_structure
     from jaxchar.vocabulary import Vocabulary
 

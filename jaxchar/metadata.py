@@ -15,9 +15,10 @@ import jax
 
 import jaxchar
 from jaxchar import native
+from jaxchar.ambient import compiler_settings
 from jaxchar.config import Config
-from jaxchar.devices import num_cores
 from jaxchar.errors import JaxcharError
+from jaxchar.machine import num_cores
 from jaxchar.vocabulary import Vocabulary
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -79,6 +80,7 @@ def describe_machine(devices: int = 1) -> dict[str, Any]:
         devices: how many of them share the work.
     """
     device = jax.devices()[0]
+    compiler = compiler_settings()
     return {
         "platform": device.platform,
         "device_kind": device.device_kind,
@@ -86,6 +88,7 @@ def describe_machine(devices: int = 1) -> dict[str, Any]:
         "processor": platform.machine(),
         "cores": num_cores(),
         "recurrence": native.identity() or "fused",
+        **({"compiler_settings": compiler} if compiler else {}),  # older checkpoints have none
     }
 
 

@@ -84,8 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors():
         typed = parse(Arguments, door="jaxchar.sample", arguments=arguments)
         settings = typed.settings(time.time_ns() % 2**32 if typed.seed is None else typed.seed)
+        from jaxchar.cache import keep_what_is_compiled
         from jaxchar.checkpoint import load_checkpoint
-        from jaxchar.devices import keep_what_is_compiled
         from jaxchar.language_model import from_checkpoint, weights_structure
 
         keep_what_is_compiled()

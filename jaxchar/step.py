@@ -10,6 +10,7 @@ from flax import nnx
 from jax import lax
 from jax.sharding import Mesh
 
+from jaxchar.ambient import pinned, random_key
 from jaxchar.batches import Batch, Blocks, Streams, Windows
 from jaxchar.config import Config
 from jaxchar.devices import make_mesh, replicated, split_rows
@@ -59,7 +60,7 @@ def evaluation_params(state: TrainState) -> nnx.State:
 
 def purpose_key(seed: int, purpose: int) -> jax.Array:
     """Return the key of one purpose (INIT_KEY, SHUFFLE_KEY, ...) under a seed."""
-    return jax.random.fold_in(jax.random.key(seed), purpose)
+    return jax.random.fold_in(random_key(seed), purpose)
 
 
 def training_batches(config: Config, num_chars: int) -> Windows | Streams:
@@ -83,6 +84,7 @@ def total_steps(config: Config, steps_per_epoch: int) -> int:
     return steps if config.max_steps is None else min(steps, config.max_steps)
 
 
+@pinned()
 def split_model(config: Config, vocab_size: int) -> tuple[nnx.GraphDef, nnx.State]:
     """Return the structure of the model and its first parameters, drawn from the seed."""
     model = CharRNN(config, vocab_size, rngs=nnx.Rngs(purpose_key(config.seed, INIT_KEY)))
@@ -283,7 +285,7 @@ def make_evaluation(
     mesh = mesh or make_mesh()
     evenly = batches.batch_size % mesh.size == 0
     stateful = isinstance(batches, Streams)
-    no_key = jax.random.key(0)  # no protocol shuffles
+    no_key = random_key(0)  # no protocol shuffles
 
     def evaluate(params: nnx.State, ids: jax.Array) -> Totals:
         """Add up the predictions of every batch of the text."""

@@ -113,7 +113,7 @@ def _train(
     """Begin or resume the run, show it, and return what it came to."""
     # Once a process, and then the longest silence of all.
     with display.phase("loading JAX ...", in_lines="never" if "jax" in sys.modules else "at once"):
-        from jaxchar.devices import keep_what_is_compiled
+        from jaxchar.cache import keep_what_is_compiled
         from jaxchar.launch import fit, resume
         from jaxchar.processes import is_first
         from jaxchar.run_folder import next_free

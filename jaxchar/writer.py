@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from flax import nnx
 
+from jaxchar.ambient import pinned, pinned_items
 from jaxchar.config import CorpusConfig, SampleConfig
 from jaxchar.errors import JaxcharError
 from jaxchar.generate import AnyReader, Generator, text_keys
@@ -60,6 +61,7 @@ class Writer:
         self._generator = Generator(graphdef, window)
 
     @cached_property
+    @pinned()
     def _reader(self) -> AnyReader:
         return self._generator.prepare(self._params)
 
@@ -67,11 +69,13 @@ class Writer:
         """Return a text reduced as the training text was, see :func:`jaxchar.prompt.fitted`."""
         return fitted(checked_prompt(text, what), self.vocabulary, self._corpus)
 
+    @pinned()
     def start(self, prompt: str) -> Passage:
         """Read a prompt of at least one character, all of them in the vocabulary."""
         contexts = self._generator.contexts(self._reader, [self._encoded(prompt)])
         return Passage(prompt, 0, contexts)
 
+    @pinned()
     def extend(self, passage: Passage, text: str) -> Passage:
         """Read on: more text that was not drawn."""
         if not text:
@@ -89,7 +93,7 @@ class Writer:
             number: of the text, among those of the same seed.
         """
         refuse_impossible_stop(config.stop, self.vocabulary)
-        return self._write(passage, config, number)
+        return pinned_items(self._write(passage, config, number))
 
     def _write(self, passage: Passage, config: SampleConfig, number: int) -> Iterator[tuple[str, Passage]]:
         tail = ""
@@ -119,7 +123,7 @@ class Writer:
         Text number j is what :meth:`write` writes alone from its prompt with ``number=j``.
         """
         refuse_impossible_stop(config.stop, self.vocabulary)
-        return self._write_batch([self._encoded(prompt) for prompt in prompts], config)
+        return pinned_items(self._write_batch([self._encoded(prompt) for prompt in prompts], config))
 
     def _write_batch(self, prompts: Sequence[np.ndarray], config: SampleConfig) -> Iterator[list[str]]:
         tails, going = [""] * len(prompts), np.ones(len(prompts), bool)
@@ -143,6 +147,7 @@ class Writer:
             if not going.any():
                 return
 
+    @pinned()
     def probabilities(self, passage: Passage, text: str = "") -> np.ndarray:
         """Return each symbol's probability before each character of a text, and after it: [N + 1, V]."""
         ids = self._encoded(text) if text else np.empty(0, np.int32)

@@ -350,8 +350,8 @@ def test_what_is_written_to_a_pipe_is_utf_8_whatever_the_locale(prepared, locale
     done = in_locale(locale, "sample", "--ckpt", lower, "--prompt-file", "-", "--length", 60, "--seed", 1,
                      input="the caf\u00e9".encode())  # fmt: skip
     assert (done.returncode, done.stdout) == (0, expected.encode())
-    done = in_locale(locale, "sample", "--ckpt", lower, "--prompt", "the caf\u00e9", "--length", 60, "--seed", 1,
-                     "--json")  # fmt: skip
+    done = in_locale(locale, "sample", "--ckpt", lower, "--prompt", "the caf\u00e9", "--length", 60,
+                     "--seed", 1, "--json")  # fmt: skip
     if locale == "C":  # else the locale says itself how the command line is to be read
         assert json.loads(done.stdout)["prompt"] == "the caf\u00e9"
 
