@@ -1,7 +1,5 @@
 """Files as people have them: encodings told, marked or named; packed files; files that are no text."""
 
-# ruff: noqa: RUF001 (letters of other alphabets that look like Latin ones)
-
 import bz2
 import codecs
 import gzip
