@@ -1,6 +1,6 @@
 """A corpus in ids: encoded by a vocabulary, cut into its splits, laid on the device."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import numpy as np
 from jaxchar.config import Config
 from jaxchar.corpus import load_corpus, split_positions
 from jaxchar.errors import JaxcharError
-from jaxchar.vocabulary import UnknownCharactersError, Vocabulary
+from jaxchar.vocabulary import Unknown, UnknownCharactersError, Vocabulary
 
 
 class CorpusIdentity(NamedTuple):
@@ -31,38 +31,55 @@ class Dataset(NamedTuple):
     splits: dict[str, jax.Array]  # "train", "validation", "test": ids [N], the smallest unsigned type
     identity: CorpusIdentity
     notice: str  # one line for the user, or nothing
+    replaced: int = 0  # characters that the vocabulary lacks and another one stands for
+    left_out: int = 0  # characters that the vocabulary lacks and that are gone
 
 
-def load_dataset(config: Config, vocabulary: Vocabulary | None = None) -> Dataset:
+def load_dataset(
+    config: Config, vocabulary: Vocabulary | None = None, unknown: Unknown | Literal["add"] = "error"
+) -> Dataset:
     """Load, encode and split the corpus of a configuration.
 
     Args:
         config: which corpus, and its splits.
         vocabulary: the symbols to encode with; None takes those of the text itself.
+        unknown: what becomes of characters that the vocabulary lacks, see :meth:`Vocabulary.adapt`;
+            "add" adds them to the vocabulary.
 
     Raises:
         JaxcharError: the corpus cannot be had, or holds characters that the vocabulary lacks.
     """
-    vocabulary, ids, identity, notice = _encoded(config, vocabulary)
+    ids, dataset = _encoded(config, vocabulary, unknown)
     splits = {
         name: jnp.asarray(ids[split.start : split.stop])
         for name, split in split_positions(len(ids), config).items()
     }
-    return Dataset(vocabulary, splits, identity, notice)
+    return dataset._replace(splits=splits)
 
 
 def _encoded(
-    config: Config, vocabulary: Vocabulary | None
-) -> tuple[Vocabulary, np.ndarray, CorpusIdentity, str]:
-    """Return vocabulary, ids, identity and notice of a corpus; its text is forgotten on the way."""
+    config: Config, vocabulary: Vocabulary | None, unknown: Unknown | Literal["add"]
+) -> tuple[np.ndarray, Dataset]:
+    """Return the ids of a corpus, and a dataset without its splits; the text is forgotten on the way."""
     corpus = load_corpus(config)
+    name = " ".join(corpus.source)
     if vocabulary is None:
         vocabulary = Vocabulary(corpus.text)
+    if unknown == "add":
+        vocabulary = Vocabulary(vocabulary.symbols + vocabulary.unknown(corpus.text))
+        unknown = "error"
+    text, replaced, left_out = vocabulary.adapt_and_count(corpus.text, unknown)
+    if not text:
+        raise JaxcharError(
+            f"corpus {name!r} has no character that the model knows; give a text in the characters that it "
+            "was trained on"
+        )
     try:
-        ids = vocabulary.encode(corpus.text)
+        ids = vocabulary.encode(text)
     except UnknownCharactersError as error:
-        raise UnknownCharactersError(f"corpus {' '.join(corpus.source)!r}: {error}") from error
-    return vocabulary, ids, CorpusIdentity(corpus.source, corpus.sha256, len(ids)), corpus.notice
+        raise UnknownCharactersError(f"corpus {name!r}: {error}") from error
+    identity = CorpusIdentity(corpus.source, corpus.sha256, len(ids))
+    return ids, Dataset(vocabulary, {}, identity, corpus.notice, replaced, left_out)
 
 
 def refuse_another_corpus(trained_on: dict[str, Any], given: CorpusIdentity) -> None:

@@ -30,6 +30,9 @@ class Arguments:
     block: int | None = None  # characters a cold block; None: as in the run's settings
     stride: int | None = None  # windows: characters from one to the next; None: as in the run's settings
     lanes: int | None = None  # of a stateful pass; 1 is a single pass; None: 1 for every 8,192 characters
+    # Characters of the text that the model lacks. skip: leave them out; replace: take their other case, or
+    # a space.
+    unknown: Literal["error", "skip", "replace"] = "error"
     which: Literal["last", "best"] = "last"  # of a run's checkpoints
     # A folder for each character's surprise: a CSV file and a coloured HTML page for every split scored.
     per_character: str | None = None
@@ -70,7 +73,7 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
     warn(loaded.warnings)
     model = from_checkpoint(loaded)
     config = _settings(loaded.metadata.config, typed)
-    dataset = load_dataset(config, model.vocabulary)
+    dataset = load_dataset(config, model.vocabulary, typed.unknown)
     if typed.corpus is None:
         refuse_another_corpus(loaded.metadata.corpus, dataset.identity)
     protocols = _protocols(config, dataset, typed)
@@ -90,6 +93,7 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
         "step": loaded.metadata.step,
         "corpus": " ".join(dataset.identity.source),
         "protocol": config.protocol,
+        "unknown": {"replaced": dataset.replaced, "left_out": dataset.left_out},
         "splits": figures,
     }
 

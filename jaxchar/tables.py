@@ -36,6 +36,9 @@ def evaluation_table(result: dict[str, Any]) -> None:
     for name, label in EVALUATION_ROWS.items():
         table.add_row(label, *(_with_interval(of_split, name) for of_split in figures))
     console.print(table)
+    if any(result["unknown"].values()):
+        replaced, left_out = (f"{result['unknown'][name]:,}" for name in ("replaced", "left_out"))
+        console.print(f"Characters that the model lacks: {replaced} replaced, {left_out} left out")
     console.print(f"± {_interval_in_words(result['splits'])}", markup=False)
     for of_split in figures:
         for file in of_split.get("files", ()):

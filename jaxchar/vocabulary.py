@@ -1,7 +1,7 @@
 """Characters to integer ids and back."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,14 @@ CHUNK = 1 << 20  # characters encoded at a time: bounds the four bytes a charact
 
 class UnknownCharactersError(JaxcharError):
     """A text holds characters that the vocabulary lacks."""
+
+
+class Adapted(NamedTuple):
+    """A text of which only known characters are left, and what was done to it."""
+
+    text: str
+    replaced: int = 0  # characters that another one stands for
+    left_out: int = 0  # characters that are gone
 
 
 class Vocabulary:
@@ -81,9 +89,17 @@ class Vocabulary:
                 :meth:`encode` to complain of; ``"skip"`` leaves it out; ``"replace"`` writes its other
                 case where that is known, else a space, else leaves it out.
         """
+        return self.adapt_and_count(text, unknown).text
+
+    def adapt_and_count(self, text: str, unknown: Unknown) -> Adapted:
+        """Return what :meth:`adapt` returns, and how many characters were replaced and left out."""
         if unknown == "error":
-            return text
-        return "".join(c if c in self.symbols else self._stand_in(c, unknown) for c in text)
+            return Adapted(text)
+        stand_ins: dict[str, str | int | None] = {c: self._stand_in(c, unknown) for c in self.unknown(text)}
+        counts = {c: text.count(c) for c in stand_ins}
+        replaced = sum(count for c, count in counts.items() if stand_ins[c])
+        adapted = text.translate(str.maketrans(stand_ins)) if stand_ins else text
+        return Adapted(adapted, replaced, sum(counts.values()) - replaced)
 
     def _stand_in(self, character: str, unknown: Unknown) -> str:
         candidates = (character.swapcase(), " ") if unknown == "replace" else ()
@@ -114,8 +130,13 @@ def _code_point_chunks(text: str) -> Iterator[np.ndarray]:
         yield np.frombuffer(chunk, "<u4")
 
 
-def _unknown_message(characters: str) -> str:
+def describe_characters(characters: str) -> str:
+    """Return the first ten characters with their code points, and how many more there are."""
     shown = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in characters[:10])
-    more = f" and {len(characters) - 10} more" if len(characters) > 10 else ""
+    return shown + (f" and {len(characters) - 10} more" if len(characters) > 10 else "")
+
+
+def _unknown_message(characters: str) -> str:
     plural = "s" if len(characters) > 1 else ""
-    return f"the vocabulary has no character{plural} {shown}{more}; leave them out or replace them"
+    described = describe_characters(characters)
+    return f"the vocabulary has no character{plural} {described}; leave them out or replace them"
