@@ -66,6 +66,7 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
     from jaxchar.language_model import from_checkpoint, weights_structure
     from jaxchar.report import ReportFolder
     from jaxchar.score import Evaluation
+    from jaxchar.vocabulary import UnknownCharactersError
 
     keep_what_is_compiled()
     folder = None if typed.per_character is None else ReportFolder(typed.per_character)
@@ -73,7 +74,10 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
     warn(loaded.warnings)
     model = from_checkpoint(loaded)
     config = _settings(loaded.metadata.config, typed)
-    dataset = load_dataset(config, model.vocabulary, typed.unknown)
+    try:
+        dataset = load_dataset(config, model.vocabulary, typed.unknown)
+    except UnknownCharactersError as error:
+        raise UnknownCharactersError(f"{error}, with --unknown skip or --unknown replace") from error
     if typed.corpus is None:
         refuse_another_corpus(loaded.metadata.corpus, dataset.identity)
     protocols = _protocols(config, dataset, typed)

@@ -141,7 +141,9 @@ class LanguageModel:
         try:
             ids = self.vocabulary.encode(context + text)
         except UnknownCharactersError as error:
-            raise UnknownCharactersError(f"text to score: {error}") from error
+            raise UnknownCharactersError(
+                f"text to score: {error}, with unknown='skip' or unknown='replace'"
+            ) from error
         found = predict_one_by_one(self.graphdef, self.params, ids, self.config.context_limit)
         start = max(len(context), 1)
         asked = found.positions >= start

@@ -247,13 +247,12 @@ def _candidate_names(source: str) -> Iterator[str]:
         if path.is_fifo() or path.is_char_device():
             yield "pipe"  # what a shell calls /dev/fd/63
             return
-        if not path.exists():
-            path = Path(WILDCARD.sub("", str(path)))
+        is_glob = not path.exists()
         path = path.resolve() if path.name in ("", "..") else path.absolute()
     except (OSError, RuntimeError, ValueError):
         return
-    yield path.name if path.is_dir() else _stem(path.name)
-    yield from (parent.name for parent in path.parents)
+    names = [path.name if path.is_dir() else _stem(path.name), *(parent.name for parent in path.parents)]
+    yield from (WILDCARD.sub(" ", name) if is_glob else name for name in names)
 
 
 def _stem(name: str) -> str:
