@@ -1,6 +1,6 @@
 """A corpus in ids: encoded by a vocabulary, cut into its splits, laid on the device."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,11 @@ from jaxchar.corpus import (
     split_positions,
 )
 from jaxchar.errors import JaxcharError
-from jaxchar.vocabulary import UnknownCharactersError, Vocabulary
+from jaxchar.vocabulary import Unknown, UnknownCharactersError, Vocabulary
+
+
+class AnotherCorpusError(JaxcharError):
+    """A text is not the one that a run was trained on."""
 
 
 class CorpusIdentity(NamedTuple):
@@ -43,45 +47,55 @@ class Dataset(NamedTuple):
     splits: dict[str, jax.Array]  # "train", "validation", "test": ids [N], the smallest unsigned type
     identity: CorpusIdentity
     notice: str  # lines for the user, or nothing
+    replaced: int = 0  # characters that the vocabulary lacks and another one stands for
+    left_out: int = 0  # characters that the vocabulary lacks and that are gone
 
 
 @pinned()
-def load_dataset(config: Config, vocabulary: Vocabulary | None = None) -> Dataset:
+def load_dataset(
+    config: Config, vocabulary: Vocabulary | None = None, unknown: Unknown | Literal["add"] = "error"
+) -> Dataset:
     """Load, encode and split the corpus of a configuration.
 
     Args:
         config: which corpus, and its splits.
         vocabulary: the symbols to encode with; None takes those of the text itself.
+        unknown: what becomes of characters that the vocabulary lacks, see :meth:`Vocabulary.adapt`;
+            "add" adds them to the vocabulary.
 
     Raises:
         JaxcharError: the corpus cannot be had, or holds characters that the vocabulary lacks.
     """
-    return _dataset(load_corpus(config), config, vocabulary)
+    return _dataset(load_corpus(config), config, vocabulary, unknown)
 
 
-def load_own_dataset(config: Config, vocabulary: Vocabulary, trained_on: dict[str, Any]) -> Dataset:
+def load_own_dataset(
+    config: Config, vocabulary: Vocabulary, trained_on: dict[str, Any], unknown: Unknown = "error"
+) -> Dataset:
     """Load the text that a run was trained on, wherever it lies now.
 
     Args:
         config: the run's settings, with the place where the text lies now.
         vocabulary: the run's.
         trained_on: the identity of the text, from the checkpoint's metadata.
+        unknown: as in :meth:`Vocabulary.adapt`.
 
     Raises:
-        JaxcharError: the text is not there, or is another one.
+        AnotherCorpusError: the text is another one.
+        JaxcharError: the text is not there.
     """
     corpus = reduce_corpus(_read_own(config, trained_on), config)
     now = _identity(corpus)
     if (now.sha256, now.characters) != (trained_on["sha256"], trained_on["characters"]):
-        raise JaxcharError(
+        raise AnotherCorpusError(
             f"the corpus is not the one that the run was trained on: {_in_words(trained_on)} then, "
             f"{_in_words(now.to_json())} now; say where the same text lies with --corpus"
         )
-    return _dataset(corpus, config, vocabulary)
+    return _dataset(corpus, config, vocabulary, unknown)
 
 
 def load_own_or_other(
-    config: Config, vocabulary: Vocabulary, trained_on: dict[str, Any]
+    config: Config, vocabulary: Vocabulary, trained_on: dict[str, Any], unknown: Unknown = "error"
 ) -> tuple[Dataset, bool]:
     """Load any text for a run: its own, by its SHA-256, with its splits; another one whole, as "train".
 
@@ -92,7 +106,7 @@ def load_own_or_other(
     own = corpus.sha256 == trained_on["sha256"] and corpus.encoding == trained_on.get("encoding", "utf-8")
     if not own:
         config = config.replace(val_fraction=0.0, test_fraction=0.0, max_chars=None)
-    return _dataset(reduce_corpus(corpus, config), config, vocabulary), own
+    return _dataset(reduce_corpus(corpus, config), config, vocabulary, unknown), own
 
 
 def _read_own(config: Config, trained_on: dict[str, Any]) -> Corpus:
@@ -119,19 +133,31 @@ def _read_own(config: Config, trained_on: dict[str, Any]) -> Corpus:
         ) from error
 
 
-def _dataset(corpus: Corpus, config: Config, vocabulary: Vocabulary | None) -> Dataset:
+def _dataset(
+    corpus: Corpus, config: Config, vocabulary: Vocabulary | None, unknown: Unknown | Literal["add"]
+) -> Dataset:
     """Encode and split a text."""
+    name = " ".join(corpus.source)
     if vocabulary is None:
         vocabulary = Vocabulary(corpus.text)
+    if unknown == "add":
+        vocabulary = Vocabulary(vocabulary.symbols + vocabulary.unknown(corpus.text))
+        unknown = "error"
+    text, replaced, left_out = vocabulary.adapt_and_count(corpus.text, unknown)
+    if not text:
+        raise JaxcharError(
+            f"corpus {name!r} has no character that the model knows; give a text in the characters that it "
+            "was trained on"
+        )
     try:
-        ids = vocabulary.encode(corpus.text)
+        ids = vocabulary.encode(text)
     except UnknownCharactersError as error:
-        raise UnknownCharactersError(f"corpus {' '.join(corpus.source)!r}: {error}") from error
+        raise UnknownCharactersError(f"corpus {name!r}: {error}") from error
     splits = {
         name: jnp.asarray(ids[split.start : split.stop])
         for name, split in split_positions(len(ids), config).items()
     }
-    return Dataset(vocabulary, splits, _identity(corpus), corpus.notice)
+    return Dataset(vocabulary, splits, _identity(corpus), corpus.notice, replaced, left_out)
 
 
 def _identity(corpus: Corpus) -> CorpusIdentity:

@@ -35,6 +35,9 @@ class Arguments:
     block: int | None = None  # characters a cold block; None: as in the run's settings
     stride: int | None = None  # windows: characters from one to the next; None: as in the run's settings
     lanes: int | None = None  # of a stateful pass; 1 is a single pass; None: 1 for every 8,192 characters
+    # Characters of the text that the model lacks. skip: leave them out; replace: take their other case, or
+    # a space.
+    unknown: Literal["error", "skip", "replace"] = "error"
     which: Literal["last", "best"] = "last"  # of a run's checkpoints
     # A folder for each character's surprise: a CSV file and a coloured HTML page for every split scored.
     per_character: str | None = None
@@ -67,6 +70,7 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
     from jaxchar.language_model import from_checkpoint, weights_structure
     from jaxchar.report import ReportFolder
     from jaxchar.score import Evaluation
+    from jaxchar.vocabulary import UnknownCharactersError
 
     keep_what_is_compiled()
     folder = None if typed.per_character is None else ReportFolder(typed.per_character)
@@ -74,7 +78,10 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
     warn(loaded.warnings)
     model = from_checkpoint(loaded)
     config = _settings(loaded.metadata.config, typed)
-    dataset, whole = _text(config, loaded.metadata, typed)
+    try:
+        dataset, whole = _text(config, loaded.metadata, typed)
+    except UnknownCharactersError as error:
+        raise UnknownCharactersError(f"{error}, with --unknown skip or --unknown replace") from error
     if whole:
         config = config.replace(max_windows=None)
     protocols = _protocols(config, dataset, "train" if whole else typed.split, typed.lanes)
@@ -94,6 +101,7 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
         "step": loaded.metadata.step,
         "corpus": " ".join(dataset.identity.source),
         "protocol": config.protocol,
+        "unknown": {"replaced": dataset.replaced, "left_out": dataset.left_out},
         "splits": figures,
     }
 
@@ -125,8 +133,10 @@ def _text(config: "Config", trained: "Metadata", typed: Arguments) -> tuple["Dat
     from jaxchar.dataset import load_own_dataset, load_own_or_other
 
     if typed.corpus is None:
-        return load_own_dataset(config, trained.vocabulary, trained.corpus), typed.split == "whole"
-    dataset, is_own = load_own_or_other(config, trained.vocabulary, trained.corpus)
+        return load_own_dataset(
+            config, trained.vocabulary, trained.corpus, typed.unknown
+        ), typed.split == "whole"
+    dataset, is_own = load_own_or_other(config, trained.vocabulary, trained.corpus, typed.unknown)
     if not is_own:
         warn(dataset.notice.splitlines())
         if typed.split not in ("all", "whole"):

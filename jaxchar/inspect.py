@@ -88,7 +88,7 @@ def verify(checkpoint: Path) -> dict[str, Any]:
     import jax
 
     from jaxchar.checkpoint import read_metadata, read_state
-    from jaxchar.launch import state_structure
+    from jaxchar.step import state_structure
 
     result: dict[str, Any] = {
         "path": str(checkpoint),
@@ -139,7 +139,7 @@ def describe(metadata: "Metadata") -> dict[str, Any]:
     """Return what a checkpoint's metadata say, as a JSON object."""
     from flax import nnx
 
-    from jaxchar.launch import state_structure
+    from jaxchar.step import state_structure
 
     structure = state_structure(metadata)
     settings, defaults = metadata.config.to_json(), Config().to_json()

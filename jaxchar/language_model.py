@@ -17,7 +17,7 @@ from jaxchar.metadata import Metadata
 from jaxchar.prompt import notes_of, refuse_unknown
 from jaxchar.score import Evaluation, Predictions, Protocol, Score, predict, predict_one_by_one
 from jaxchar.step import split_model
-from jaxchar.vocabulary import Vocabulary
+from jaxchar.vocabulary import Unknown, Vocabulary
 from jaxchar.writer import Writer
 
 
@@ -156,7 +156,7 @@ class LanguageModel:
     # ---- scoring ---------------------------------------------------------------------------------
 
     @pinned()
-    def score(self, text: str, *, context: str = "") -> Score:
+    def score(self, text: str, *, context: str = "", unknown: Unknown = "error") -> Score:
         """Return how surprising the model finds each character of a text.
 
         Every character is predicted from all that comes before it, or, by a model trained on windows,
@@ -166,11 +166,16 @@ class LanguageModel:
             text: the characters to predict. Without a context the first one cannot be predicted: it is
                 taken for the context of the others.
             context: what the model reads before, and is not asked for.
+            unknown: what becomes of characters that are not in the vocabulary: "error" refuses them,
+                "skip" leaves them out, "replace" takes their other case, or a space. The score says
+                how many there were in text and context.
 
         Raises:
             JaxcharError: there is no character to predict, or one that is not in the vocabulary.
         """
         text, context = self._fitted("text to score", text, context)
+        text, *changes = self.vocabulary.adapt_and_count(text, unknown)
+        context, *changes_before = self.vocabulary.adapt_and_count(context, unknown)
         if not text or len(context + text) < 2:
             raise JaxcharError(
                 f"the text to score has {len(text)} characters, but a prediction needs 2 of them, or 1 "
@@ -181,8 +186,14 @@ class LanguageModel:
         found = predict_one_by_one(self.graphdef, self.params, ids, self.config.context_limit)
         start = max(len(context), 1)
         asked = found.positions >= start
+        replaced, left_out = map(sum, zip(changes, changes_before, strict=True))
         return Score(
-            (context + text)[:start], (context + text)[start:], found.surprises[asked], found.ranks[asked]
+            context=(context + text)[:start],
+            text=(context + text)[start:],
+            surprises=found.surprises[asked],
+            ranks=found.ranks[asked],
+            replaced=replaced,
+            left_out=left_out,
         )
 
     @pinned()

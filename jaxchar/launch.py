@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import shlex
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -27,42 +28,49 @@ from jaxchar.checkpoint import (
     steps_in,
 )
 from jaxchar.config import Config, RunConfig
-from jaxchar.dataset import Dataset, load_dataset, load_own_dataset
+from jaxchar.dataset import AnotherCorpusError, Dataset, load_dataset, load_own_dataset
 from jaxchar.devices import make_mesh
 from jaxchar.display_guard import GuardedDisplay
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
-from jaxchar.language_model import weights_structure
 from jaxchar.metadata import Metadata, describe_machine, library_versions, memory_bytes
 from jaxchar.model import GATE_BLOCKS
 from jaxchar.processes import all_or_none, is_first, refuse_differences
-from jaxchar.run_folder import RunFolder, WatchedFolder
-from jaxchar.step import Program, TrainState, evaluation_batches, make_program
+from jaxchar.run_folder import RunFolder, WatchedFolder, make_next_free, name_for
+from jaxchar.step import Program, evaluation_batches, make_program, state_structure
 from jaxchar.trainer import RunResult, Trainer
 from jaxchar.training_display import TrainingDisplay
+from jaxchar.transfer import ARCHITECTURE, NewCharacters, explain_unknown, load_donor, transfer
 from jaxchar.unroll import refuse_impossible
+from jaxchar.vocabulary import UnknownCharactersError, Vocabulary, describe_characters
 
 # What a resumed run may change: how long it lasts and what it does on the way, not what a step computes.
 # A text may have moved: what it must be is told by its SHA-256.
 CHANGEABLE = {field.name for field in dataclasses.fields(RunConfig)} - {"seed"} | {"corpus"}
-# What weights taken from another run depend on.
-ARCHITECTURE = ("cell", "layer_sizes", "embedding_size", "gate")
 
 
 @pinned()
 def fit(
     config: Config,
-    run_dir: str | Path,
+    run_dir: str | Path | None = None,
     *,
+    name: str | None = None,
     init_from: str | Path | None = None,
+    keep_optimizer: bool = False,
+    new_characters: NewCharacters = "error",
     display: TrainingDisplay | GuardedDisplay | None = None,
 ) -> RunResult:
     """Train a new model and leave everything about it in a folder.
 
     Args:
         config: all settings.
-        run_dir: the run's folder; it must not hold a run yet.
+        run_dir: the run's folder; it must not hold a run yet. None makes a new one in ``runs/``.
+        name: what a new folder in ``runs/`` is called; None: as the corpus is.
         init_from: a run folder or checkpoint whose weights to begin with. Its vocabulary is taken
-            over, so the text may hold no other characters, and its model settings must be the same.
+            over, and its model settings must be the same.
+        keep_optimizer: take over the optimizer's state of ``init_from`` as well; the optimizer must be
+            the same. Steps, epochs and the learning rate's schedule begin anew. See :func:`load_donor`.
+        new_characters: what becomes of characters that the model of ``init_from`` does not know: "error"
+            refuses the text, "add" adds them to the model.
         display: where progress is shown; None takes standard output.
 
     Returns:
@@ -73,27 +81,33 @@ def fit(
     """
     _refuse_no_config(config)
     mesh = make_mesh(config.devices, config.batch_size)
-    folder, store, display = _open(run_dir, config, display)
+    shown = _guarded(display)
     with all_or_none():
-        _refuse_a_run(folder)
-        donor = None if init_from is None else load_checkpoint(init_from, weights_structure)
-        with display.phase("loading the text ..."):
-            dataset = load_dataset(config, donor and donor.metadata.vocabulary)
-            config = _naming(dataset, config)
-        with display.phase("making the model ..."):
+        if run_dir is not None:
+            _refuse_a_run(_open(run_dir, config)[0])
+        donor = _donor(init_from, keep_optimizer, new_characters)
+        with shown.phase("loading the text ..."):
+            dataset, config = (
+                _load(config, None) if donor is None else _fitting(donor, config, new_characters)
+            )
+        with shown.phase("making the model ..."):
             program = _program(config, dataset, mesh)
             state = program.initial_state()
         if donor is not None:
-            _warn(display, donor.warnings)
-            state = _with_weights_of(donor, config, state)
+            state = transfer(donor, config, state, dataset.vocabulary)
+            _warn(shown, donor.warnings)
+            _tell_added(shown, donor.metadata.vocabulary.unknown(dataset.vocabulary.symbols))
     _refuse_differences(config, dataset.identity.to_json())
     with contextlib.ExitStack() as until_trained:
         with all_or_none():
+            if run_dir is None:
+                run_dir = _new_folder(name or name_for(dataset.identity.source))
+            folder, store = _open(run_dir, config)
             until_trained.enter_context(store)
             _refuse_a_run(folder)  # that has begun since
             folder.create(config)
             folder.cut_logs({})  # of a run that died before its first checkpoint
-        return _train(Trainer(config, dataset, program, state, folder, store, display))
+        return _train(Trainer(config, dataset, program, state, folder, store, shown))
 
 
 @pinned()
@@ -128,19 +142,20 @@ def resume(
         _refuse_no_config(config)
     asked = config or peek(path).config
     mesh = make_mesh(asked.devices, asked.batch_size)
-    folder, store, display = _open(run_dir, asked, display)
+    folder, store = _open(run_dir, asked)
+    shown = _guarded(display)
     with contextlib.ExitStack() as until_trained:
         with all_or_none():
             until_trained.enter_context(store)
             start = path if initial_epoch is None else _checkpoint_of_epoch(path, initial_epoch)
-            with display.phase("loading the checkpoint ..."):
+            with shown.phase("loading the checkpoint ..."):
                 loaded = load_checkpoint(start, state_structure)
             config = config or loaded.metadata.config
             config = config if corpus is None else config.replace(corpus=corpus)
-            _refuse_changes(loaded.metadata.config, config)
+            _refuse_changes(loaded.metadata.config, config, path)
         _refuse_differences(config, {**loaded.metadata.corpus, "step": loaded.metadata.step})
         with all_or_none():  # none touches the folder before all have read it
-            trainer = _continued(loaded, config, mesh, folder, store, display)
+            trainer = _continued(loaded, config, mesh, folder, store, shown)
         return _train(trainer)
 
 
@@ -155,8 +170,7 @@ def _continued(
     """Return the trainer that goes on from a checkpoint, in a folder made ready for it."""
     before = loaded.metadata
     with display.phase("loading the text ..."):
-        dataset = load_own_dataset(config, before.vocabulary, before.corpus)
-        config = _naming(dataset, config)
+        dataset, config = _load_same_text(before, config, folder.path)
     program = _program(config, dataset, mesh)
     if before.step > program.total_steps:
         raise JaxcharError(
@@ -176,15 +190,26 @@ def _continued(
     return trainer
 
 
-def _open(
-    run_dir: str | Path, config: Config, display: TrainingDisplay | GuardedDisplay | None
-) -> tuple[RunFolder, CheckpointStore, GuardedDisplay]:
-    """Return what a run is written and shown with; of several processes, only the first does either."""
+def _open(run_dir: str | Path, config: Config) -> tuple[RunFolder, CheckpointStore]:
+    """Return what a run is written with; of several processes, only the first writes."""
     if is_first():
-        folder, shown = RunFolder(run_dir), GuardedDisplay.of(display or TrainingDisplay())
-        return folder, CheckpointStore(folder.path, lock=config.lock), shown
+        folder = RunFolder(run_dir)
+        return folder, CheckpointStore(folder.path, lock=config.lock)
     folder = WatchedFolder(run_dir)
-    return folder, WatchedStore(folder.path), GuardedDisplay(TrainingDisplay(Console(quiet=True)))
+    return folder, WatchedStore(folder.path)
+
+
+def _new_folder(name: str) -> Path:
+    """Return a new folder in ``runs/``; of several processes, only the first makes it."""
+    path = Path("runs") / name
+    return make_next_free(path) if is_first() else path
+
+
+def _guarded(display: TrainingDisplay | GuardedDisplay | None) -> GuardedDisplay:
+    """Return what a run is shown with; of several processes, only the first shows it."""
+    return GuardedDisplay.of(
+        (display or TrainingDisplay()) if is_first() else TrainingDisplay(Console(quiet=True))
+    )
 
 
 def _refuse_no_config(config: Any) -> None:
@@ -209,13 +234,6 @@ def _refuse_differences(config: Config, corpus: dict[str, Any]) -> None:
     """
     settings, text = {**config.to_json(), "corpus": None}, {**corpus, "source": None}
     refuse_differences(json.dumps([settings, text, library_versions(), native.identity()]))
-
-
-@pinned()
-def state_structure(metadata: Metadata) -> TrainState:
-    """Return the structure of the training state that a checkpoint's metadata promises."""
-    program = make_program(metadata.config, len(metadata.vocabulary), metadata.corpus["characters"])
-    return jax.eval_shape(program.initial_state)
 
 
 def _differences(before: Metadata, config: Config, devices: int) -> list[str]:
@@ -284,6 +302,14 @@ def _in_words(mesh: Mesh) -> str:
     return kind if mesh.size == 1 else f"{mesh.size} x {kind}"
 
 
+def _load(
+    config: Config, vocabulary: Vocabulary | None, unknown: NewCharacters = "error"
+) -> tuple[Dataset, Config]:
+    """Load the corpus; return it and the settings that name what was loaded."""
+    dataset = load_dataset(config, vocabulary, unknown)
+    return dataset, _naming(dataset, config)
+
+
 def _naming(dataset: Dataset, config: Config) -> Config:
     """Return the settings with the name or the absolute paths of what was loaded."""
     source = dataset.identity.source
@@ -339,31 +365,57 @@ def _refuse_what_no_memory_holds(config: Config, program: Program) -> None:
         )
 
 
-def _with_weights_of(donor: Loaded, config: Config, state: TrainState) -> TrainState:
-    """Return a fresh state that begins with another run's weights."""
-    theirs = donor.metadata.config
-    differences = [
-        f"{name}: {getattr(theirs, name)} there, {getattr(config, name)} here"
-        for name in ARCHITECTURE
-        if getattr(theirs, name) != getattr(config, name)
-    ]
-    if differences:
-        raise JaxcharError(
-            f"the weights of {str(donor.path)!r} do not fit these settings ({'; '.join(differences)}); "
-            "use the settings that they were trained with"
-        )
-    (params,) = donor.state.values()
-    average = None if state.average is None else jax.tree.map(jnp.copy, params)
-    return state._replace(params=params, average=average)
+def _donor(
+    init_from: str | Path | None, keep_optimizer: bool, new_characters: NewCharacters
+) -> Loaded | None:
+    """Return the checkpoint that a run begins with, if it begins with one."""
+    if init_from is not None:
+        return load_donor(init_from, keep_optimizer=keep_optimizer)
+    if keep_optimizer or new_characters != "error":
+        raise JaxcharError("--keep-optimizer and --new-characters need --init-from, the run to begin with")
+    return None
 
 
-def _refuse_changes(before: Config, now: Config) -> None:
+def _fitting(donor: Loaded, config: Config, new_characters: NewCharacters) -> tuple[Dataset, Config]:
+    """Load the corpus in the characters of a donor, and new ones if they may be added."""
+    try:
+        return _load(config, donor.metadata.vocabulary, new_characters)
+    except UnknownCharactersError as error:
+        raise explain_unknown(error, donor, config) from error
+
+
+def _tell_added(display: GuardedDisplay, added: str) -> None:
+    if added:
+        display.notice(f"Characters added to the model: {len(added):,}: {describe_characters(added)}")
+
+
+def _refuse_changes(before: Config, now: Config, run_dir: Path) -> None:
     changes = before.describe_changes(now, ignoring=CHANGEABLE)
-    if changes:
-        raise JaxcharError(
-            f"a resumed run must keep what enters its arithmetic, but these differ: {'; '.join(changes)}; "
-            "leave them as they were, or start a new run with --init-from"
-        )
+    if not changes:
+        return
+    fits = all(getattr(before, name) == getattr(now, name) for name in ARCHITECTURE)
+    remedy = _how_to_begin_anew(run_dir) if fits else "begin a new run"
+    raise JaxcharError(
+        f"a resumed run must keep what enters its arithmetic, but these differ: {'; '.join(changes)}; "
+        f"leave them as they were, or {remedy}"
+    )
+
+
+def _load_same_text(before: Metadata, config: Config, run_dir: Path) -> tuple[Dataset, Config]:
+    """Load the text that a run was trained on; raise a JaxcharError where it is another one."""
+    try:
+        dataset = load_own_dataset(config, before.vocabulary, before.corpus)
+    except AnotherCorpusError as error:
+        remedy = f"to train on another text, {_how_to_begin_anew(run_dir)}"
+        raise AnotherCorpusError(f"{error}; {remedy}") from error
+    return dataset, _naming(dataset, config)
+
+
+def _how_to_begin_anew(run_dir: Path) -> str:
+    return (
+        f"begin a new run with the weights of this one: --init-from {shlex.quote(str(run_dir))} instead of "
+        "--run-dir and --resume (with --keep-optimizer, the optimizer's state is kept, too)"
+    )
 
 
 def _checkpoints(run_dir: Path) -> list[Path]:

@@ -259,6 +259,8 @@ class Score:
     text: str  # the characters that were predicted
     surprises: np.ndarray  # [len(text)] float32, nats
     ranks: np.ndarray  # [len(text)] int32, 1 where the model thought it the most probable
+    replaced: int = 0  # characters that the model lacks and another one stands for
+    left_out: int = 0  # characters that the model lacks and that are not in the text
 
     @property
     def loss(self) -> float:

@@ -16,6 +16,7 @@ from jaxchar.config import Config
 from jaxchar.devices import make_mesh, replicated, split_rows
 from jaxchar.errors import JaxcharError
 from jaxchar.loss import Totals, cross_entropy_totals
+from jaxchar.metadata import Metadata
 from jaxchar.model import CharRNN
 from jaxchar.optimizer import average_weights, make_optimizer
 from jaxchar.unroll import Carry
@@ -149,6 +150,13 @@ def make_program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh | N
         steps,
         mesh,
     )
+
+
+@pinned()
+def state_structure(metadata: Metadata) -> TrainState:
+    """Return the structure of the training state that a checkpoint's metadata promises."""
+    program = make_program(metadata.config, len(metadata.vocabulary), metadata.corpus["characters"])
+    return jax.eval_shape(program.initial_state)
 
 
 def _make_step(

@@ -35,6 +35,9 @@ def evaluation_table(result: dict[str, Any]) -> None:
     for name, label in EVALUATION_ROWS.items():
         table.add_row(label, *(_with_interval(of_split, name, plus_minus) for of_split in figures))
     say(console, drawn(table, console))
+    if any(result["unknown"].values()):
+        replaced, left_out = (f"{result['unknown'][name]:,}" for name in ("replaced", "left_out"))
+        console.print(f"Characters that the model lacks: {replaced} replaced, {left_out} left out")
     console.print(f"{plus_minus} {_interval_in_words(result['splits'])}")
     for of_split in figures:
         for file in of_split.get("files", ()):

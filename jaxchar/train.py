@@ -4,8 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
 from jaxchar.console import one_line_errors, parse, streams_that_lose_nothing
@@ -24,10 +23,15 @@ Group = TypeVar("Group")
 class WhereToBegin:
     """Which run, and what it begins with."""
 
-    run_dir: str | None = None  # the run's folder; None: a new one in runs/
+    run_dir: str | None = None  # the run's folder; None: a new one in runs/, named after the corpus
     resume: bool = False  # go on from the newest checkpoint of --run-dir
     initial_epoch: int | None = None  # go on from the checkpoint that ended this epoch
-    init_from: str | None = None  # begin with the weights of this run or checkpoint
+    # Begin a new run with the weights of this run or checkpoint, and with its settings where none are typed.
+    init_from: str | None = None
+    # With --init-from: keep the optimizer's state (moments), too. Steps, epochs and the schedule begin anew.
+    keep_optimizer: bool = False
+    # With --init-from: what to do about characters that its model does not know. add: add them to the model.
+    new_characters: Literal["error", "add"] = "error"
 
     @property
     def goes_on(self) -> bool:
@@ -86,19 +90,21 @@ class Arguments:
         return Config(**{name: value for group in groups for name, value in vars(group).items()})
 
 
-def main(default: Config | None = None, name: str = "run", *, arguments: Sequence[str] | None = None) -> None:
+def main(
+    default: Config | None = None, name: str | None = None, *, arguments: Sequence[str] | None = None
+) -> None:
     """Train as the command line says.
 
     Args:
         default: the settings that hold where the command line says nothing; an experiment's.
-        name: what a new folder in ``runs/`` is called.
+        name: what a new folder in ``runs/`` is called; None: as the corpus is.
         arguments: the command line; None takes the process's own.
     """
     with streams_that_lose_nothing(), tolerant_output(), one_line_errors(), leaving_at_once():
         screen = TrainingDisplay()
         display = GuardedDisplay(screen, shell_command)
         with display.phase("starting ...", in_lines="never"):
-            begin, processes, shown, config = parse_arguments(default or Config(), arguments)
+            begin, processes, shown, config = parse_arguments(default, arguments)
         screen.verbose = shown.verbose
         if shown.plain:
             screen.use_plain_lines()
@@ -108,7 +114,7 @@ def main(default: Config | None = None, name: str = "run", *, arguments: Sequenc
 
 
 def _train(
-    begin: WhereToBegin, processes: OtherProcesses, config: Config, name: str, display: GuardedDisplay
+    begin: WhereToBegin, processes: OtherProcesses, config: Config, name: str | None, display: GuardedDisplay
 ) -> "RunResult":
     """Begin or resume the run, show it, and return what it came to."""
     # Once a process, and then the longest silence of all.
@@ -116,7 +122,6 @@ def _train(
         from jaxchar.cache import keep_what_is_compiled
         from jaxchar.launch import fit, resume
         from jaxchar.processes import is_first
-        from jaxchar.run_folder import next_free
 
     keep_what_is_compiled()
     processes.join()
@@ -125,19 +130,30 @@ def _train(
             raise JaxcharError("--resume and --initial-epoch need --run-dir, the run to go on with")
         result = resume(begin.run_dir, config=config, initial_epoch=begin.initial_epoch, display=display)
     else:
-        run_dir = begin.run_dir or next_free(Path("runs") / name)
-        result = fit(config, run_dir, init_from=begin.init_from, display=display)
+        result = fit(
+            config,
+            begin.run_dir,
+            name=name,
+            init_from=begin.init_from,
+            keep_optimizer=begin.keep_optimizer,
+            new_characters=begin.new_characters,
+            display=display,
+        )
     if is_first():
         display.finished(result.run_dir, result.summary)
     return result
 
 
 def parse_arguments(
-    default: Config, arguments: Sequence[str] | None
+    default: Config | None, arguments: Sequence[str] | None
 ) -> tuple[WhereToBegin, OtherProcesses, DisplayOptions, Config]:
     """Return where to begin, with whom, what to show, and all settings.
 
     A setting that is not typed is that of the run that is gone on with, of the donor, or the default.
+
+    Args:
+        default: an experiment's settings; None: there is no experiment.
+        arguments: the command line; None takes the process's own.
     """
     import tyro
 
@@ -147,12 +163,28 @@ def parse_arguments(
     begin, _ = parse(WhereToBegin, door=door, arguments=arguments, return_unknown_args=True, add_help=False)
     if begin.init_from and begin.goes_on:
         raise JaxcharError("--init-from begins a new run; it cannot go with --resume or --initial-epoch")
+    if begin.init_from is None and (begin.keep_optimizer or begin.new_characters != "error"):
+        raise JaxcharError("--keep-optimizer and --new-characters need --init-from, the run to begin with")
     if begin.goes_on and begin.run_dir is not None:
         default = _settings_of(begin.run_dir)
     elif begin.init_from is not None:
-        default = default.replace(**vars(_group(ModelConfig, _settings_of(begin.init_from))))
-    parsed = parse(whole, arguments=arguments, default=_arguments_of(default), door=door)
+        default = _settings_from_donor(begin, default, arguments)
+    parsed = parse(whole, arguments=arguments, default=_arguments_of(default or Config()), door=door)
     return parsed.begin, parsed.processes, parsed.display, parsed.config()
+
+
+def _settings_from_donor(
+    begin: WhereToBegin, default: Config | None, arguments: Sequence[str] | None
+) -> Config:
+    """Return the settings of a run that begins with another one's weights, where none are typed."""
+    donor = _settings_of(begin.init_from or "")
+    if default is not None:  # an experiment keeps its own settings but those that the weights need
+        groups = [ModelConfig, OptimizerConfig] if begin.keep_optimizer else [ModelConfig]
+        return default.replace(**{k: v for group in groups for k, v in vars(_group(group, donor)).items()})
+    typed = sys.argv[1:] if arguments is None else arguments
+    if any(argument.partition("=")[0] == "--corpus" for argument in typed):
+        return donor.replace(max_chars=None, max_windows=None)  # how much of another text was used
+    return donor
 
 
 def _settings_of(path: str) -> Config:

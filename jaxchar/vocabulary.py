@@ -1,7 +1,7 @@
 """Characters to integer ids and back."""
 
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -22,6 +22,14 @@ CHUNK = 1 << 20  # characters encoded at a time: bounds the four bytes a charact
 
 class UnknownCharactersError(JaxcharError):
     """A text holds characters that the vocabulary lacks."""
+
+
+class Adapted(NamedTuple):
+    """A text of which only known characters are left, and what was done to it."""
+
+    text: str
+    replaced: int = 0  # characters that another one stands for
+    left_out: int = 0  # characters that are gone
 
 
 class Vocabulary:
@@ -95,11 +103,19 @@ class Vocabulary:
         Raises:
             JaxcharError: ``unknown`` is none of these.
         """
+        return self.adapt_and_count(text, unknown).text
+
+    def adapt_and_count(self, text: str, unknown: Unknown) -> Adapted:
+        """Return what :meth:`adapt` returns, and how many characters were replaced and left out."""
         if unknown not in get_args(Unknown):
             raise JaxcharError(f"--unknown must be 'error', 'skip' or 'replace', but it is {quoted(unknown)}")
         if unknown == "error":
-            return text
-        return "".join(c if c in self.symbols else self._stand_in(c, unknown) for c in text)
+            return Adapted(text)
+        stand_ins: dict[str, str | int | None] = {c: self._stand_in(c, unknown) for c in self.unknown(text)}
+        counts = {c: text.count(c) for c in stand_ins}
+        replaced = sum(count for c, count in counts.items() if stand_ins[c])
+        adapted = text.translate(str.maketrans(stand_ins)) if stand_ins else text
+        return Adapted(adapted, replaced, sum(counts.values()) - replaced)
 
     def _stand_in(self, character: str, unknown: Unknown) -> str:
         plain = TYPOGRAPHIC.get(character, " ")
@@ -131,9 +147,13 @@ def _code_point_chunks(text: str) -> Iterator[np.ndarray]:
         yield np.frombuffer(chunk, "<u4")
 
 
+def describe_characters(characters: str) -> str:
+    """Return the first ten characters with their code points, and how many more there are."""
+    shown = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in characters[:10])
+    return shown + (f" and {len(characters) - 10} more" if len(characters) > 10 else "")
+
+
 def no_characters(characters: str) -> str:
     """Return the first half of a sentence that names characters which a vocabulary lacks, at most ten."""
-    shown = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in characters[:10])
-    more = f" and {len(characters) - 10} more" if len(characters) > 10 else ""
     plural = "s" if len(characters) > 1 else ""
-    return f"the vocabulary has no character{plural} {shown}{more}"
+    return f"the vocabulary has no character{plural} {describe_characters(characters)}"

@@ -212,7 +212,13 @@ def test_resuming_on_another_text_is_refused(tmp_path):
     corpus.write_text("to be or not to be, " * 100)
     fit(STREAMS.replace(corpus=str(corpus), epochs=1), tmp_path / "run")
     corpus.write_text("not to be or to be, " * 100)
-    with pytest.raises(JaxcharError, match="not the one that the run was trained on"):
+    said = (
+        "not the one that the run was trained on.*; to train on another text, begin a new run .*--init-from"
+    )
+    with pytest.raises(JaxcharError, match=said):
+        resume(tmp_path / "run", config=STREAMS.replace(corpus=str(corpus), epochs=2))
+    corpus.write_text("to be or not to be: " * 100)  # with a character that is new
+    with pytest.raises(JaxcharError, match=said):
         resume(tmp_path / "run", config=STREAMS.replace(corpus=str(corpus), epochs=2))
 
 
