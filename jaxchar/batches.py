@@ -16,6 +16,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxchar.hashing import mixed
+
 SHUFFLE_ROUNDS = 6
 
 
@@ -73,12 +75,16 @@ class Streams:
     Training leaves out the few characters at a lane's end that fill no whole step; evaluation
     (``whole``) reads them too, in a last step that is partly padding, and so scores every character
     of the text but the first: a lane's first character is the last target of the lane before it.
+
+    With ``offsets`` the text is a ring, its first character coming after its last, and every epoch begins
+    at a random character of it: lanes begin, end and leave characters out elsewhere every time.
     """
 
     num_chars: int
     seq_len: int
     batch_size: int
     whole: bool = False
+    offsets: bool = False
 
     @property
     def lane_chars(self) -> int:
@@ -93,10 +99,14 @@ class Streams:
 
     def batch(self, ids: jax.Array, step: jax.Array, key: jax.Array | None = None) -> Batch:
         """Return the batch of a step; row b goes on where row b of the step before ended."""
-        del key  # a stream has one order
         offset = step % self.steps_per_epoch * self.seq_len
         starts = jnp.arange(self.batch_size) * self.lane_chars
-        chars = _gather(ids, starts + offset, self.seq_len + 1)
+        if self.offsets:
+            assert key is not None  # nothing but training has offsets
+            epoch_key = jax.random.fold_in(key, step // self.steps_per_epoch)
+            chars = _gather_from_ring(ids, starts + offset, self.seq_len + 1, epoch_key)
+        else:
+            chars = _gather(ids, starts + offset, self.seq_len + 1)
         in_lane = offset + jnp.arange(self.seq_len)
         real = (in_lane < self.lane_chars) & (starts[:, None] + in_lane < self.num_chars - 1)
         return Batch(chars[:, :-1], chars[:, 1:], real.astype(jnp.float32))
@@ -133,6 +143,14 @@ def _gather(ids: jax.Array, starts: jax.Array, length: int) -> jax.Array:
     return ids[positions].astype(jnp.int32)
 
 
+def _gather_from_ring(ids: jax.Array, starts: jax.Array, length: int, key: jax.Array) -> jax.Array:
+    """Gather as :func:`_gather` does, from a text that begins at a random character and ends before it."""
+    first = jax.random.randint(key, (), 0, ids.shape[0])
+    positions = starts[:, None] + jnp.arange(length)
+    wrapped = positions - (ids.shape[0] - first)  # first + position could pass the range of int32
+    return ids[jnp.where(wrapped < 0, first + positions, wrapped)].astype(jnp.int32)
+
+
 def shuffled(numbers: jax.Array, count: int, key: jax.Array) -> jax.Array:
     """Map each of 0 ... count - 1 to its place in a random order, without making the whole order.
 
@@ -148,8 +166,8 @@ def shuffled(numbers: jax.Array, count: int, key: jax.Array) -> jax.Array:
     def permute(cells: jax.Array) -> jax.Array:
         row, column = cells // columns, cells % columns
         for i in range(0, SHUFFLE_ROUNDS, 2):
-            row = (row + _mixed(column ^ round_keys[i]) % rows) % rows
-            column = (column + _mixed(row ^ round_keys[i + 1]) % columns) % columns
+            row = (row + mixed(column ^ round_keys[i]) % rows) % rows
+            column = (column + mixed(row ^ round_keys[i + 1]) % columns) % columns
         return row * columns + column
 
     cells = permute(numbers.astype(jnp.uint32))
@@ -159,10 +177,3 @@ def shuffled(numbers: jax.Array, count: int, key: jax.Array) -> jax.Array:
         cells,
     )
     return cells.astype(jnp.int32)
-
-
-def _mixed(x: jax.Array) -> jax.Array:
-    """Scramble the bits of uint32 numbers (the finaliser of MurmurHash3, A. Appleby)."""
-    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
-    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
-    return x ^ (x >> 16)

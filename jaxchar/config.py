@@ -230,6 +230,7 @@ class BatchConfig(_Checked):
     stride: Count = 1  # windows: characters from one window's start to the next
     shuffle: bool = False  # windows: a new order every epoch
     max_windows: Count | None = None  # windows: train on only so many, from the start of the text
+    lane_offsets: bool = False  # streams: lanes begin at another place of the text every epoch
     # Begin with the state that the step before ended with. None: yes for streams, no for windows.
     stateful: bool | None = None
     return_sequences: bool = True  # a target at every step, not only after the last one
@@ -245,6 +246,8 @@ class BatchConfig(_Checked):
             raise JaxcharError(
                 "--shuffle, --stride and --max-windows are for --batching=windows, but it is 'streams'"
             )
+        if self.batching == "windows" and self.lane_offsets:
+            raise JaxcharError("lane_offsets is for batching='streams', but batching is 'windows'")
         if self.batching == "streams" and not self.return_sequences:
             raise JaxcharError(
                 "--return-sequences must be True with --batching=streams, where every character is a "
@@ -274,6 +277,7 @@ class ModelConfig(_Checked):
     dropout: Probability = 0.0  # after every layer: between layers and before the head
     input_dropout: Probability = 0.0  # on a layer's input, one mask a sequence (Keras: dropout_W)
     recurrent_dropout: Probability = 0.0  # on h in the recurrence, likewise (Keras: dropout_U)
+    weight_dropout: Probability = 0.0  # on the recurrent kernels, one mask a step (AWD-LSTM's weight drop)
     dtype: Literal["float32", "bfloat16"] = "float32"  # of matrix products; sums are float32
     # Of the recurrence: scan is the reference, fused the fast path, native the same in C++ for processors;
     # auto takes native where it can be built, else fused.
@@ -286,6 +290,12 @@ class ModelConfig(_Checked):
                 f"--num-layers must be left out where --hidden-size lists the layers, but they are "
                 f"{self.num_layers} and {quoted(self.hidden_size)}"
             )
+
+    @property
+    def drops(self) -> bool:
+        """Whether a training step draws masks of any kind."""
+        rates = (self.dropout, self.input_dropout, self.recurrent_dropout, self.weight_dropout)
+        return any(rate > 0 for rate in rates)
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:

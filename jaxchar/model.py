@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxchar.config import ModelConfig
+from jaxchar.hashing import cheap_bernoulli
 from jaxchar.unroll import Carry, Cell, DropoutMasks, hard_sigmoid, initial_carry, lookup, unroll
 
 Initializer = Callable[..., jax.Array]
@@ -118,7 +119,7 @@ class CharRNN(nnx.Module):
         for number, (cell, cell_carry) in enumerate(zip(self.cells, carry, strict=True)):
             key = None if dropout_key is None else jax.random.fold_in(dropout_key, number)
             cell_carry, features = unroll(
-                cell,
+                self._with_dropped_weights(cell, key),
                 features,
                 cell_carry,
                 masks=self._sequence_masks(cell, batch_size, key),
@@ -134,6 +135,20 @@ class CharRNN(nnx.Module):
             return inputs
         table = self.embedding.embedding[...]
         return lookup(table, inputs) if inputs.ndim == 2 else inputs @ table
+
+    def _with_dropped_weights(self, cell: Cell, key: jax.Array | None) -> Cell:
+        """Return the cell with a mask on its recurrent kernel, the same for all rows and time steps.
+
+        Merity, Keskar and Socher 2017, "Regularizing and Optimizing LSTM Language Models" (AWD-LSTM).
+        """
+        rate = self.config.weight_dropout
+        if key is None or rate == 0:
+            return cell
+        dropped = nnx.clone(cell)
+        kernel = dropped.dense_h.kernel
+        keep = cheap_bernoulli(jax.random.fold_in(key, 3), 1 - rate, kernel.shape)
+        kernel[...] = jnp.where(keep, kernel[...] / (1 - rate), 0)
+        return dropped
 
     def _sequence_masks(self, cell: Cell, batch_size: int, key: jax.Array | None) -> DropoutMasks:
         if key is None:

@@ -67,7 +67,7 @@ def purpose_key(seed: int, purpose: int) -> jax.Array:
 def training_batches(config: Config, num_chars: int) -> Windows | Streams:
     """Return how the configuration cuts ``num_chars`` characters of training text."""
     if config.batching == "streams":
-        return Streams(num_chars, config.seq_len, config.batch_size)
+        return Streams(num_chars, config.seq_len, config.batch_size, offsets=config.lane_offsets)
     return Windows(
         num_chars,
         config.seq_len,
@@ -168,7 +168,6 @@ def _make_step(
 ) -> Callable[[TrainState, jax.Array], tuple[TrainState, jax.Array]]:
     shuffle_key = purpose_key(config.seed, SHUFFLE_KEY)
     dropout_key = purpose_key(config.seed, DROPOUT_KEY)
-    drops = config.dropout or config.input_dropout or config.recurrent_dropout
 
     def loss_of(params: nnx.State, batch: Batch, carry: Any, key: jax.Array | None):
         totals, carry = _predict(nnx.merge(graphdef, params), batch, carry, key)
@@ -192,7 +191,7 @@ def _make_step(
         """Read a batch, follow its gradient, and count; tell whether all went well."""
         before = begin(state)
         batch = split_rows(batches.batch(ids, before.step, shuffle_key), mesh)
-        key = jax.random.fold_in(dropout_key, before.step) if drops else None
+        key = jax.random.fold_in(dropout_key, before.step) if config.drops else None
         gradient = jax.grad(loss_of, has_aux=True)
         grads, (totals, carry) = gradient(before.params, batch, before.carry, key)
         finite = jnp.isfinite(totals.loss + optax.tree.sum(grads))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -33,6 +34,7 @@ from jaxchar.run_folder import PICTURE, SUMMARY, RunFolder, Series
 from jaxchar.signals import name_of, stop_requests
 from jaxchar.step import (
     SAMPLE_KEY,
+    SHUFFLE_KEY,
     Program,
     TrainState,
     evaluation_batches,
@@ -327,9 +329,10 @@ class Trainer:
         config, vocabulary = self.config, self.dataset.vocabulary
         state, ids = on_one_device(self.state), self.dataset.splits["train"]
         if config.sample_from == "training":
-            place = ((self.step - 1) % self.program.batches.steps_per_epoch + 1) * config.seq_len
             carry = jax.tree.map(lambda leaf: leaf[:1], state.carry)
-            last = ids[place].astype(np.int32)
+            shuffle_key = purpose_key(config.seed, SHUFFLE_KEY)
+            batch = self.program.batches.batch(ids, jnp.int32(self.step - 1), shuffle_key)
+            last = batch.targets[0, -1]
             prompt = vocabulary.decode(np.asarray(last)[None])
             return state.params, StreamContext(carry, last), prompt
         params = evaluation_params(state)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from jaxchar.batches import Blocks, Streams, Windows, shuffled
+from jaxchar.batches import Blocks, Streams, Windows, _gather_from_ring, shuffled
 
 KEY = jax.random.key(0)
 
@@ -191,6 +191,63 @@ def test_a_whole_pass_of_streams_scores_every_character_but_the_first_once(**cho
     for row in range(cut.batch_size):  # a lane is read without a gap, so its state is the right one
         lane = [t for b in batches for t, w in zip(b.targets[row], b.weights[row], strict=True) if w]
         assert lane == list(range(row * cut.lane_chars + 1, row * cut.lane_chars + 1 + len(lane)))
+
+
+# ---- streams whose lanes begin elsewhere every epoch ---------------------------------------------
+
+
+def naive_ring(cut: Streams, first: int) -> list[list[list[int]]]:
+    """Every step's rows of T + 1 characters, of a text that begins at ``first`` and ends before it."""
+    ring = [*range(first, cut.num_chars), *range(first)]
+    lane_chars = (cut.num_chars - 1) // cut.batch_size
+    lanes = [ring[row * lane_chars :][: lane_chars + 1] for row in range(cut.batch_size)]
+    starts = range(0, lane_chars - cut.seq_len + 1, cut.seq_len)
+    return [[lane[start : start + cut.seq_len + 1] for lane in lanes] for start in starts]
+
+
+@settings(deadline=None, max_examples=12, derandomize=True)
+@given(**stream_shapes, number=st.integers(0, 1_000))
+def test_lanes_with_offsets_are_those_of_a_text_that_begins_elsewhere(number, **chosen):
+    cut = Streams(**chosen, offsets=True)
+    assert cut.steps_per_epoch == Streams(**chosen).steps_per_epoch
+    assume(cut.steps_per_epoch)
+    batches = epoch(cut, number)
+    assert_well_formed(batches, (cut.batch_size, cut.seq_len), (cut.batch_size, cut.seq_len))
+    first = int(batches[0].inputs[0, 0])
+    for batch, rows in zip(batches, naive_ring(cut, first), strict=True):
+        assert batch.inputs.tolist() == [row[:-1] for row in rows]
+        assert batch.targets.tolist() == [row[1:] for row in rows]
+        assert batch.weights.all()
+
+
+def test_every_character_is_about_equally_often_where_lanes_with_offsets_begin():
+    cut = Streams(10, 3, 3, offsets=True)  # one step an epoch
+    begun = np.bincount([int(batch.inputs[0, 0]) for batch in steps(cut, 0, 4_000)], minlength=10)
+    np.testing.assert_allclose(begun / 4_000, 0.1, atol=0.025)
+
+
+def test_the_offset_follows_from_key_and_epoch_alone():
+    cut = Streams(1_000, 5, 4, offsets=True)
+    once, again, other = (epoch(cut, 3, jax.random.key(seed)) for seed in (1, 1, 2))
+    assert [b.inputs.tolist() for b in once] == [b.inputs.tolist() for b in again]
+    assert once[0].inputs.tolist() != other[0].inputs.tolist()
+    assert once[0].inputs.tolist() != epoch(cut, 4, jax.random.key(1))[0].inputs.tolist()
+
+
+def test_an_offset_does_not_pass_the_range_of_the_counter():
+    """``ids`` of 2^31 - 2 characters are not made: what is gathered from them is asked for."""
+
+    class Asked:
+        shape = (2**31 - 2,)
+
+        def __getitem__(self, positions):
+            return positions
+
+    lane = jnp.array([2**31 - 60], jnp.int32)
+    for seed in range(4):
+        places = np.asarray(_gather_from_ring(Asked(), lane, 50, jax.random.key(seed)))
+        assert places.min() >= 0 and places.max() < Asked.shape[0]
+        assert set(np.diff(places[0].astype(np.int64))) <= {1, 1 - Asked.shape[0]}
 
 
 # ---- blocks --------------------------------------------------------------------------------------

@@ -150,6 +150,7 @@ def test_the_ends_of_a_closed_interval_are_accepted(group, name, bound):
         ("stride.*windows", {"stride": 2}),
         ("max_windows.*windows", {"max_windows": 5}),
         ("return_sequences.*windows", {"return_sequences": False}),
+        ("lane_offsets.*streams", {"batching": "windows", "lane_offsets": True}),
         ("sample_from.*streams", {"batching": "windows", "sample_from": "training"}),
         ("eval_protocol.*windows", {"eval_protocol": "windows"}),
         (

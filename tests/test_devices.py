@@ -20,6 +20,7 @@ from jaxchar.step import make_program
 V, N = 5, 400
 IDS = np.random.default_rng(0).integers(0, V, N).astype(np.uint8)
 STREAMS = TINY.replace(dropout=0.2, recurrent_dropout=0.1, input_dropout=0.1, clip_norm=1.0, hidden_size=8)
+STREAMS = STREAMS.replace(weight_dropout=0.2, lane_offsets=True)
 WINDOWS = TINY.replace(batching="windows", shuffle=True, return_sequences=False, cell="gru", ema_decay=0.9)
 MUON = TINY.replace(optimizer="muon", cell="gru", num_layers=2, embedding_size=3)
 

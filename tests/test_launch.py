@@ -19,6 +19,7 @@ from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
 from jaxchar.launch import state_structure
 from jaxchar.run_folder import RunFolder
+from jaxchar.step import SHUFFLE_KEY, purpose_key
 from jaxchar.trainer import Trainer
 
 # Everything that could tell one training from another: dropout of all kinds, carried state, a schedule,
@@ -32,6 +33,7 @@ STREAMS = Config(
     dropout=0.2,
     input_dropout=0.1,
     recurrent_dropout=0.1,
+    weight_dropout=0.1,
     schedule="exponential",
     decay_rate=0.5,
     ema_decay=0.9,
@@ -310,6 +312,28 @@ def test_three_lines_of_python_train_load_and_write(tmp_path):
 def test_samples_can_go_on_from_anywhere(tmp_path, sample_from):
     fit(STREAMS.replace(epochs=1, sample_from=sample_from, sample_prompt="The"), tmp_path / "run")
     assert "temperature 0.8, after " in (tmp_path / "run" / "samples.txt").read_text()
+
+
+@pytest.mark.parametrize("offsets", [False, True], ids=["lanes", "lanes with offsets"])
+def test_samples_of_the_training_go_on_from_the_character_that_it_has_just_reached(
+    tmp_path, monkeypatch, offsets
+):
+    config = STREAMS.replace(sample_from="training", sample_every=1, lane_offsets=offsets, epochs=2)
+    prompts, expected = [], []
+
+    def look(trainer):
+        text, done = trainer.dataset.splits["train"], trainer.program.batches.steps_per_epoch
+        epoch, position = (trainer.step - 1) // done, (trainer.step - 1) % done
+        key = jax.random.fold_in(purpose_key(config.seed, SHUFFLE_KEY), epoch)
+        first = int(jax.random.randint(key, (), 0, len(text))) if offsets else 0
+        place = (first + (position + 1) * config.seq_len) % len(text)
+        expected.append(trainer.dataset.vocabulary.decode(np.asarray(text[place])[None]))
+        prompts.append(trainer._sample_start(jax.random.key(0))[2])
+
+    monkeypatch.setattr(Trainer, "_sample_now", look)
+    fit(config, tmp_path / "run")
+    assert len(prompts) > 10
+    assert prompts == expected
 
 
 def test_a_run_that_died_before_its_first_checkpoint_can_be_begun_anew(undisturbed, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """CharRNN: what every character language model must obey, and the first weights as documented."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -8,13 +9,21 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxchar import native
 from jaxchar.config import ModelConfig
+from jaxchar.hashing import cheap_bernoulli
 from jaxchar.model import CharRNN, num_parameters
 
 V, B, T = 7, 3, 6
+needs_compiler = pytest.mark.skipif(not native.is_available(), reason="no C++ compiler")
 CONFIGS = {
     "stacked lstm": ModelConfig(
-        hidden_size=(4, 5), dropout=0.3, input_dropout=0.3, recurrent_dropout=0.3, init_scale=1
+        hidden_size=(4, 5),
+        dropout=0.3,
+        input_dropout=0.3,
+        recurrent_dropout=0.3,
+        weight_dropout=0.3,
+        init_scale=1,
     ),
     "embedded gru": ModelConfig(
         cell="gru", hidden_size=4, embedding_size=3, input_dropout=0.3, implementation="scan"
@@ -263,3 +272,84 @@ def test_dropout_after_a_layer_differs_from_step_to_step_and_preserves_the_mean(
     assert (np.round(ratio[:, 1:]) != np.round(ratio[:, :-1])).mean() == pytest.approx(
         2 * KEEP * (1 - KEEP), abs=0.02
     )
+
+
+# ---- dropped weights -----------------------------------------------------------------------------
+
+
+def loss_gradient(config, ids, key, change=lambda params: params):
+    """Return the gradient of a loss in the parameters, in the place of ``change`` of the first ones."""
+    model = make_model(config)
+    graphdef, params = nnx.split(model)
+
+    def loss(params):
+        logits, _ = nnx.merge(graphdef, params)(ids, model.initial_carry(len(ids)), key)
+        return (logits * jnp.cos(jnp.arange(logits.size).reshape(logits.shape))).sum()
+
+    return jax.jit(jax.grad(loss), compiler_options=COMPILE_QUICKLY)(change(params))
+
+
+def masked_by(masks):
+    """Return what multiplies every layer's recurrent kernel with its mask."""
+
+    def change(params):
+        changed = jax.tree.map(lambda leaf: leaf, params)
+        for number, mask in enumerate(masks):
+            kernel = changed["cells"][number]["dense_h"]["kernel"]
+            kernel[...] = kernel[...] * mask
+        return changed
+
+    return change
+
+
+IMPLEMENTATIONS = [
+    pytest.param(cell, implementation, marks=needs_compiler if implementation == "native" else ())
+    for cell in ("lstm", "gru", "rnn")
+    for implementation in ("scan", "fused", "native")
+    if (cell, implementation) != ("rnn", "native")
+]
+
+
+@pytest.mark.parametrize(("cell", "implementation"), IMPLEMENTATIONS)
+def test_a_dropped_weight_is_neither_used_nor_learned_and_the_others_are_scaled(cell, implementation, ids):
+    """The loss with dropped weights is that of the masked kernels, and its gradient obeys the chain rule."""
+    plain = ModelConfig(cell=cell, hidden_size=(8, 9), init_scale=1, implementation=implementation)
+    dropping = dataclasses.replace(plain, weight_dropout=1 - KEEP)
+    found = loss_gradient(dropping, ids, KEY)
+    kernels = [found["cells"][number]["dense_h"]["kernel"][...] for number in (0, 1)]
+    masks = [jnp.where(kernel != 0, 1 / KEEP, 0) for kernel in kernels]
+    expected = masked_by(masks)(loss_gradient(plain, ids, KEY, masked_by(masks)))
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    kept = np.concatenate([np.ravel(mask) for mask in masks]) != 0
+    assert kept.mean() == pytest.approx(KEEP, abs=0.06)
+    assert (masks[0] != masks[1][:8, : masks[0].shape[1]]).any()  # every layer has a mask of its own
+
+
+def test_dropped_weights_differ_from_key_to_key_and_are_the_same_for_all_rows_and_steps(many_ids):
+    model = transparent_rnn(weight_dropout=1 - KEEP)
+    mask = masks_of(model, many_ids, lambda z, before, x: (z - x / 4)[:, 1:] / before[:, 1:] * 4)
+    np.testing.assert_allclose(mask, np.broadcast_to(mask[:1, :1], mask.shape), atol=1e-3)
+    config = ModelConfig(hidden_size=8, weight_dropout=0.5)
+    first, again, other = (
+        loss_gradient(config, many_ids[:2], jax.random.key(seed))["cells"][0]["dense_h"]["kernel"][...]
+        for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert ((first == 0) != (other == 0)).mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_cheap_bits_are_kept_in_proportion_in_every_row_column_and_key():
+    keys = jax.random.split(KEY, 200)
+    kept = np.asarray(jax.vmap(lambda key: cheap_bernoulli(key, 0.3, (50, 60)))(keys), np.float64)
+    for axes in ((1, 2), (0, 1), (0, 2)):
+        share = kept.mean(axis=axes)
+        expected = np.sqrt(0.3 * 0.7 / (kept.size / share.size))
+        assert abs(share.mean() - 0.3) < 0.002
+        assert share.std() < 1.3 * expected, "more uneven than chance"
+    flat = kept.reshape(len(keys), -1)
+    correlations = np.corrcoef(flat)[np.triu_indices(len(keys), 1)]
+    assert abs(correlations).max() < 5 / np.sqrt(flat.shape[1])
+    for shifted in (np.roll(kept, 1, axis=1), np.roll(kept, 1, axis=2), np.roll(kept, 1, axis=0)):
+        assert abs(np.corrcoef(kept.ravel(), shifted.ravel())[0, 1]) < 0.006
+    assert np.asarray(cheap_bernoulli(KEY, 1.0, (9, 9))).all()

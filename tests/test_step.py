@@ -31,6 +31,7 @@ EVERYTHING = Config(
     hidden_size=4,
     **QUICK_INIT,
     recurrent_dropout=0.3,
+    weight_dropout=0.2,
     ema_decay=0.9,
     schedule="exponential",
     batch_size=4,
@@ -38,7 +39,7 @@ EVERYTHING = Config(
     log_every=3,
     clip_norm=1.0,
 )
-STREAMS = EVERYTHING
+STREAMS = EVERYTHING.replace(lane_offsets=True)
 WINDOWS = EVERYTHING.replace(batching="windows", batch_size=8, stride=3, shuffle=True, return_sequences=False)
 STEPS = 16
 

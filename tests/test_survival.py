@@ -124,10 +124,14 @@ STREAMS = Config.from_json(SETTINGS).replace(
     epochs=1,
     input_dropout=0.1,
     recurrent_dropout=0.1,
+    weight_dropout=0.1,
+    lane_offsets=True,
     checkpoint_every=1,
     keep_checkpoints=0,
 )
-WINDOWS = STREAMS.replace(batching="windows", stride=16, shuffle=True, epochs=2, max_steps=50, eval_stride=16)
+WINDOWS = STREAMS.replace(
+    batching="windows", lane_offsets=False, stride=16, shuffle=True, epochs=2, max_steps=50, eval_stride=16
+)
 
 
 @promises.EVERY_STEP
