@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,11 +15,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from jaxchar.command_line import called_as
 from jaxchar.errors import JaxcharError
 
 if TYPE_CHECKING:  # loss imports JAX, which an error message or --help need not wait for
     from jaxchar.loss import Means
 
+# What tyro says of a value that fits none of several types.
+NO_MATCH = re.compile(r"no type matching (.+?) could be instantiated from \[(.*?)\]\.?(?= |$)")
 PLAIN_LINE_SECONDS = 10  # between progress lines where the output is no terminal
 
 
@@ -62,42 +66,46 @@ def one_line_errors() -> Iterator[None]:
 
 
 def parse(
-    kind: Callable[..., Any], *, door: str, arguments: Sequence[str] | None = None, **options: Any
+    kind: Callable[..., Any], *, prog: str, arguments: Sequence[str] | None = None, **options: Any
 ) -> Any:
     """Parse the command line with tyro, its framed errors turned into one line each.
 
     Args:
         kind: the dataclass to fill.
-        door: the module's name, as a user types it after ``python -m``.
+        prog: how the user called the command, for the usage line.
         arguments: the command line; None takes the process's own.
         options: further ones of ``tyro.cli``.
     """
     import tyro
 
     def attempt() -> Any:
-        return tyro.cli(kind, args=arguments, prog=f"python -m {door}", **options)
+        return tyro.cli(kind, args=arguments, prog=prog, **options)
 
+    # tyro knows TERM=dumb, but not NO_COLOR (https://no-color.org)
+    plain = {"TERM": "dumb"} if os.environ.get("NO_COLOR") else {}
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
+        with contextlib.redirect_stderr(io.StringIO()), _environment(**plain):
             return attempt()
     except SystemExit as leaving:
         if leaving.code in (0, None):
             raise
     framed = io.StringIO()
-    with contextlib.suppress(SystemExit), contextlib.redirect_stderr(framed), _unbounded_width():
+    # So wide a frame that nothing in it is broken into lines.
+    with contextlib.suppress(SystemExit), contextlib.redirect_stderr(framed), _environment(COLUMNS="10000"):
         attempt()
     fail(_unframed(framed.getvalue()))
 
 
 @contextlib.contextmanager
-def _unbounded_width() -> Iterator[None]:
-    """Let tyro draw its frame so wide that nothing in it is broken into lines."""
-    before = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = "10000"
+def _environment(**values: str) -> Iterator[None]:
+    """Set environment variables for a while: tyro asks them for the terminal's width and colours."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        os.environ.pop("COLUMNS") if before is None else os.environ.update(COLUMNS=before)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _unframed(box: str) -> str:
@@ -108,8 +116,16 @@ def _unframed(box: str) -> str:
     text = re.sub(r"^\s*Error parsing (?:[a-z]+: )?", "", text)
     text = re.sub(r"invalid literal for int\(\) with base 10: ", "expected a whole number, but it is ", text)
     text = re.sub(r"could not convert string to float: ", "expected a number, but it is ", text)
+    text = NO_MATCH.sub(lambda found: f"expected {_in_words(found[1])}, but it is {found[2]}", text)
     text = text.split("Got errors")[0].replace("[bold]", "").replace("[/bold]", "")
-    return f"{' '.join(text.split())}; see --help"
+    return f"{' '.join(text.split()).rstrip('.')}; see --help-all"
+
+
+def _in_words(metavar: str) -> str:
+    """Return in words what tyro calls {None}|FLOAT."""
+    words = {"INT": "a whole number", "FLOAT": "a number", "STR": "a text", "{None}": "None"}
+    words |= {"{[INT [INT ...]]}": "several of them"}
+    return " or ".join(sorted((words.get(part, part) for part in metavar.split("|")), key="None".__eq__))
 
 
 # ---- text ----------------------------------------------------------------------------------------
@@ -229,4 +245,6 @@ class TrainingDisplay:
                 f"Best validation loss {summary['best_val_loss']:.4f} nats per character, at step "
                 f"{summary['best_step']:,}"
             )
-        self.notice(f"The run is in {run_dir}; write with: python -m jaxchar.sample --ckpt {run_dir}")
+        self.notice(
+            f"The run is in {run_dir}; write with: {called_as('sample')} --ckpt {shlex.quote(str(run_dir))}"
+        )

@@ -3,10 +3,14 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from jaxchar.console import one_line_errors, parse, warn
+from tyro.conf import Positional, arg
+
+from jaxchar.command_line import parse_command
+from jaxchar.console import one_line_errors, warn
 from jaxchar.errors import JaxcharError
+from jaxchar.newest_run import run_to_use, say_which
 from jaxchar.tables import evaluation_table
 
 if TYPE_CHECKING:  # these import JAX, which --help need not wait for
@@ -22,7 +26,9 @@ PROTOCOL_OF = {"block": "blocks", "stride": "windows", "lanes": "stateful"}  # w
 class Arguments:
     """Score a trained model on its corpus, or on any other text."""
 
-    ckpt: str  # a run folder, its checkpoints folder, or one checkpoint's folder
+    # A run's folder, its checkpoints folder, or one checkpoint's; none: the newest run in runs/.
+    run: Annotated[str | None, Positional, arg(metavar="[RUN]", help_behavior_hint="")] = None
+    ckpt: str | None = None  # the same, as an option
     corpus: tuple[str, ...] | None = None  # another text, scored whole; None: the checkpoint's own splits
     split: Literal["all", "train", "validation", "test"] = "all"  # of the checkpoint's own corpus
     # A stateful pass, cold blocks, or windows as in training; None: as the run was evaluated.
@@ -30,7 +36,8 @@ class Arguments:
     block: int | None = None  # characters a cold block; None: as in the run's settings
     stride: int | None = None  # windows: characters from one to the next; None: as in the run's settings
     lanes: int | None = None  # of a stateful pass; 1 is a single pass; None: 1 for every 8,192 characters
-    which: Literal["last", "best"] = "last"  # of a run's checkpoints
+    # Of the run's checkpoints; None: the best, where the run was validated, else the last.
+    which: Literal["last", "best"] | None = None
     # A folder for each character's surprise: a CSV file and a coloured HTML page for every split scored.
     per_character: str | None = None
     json: bool = False  # print one JSON object
@@ -47,7 +54,7 @@ class Arguments:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluate as the command line says; figures on standard output."""
     with one_line_errors():
-        typed = parse(Arguments, door="jaxchar.evaluate", arguments=arguments)
+        typed = parse_command(Arguments, "evaluate", arguments)
         result = evaluate(typed)
         if typed.json:
             print(json.dumps(result))
@@ -57,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def evaluate(typed: Arguments) -> dict[str, Any]:
     """Return the figures of every split asked for, as a JSON object; write the files asked for."""
+    run = run_to_use(typed.run, typed.ckpt)
     from jaxchar.checkpoint import load_checkpoint
     from jaxchar.dataset import load_dataset, refuse_another_corpus
     from jaxchar.devices import keep_what_is_compiled
@@ -66,8 +74,9 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
 
     keep_what_is_compiled()
     folder = None if typed.per_character is None else ReportFolder(typed.per_character)
-    loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
+    loaded = load_checkpoint(run, weights_structure, typed.which)
     warn(loaded.warnings)
+    say_which(loaded, typed.which)
     model = from_checkpoint(loaded)
     config = _settings(loaded.metadata.config, typed)
     dataset = load_dataset(config, model.vocabulary)

@@ -3,10 +3,14 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from jaxchar.console import one_line_errors, parse, warn
+from tyro.conf import Positional, arg
+
+from jaxchar.command_line import parse_command
+from jaxchar.console import one_line_errors, warn
 from jaxchar.errors import JaxcharError
+from jaxchar.newest_run import run_to_use, say_which
 from jaxchar.tables import memorization_table
 
 if TYPE_CHECKING:  # these import JAX, which --help need not wait for
@@ -27,14 +31,17 @@ class Arguments:
     gives the measure: by how much it, too, agrees with the training text.
     """
 
-    ckpt: str  # a run folder, its checkpoints folder, or one checkpoint's folder
+    # A run's folder, its checkpoints folder, or one checkpoint's; none: the newest run in runs/.
+    run: Annotated[str | None, Positional, arg(metavar="[RUN]", help_behavior_hint="")] = None
+    ckpt: str | None = None  # the same, as an option
     text: str | None = None  # judge this file (or folder, or - for standard input); None: let the model write
     length: int = 100_000  # characters that the model writes, and of held-out text at the most
     temperature: float = 1.0  # of what the model writes; lower ones copy more
     seed: int = 0  # the same seed writes the same text
     # Where the corpus lies now, if it has moved; it must be the one that the run was trained on.
     corpus: tuple[str, ...] | None = None
-    which: Literal["last", "best"] = "last"  # of a run's checkpoints
+    # Of the run's checkpoints; None: the best, where the run was validated, else the last.
+    which: Literal["last", "best"] | None = None
     json: bool = False  # print one JSON object
 
     def __post_init__(self) -> None:
@@ -45,7 +52,7 @@ class Arguments:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Report as the command line says; figures on standard output."""
     with one_line_errors():
-        typed = parse(Arguments, door="jaxchar.memorization", arguments=arguments)
+        typed = parse_command(Arguments, "memorization", arguments)
         result = memorization(typed)
         if typed.json:
             print(json.dumps(result))
@@ -55,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def memorization(typed: Arguments) -> dict[str, Any]:
     """Return what the text and held-out text share with the training text, as a JSON object."""
+    run = run_to_use(typed.run, typed.ckpt)
     import numpy as np
 
     from jaxchar.checkpoint import load_checkpoint
@@ -64,8 +72,9 @@ def memorization(typed: Arguments) -> dict[str, Any]:
     from jaxchar.vocabulary import Vocabulary
 
     keep_what_is_compiled()
-    loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
+    loaded = load_checkpoint(run, weights_structure, typed.which)
     warn(loaded.warnings)
+    say_which(loaded, typed.which)
     model, config = from_checkpoint(loaded), loaded.metadata.config
     given = None if typed.text is None else _given(typed.text, config)
     # A given text may hold characters that the corpus lacks, and that only means that they are not copied.

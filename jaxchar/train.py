@@ -1,16 +1,25 @@
-"""Train a model: ``python -m jaxchar.train --corpus my.txt --run-dir runs/mine``."""
+"""Train a model: ``jaxchar train my_novel.txt --run-dir runs/mine``."""
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from jaxchar.arguments import HELP_ALL, CommandLine, scan
+from jaxchar.chosen_settings import CHOSEN_FOR_THE_TEXT, shown_as_chosen
+from jaxchar.command_line import called_as, called_as_experiment
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
 from jaxchar.console import TrainingDisplay, one_line_errors, parse
 from jaxchar.errors import JaxcharError
+from jaxchar.short_help import show_short_help
 
 Group = TypeVar("Group")
+
+EXPERIMENT_HELP = "Train as this experiment does. What you do not set has the numbers in its file."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +62,26 @@ class OtherProcesses:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TimeAllowed:
+    """How long it may take."""
+
+    # Minutes that the whole command may take: compiling, evaluating and sampling are counted. None: as long
+    # as suits the text.
+    minutes: float | None = None
+    plan: bool = False  # print what would be done, and stop
+
+    def __post_init__(self) -> None:
+        if self.minutes is not None and not 0 < self.minutes < float("inf"):
+            raise JaxcharError(f"--minutes must be a number above 0, but it is {self.minutes}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Arguments:
     """Train a character-level recurrent language model."""
 
+    # The text: files, folders and globs, as after --corpus.
+    texts: Annotated[tuple[str, ...], Positional, arg(metavar="[TEXT ...]", help_behavior_hint="")] = ()
+    time: TimeAllowed
     begin: WhereToBegin
     processes: OtherProcesses
     text: CorpusConfig
@@ -67,7 +93,19 @@ class Arguments:
     def config(self) -> Config:
         """Return all settings in one record."""
         groups = (self.text, self.batches, self.model, self.optimizer, self.run)
-        return Config(**{name: value for group in groups for name, value in vars(group).items()})
+        config = Config(**{name: value for group in groups for name, value in vars(group).items()})
+        return config.replace(corpus=_one_or_several(self.texts)) if self.texts else config
+
+
+class TypedSettings(NamedTuple):
+    """What a command line asks for."""
+
+    begin: WhereToBegin
+    processes: OtherProcesses
+    config: Config
+    minutes: float | None  # that the whole command may take
+    plan: bool  # whether to print what would be done, and stop
+    given: frozenset[str]  # the names of the settings that were typed on this very command line
 
 
 def main(default: Config | None = None, name: str = "run", *, arguments: Sequence[str] | None = None) -> None:
@@ -79,7 +117,10 @@ def main(default: Config | None = None, name: str = "run", *, arguments: Sequenc
         arguments: the command line; None takes the process's own.
     """
     with one_line_errors():
-        begin, processes, config = parse_arguments(default or Config(), arguments)
+        begin, processes, config, minutes, plan, _given = parse_arguments(default, arguments)
+        # The recipe goes here: it takes minutes, plan and _given.
+        if minutes is not None or plan:
+            raise JaxcharError(f"--{'plan' if plan else 'minutes'} is not available yet; leave it out")
         display = TrainingDisplay()
         from jaxchar.devices import keep_what_is_compiled
         from jaxchar.launch import fit, resume
@@ -101,24 +142,56 @@ def main(default: Config | None = None, name: str = "run", *, arguments: Sequenc
         raise SystemExit(128 + result.stopped_by)
 
 
-def parse_arguments(
-    default: Config, arguments: Sequence[str] | None
-) -> tuple[WhereToBegin, OtherProcesses, Config]:
-    """Return where to begin, with whom, and the settings: typed, else those of the run, donor or default."""
-    import tyro
+def parse_arguments(default: Config | None, arguments: Sequence[str] | None) -> TypedSettings:
+    """Return what was typed, and the settings: typed, else those of the run, the donor or the default.
 
-    whole = tyro.conf.OmitArgPrefixes[Arguments]
+    Args:
+        default: an experiment's settings; None: there is no experiment, and what is not typed is chosen for
+            the text.
+        arguments: the command line; None takes the process's own.
+    """
+    prog = called_as("train") if default is None else called_as_experiment()
+    typed = sys.argv[1:] if arguments is None else list(arguments)
+    if show_short_help("train", typed, prog, None if default is None else EXPERIMENT_HELP):
+        raise SystemExit(0)
+    line = scan(typed, Arguments, "train")
     # Where to begin decides what the other settings default to, so it is read first, by itself.
-    door = "jaxchar.train"
-    begin, _ = parse(WhereToBegin, door=door, arguments=arguments, return_unknown_args=True, add_help=False)
+    begin, _ = parse(
+        WhereToBegin, prog=prog, arguments=line.options, return_unknown_args=True, add_help=False
+    )
     if begin.init_from and begin.goes_on:
         raise JaxcharError("--init-from begins a new run; it cannot go with --resume or --initial-epoch")
+    chosen = CHOSEN_FOR_THE_TEXT if default is None else frozenset()
+    default = default or Config()
     if begin.goes_on and begin.run_dir is not None:
-        default = _settings_of(begin.run_dir)
+        default, chosen = _settings_of(begin.run_dir), frozenset()
     elif begin.init_from is not None:
         default = default.replace(**vars(_group(ModelConfig, _settings_of(begin.init_from))))
-    parsed = parse(whole, arguments=arguments, default=_arguments_of(default), door=door)
-    return parsed.begin, parsed.processes, parsed.config()
+    parsed = parse(
+        OmitArgPrefixes[Arguments],
+        prog=prog,
+        arguments=line.for_tyro(),
+        default=_arguments_of(default),
+        registry=shown_as_chosen(chosen) if HELP_ALL in typed else None,
+    )
+    given = _settings_given(line)
+    return TypedSettings(
+        parsed.begin, parsed.processes, parsed.config(), parsed.time.minutes, parsed.time.plan, given
+    )
+
+
+def _settings_given(line: CommandLine) -> frozenset[str]:
+    """Return the names of the settings that were typed."""
+    if line.positionals and "corpus" in line.given:
+        raise JaxcharError(
+            f"the text is given twice, as {line.positionals[0]!r} and with --corpus; give it once"
+        )
+    given = line.given | ({"corpus"} if line.positionals else frozenset())
+    return given & {field.name for field in dataclasses.fields(Config)}
+
+
+def _one_or_several(texts: tuple[str, ...]) -> str | tuple[str, ...]:
+    return texts[0] if len(texts) == 1 else texts
 
 
 def _settings_of(path: str) -> Config:
@@ -129,6 +202,7 @@ def _settings_of(path: str) -> Config:
 
 def _arguments_of(config: Config) -> Arguments:
     return Arguments(
+        time=TimeAllowed(),
         begin=WhereToBegin(),
         processes=OtherProcesses(),
         text=_group(CorpusConfig, config),
