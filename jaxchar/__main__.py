@@ -1,6 +1,7 @@
 """The command ``jaxchar``, and ``python -m jaxchar``: lists all commands, and runs one."""
 
 import os
+import shlex
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -87,7 +88,7 @@ def _unknown(typed: str) -> str:
 
     called = called_as()
     if typed.startswith("-"):
-        near = difflib.get_close_matches(typed, ["--help", "--version"], n=1)
+        near = difflib.get_close_matches(typed, ["--help", "--version"], n=1, cutoff=0.75)
         meant = f"did you mean {near[0]}?" if near else "options come after the command."
         return f"there is no option {typed!r} without a command; {meant} See {called} --help"
     names = {name: name for name in COMMANDS}
@@ -96,7 +97,7 @@ def _unknown(typed: str) -> str:
     if near:
         return f"there is no command {typed!r}; did you mean {called} {names[near[0]]}? See {called} --help"
     if Path(typed).exists():
-        return f"{typed!r} is a file, not a command; to train on it: {called} train {typed}"
+        return f"{typed!r} is a file, not a command; to train on it: {called} train {shlex.quote(typed)}"
     return f"there is no command {typed!r}; there are {', '.join(COMMANDS)}; see {called} --help"
 
 

@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 from jaxchar.command_line import parse_command
 from jaxchar.console import one_line_errors, warn
 from jaxchar.errors import JaxcharError
-from jaxchar.newest_run import run_to_use, say_which
+from jaxchar.newest_run import run_to_use, say_model
 from jaxchar.tables import evaluation_table
 
 if TYPE_CHECKING:  # these import JAX, which --help need not wait for
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def evaluate(typed: Arguments) -> dict[str, Any]:
     """Return the figures of every split asked for, as a JSON object; write the files asked for."""
-    run = run_to_use(typed.run, typed.ckpt)
+    run = run_to_use(typed)
     from jaxchar.checkpoint import load_checkpoint
     from jaxchar.dataset import load_dataset, refuse_another_corpus
     from jaxchar.devices import keep_what_is_compiled
@@ -76,7 +76,6 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
     folder = None if typed.per_character is None else ReportFolder(typed.per_character)
     loaded = load_checkpoint(run, weights_structure, typed.which)
     warn(loaded.warnings)
-    say_which(loaded, typed.which)
     model = from_checkpoint(loaded)
     config = _settings(loaded.metadata.config, typed)
     dataset = load_dataset(config, model.vocabulary)
@@ -85,6 +84,7 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
     protocols = _protocols(config, dataset, typed)
     if folder is not None:
         folder.make()
+    say_model(typed, run, loaded)
     figures: dict[str, Any] = {}
     for split, protocol in protocols.items():
         ids = dataset.splits[split]

@@ -16,7 +16,7 @@ from jaxchar.command_line import parse_command
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
 from jaxchar.console import one_line_errors
 from jaxchar.errors import JaxcharError
-from jaxchar.newest_run import run_to_use
+from jaxchar.newest_run import run_to_use, say_run
 from jaxchar.tables import inspection
 
 if TYPE_CHECKING:  # these import JAX, which --help need not wait for
@@ -40,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Inspect as the command line says; what is found on standard output."""
     with one_line_errors():
         typed = parse_command(Arguments, "inspect", arguments)
-        result = inspect(run_to_use(typed.run, typed.ckpt))
+        run = run_to_use(typed)
+        result = inspect(run)
+        say_run(typed, run)
         if typed.json:
             print(json.dumps(result))
         else:

@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 from jaxchar.command_line import parse_command
 from jaxchar.console import one_line_errors, warn
 from jaxchar.errors import JaxcharError
-from jaxchar.newest_run import run_to_use, say_which
+from jaxchar.newest_run import run_to_use, say_model
 from jaxchar.tables import memorization_table
 
 if TYPE_CHECKING:  # these import JAX, which --help need not wait for
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def memorization(typed: Arguments) -> dict[str, Any]:
     """Return what the text and held-out text share with the training text, as a JSON object."""
-    run = run_to_use(typed.run, typed.ckpt)
+    run = run_to_use(typed)
     import numpy as np
 
     from jaxchar.checkpoint import load_checkpoint
@@ -74,7 +74,6 @@ def memorization(typed: Arguments) -> dict[str, Any]:
     keep_what_is_compiled()
     loaded = load_checkpoint(run, weights_structure, typed.which)
     warn(loaded.warnings)
-    say_which(loaded, typed.which)
     model, config = from_checkpoint(loaded), loaded.metadata.config
     given = None if typed.text is None else _given(typed.text, config)
     # A given text may hold characters that the corpus lacks, and that only means that they are not copied.
@@ -82,6 +81,7 @@ def memorization(typed: Arguments) -> dict[str, Any]:
     dataset = load_dataset(config.replace(corpus=typed.corpus or config.corpus), vocabulary)
     refuse_another_corpus(loaded.metadata.corpus, dataset.identity)
     training = _trained_on(config, np.asarray(dataset.splits["train"]))
+    say_model(typed, run, loaded)
     held_out = np.concatenate([dataset.splits["validation"], dataset.splits["test"]])
     if given is None:
         opening = held_out if len(held_out) else training

@@ -4,9 +4,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from jaxchar.command_line import called_as
+from jaxchar.console import visible
 from jaxchar.errors import JaxcharError
 
 if TYPE_CHECKING:  # checkpoint imports JAX, which an error message need not wait for
@@ -17,19 +18,36 @@ CHECKPOINTS = "checkpoints"  # checkpoint.FOLDER
 SET_ASIDE = "set-aside-"  # a run's own old checkpoints, see RunFolder.set_aside
 
 
-def run_to_use(positional: str | None, option: str | None) -> str:
-    """Return the path that a command is to work with, and say which it is where the user named none.
+class Typed(Protocol):
+    """What the arguments of a command say about the run."""
 
-    Args:
-        positional: the path as typed alone.
-        option: the path as typed after ``--ckpt``.
+    @property
+    def run(self) -> str | None:
+        """The path as typed alone."""
+
+    @property
+    def ckpt(self) -> str | None:
+        """The path as typed after ``--ckpt``."""
+
+
+class TypedModel(Typed, Protocol):
+    """The same, and which checkpoint of the run."""
+
+    @property
+    def which(self) -> "Which | None":
+        """The checkpoint, where it was typed."""
+
+
+def run_to_use(typed: Typed) -> str:
+    """Return the path that a command is to work with: as typed, else the newest run's.
 
     Raises:
         JaxcharError: it is given twice, or is not given and there is no run.
     """
-    if positional is not None and option is not None:
-        raise JaxcharError(f"the run is given twice, as {positional!r} and with --ckpt; give it once")
-    if named := option if positional is None else positional:
+    if typed.run is not None and typed.ckpt is not None:
+        raise JaxcharError(f"the run is given twice, as {typed.run!r} and with --ckpt; give it once")
+    named = typed.ckpt if typed.run is None else typed.run
+    if named is not None:
         return named
     found = newest_run(Path(RUNS))
     if found is None:
@@ -37,7 +55,6 @@ def run_to_use(positional: str | None, option: str | None) -> str:
             f"there is no run in {RUNS}/ here; train one ({called_as('train')} my_novel.txt), or name a run "
             "with --ckpt"
         )
-    print(f"The newest run is {found}.", file=sys.stderr)
     return str(found)
 
 
@@ -60,9 +77,15 @@ def _times(checkpoints: Path) -> Iterator[float]:
                 yield step.stat().st_mtime
 
 
-def say_which(loaded: "Loaded", which: "Which | None") -> None:
-    """Say on standard error which checkpoint of a run was taken, where the user left it open."""
-    if which is not None:
-        return
-    kind = "best" if "val_loss" in loaded.metadata.metrics else "newest"
-    print(f"Using the {kind} checkpoint, of step {loaded.metadata.step:,}.", file=sys.stderr)
+def say_run(typed: Typed, run: str) -> None:
+    """Say on standard error which run is used, where the user named none."""
+    if typed.run is None and typed.ckpt is None:
+        print(f"Using {visible(run)}, the newest run.", file=sys.stderr)
+
+
+def say_model(typed: TypedModel, run: str, loaded: "Loaded") -> None:
+    """Say on standard error which checkpoint of which run is used, as far as the user left it open."""
+    say_run(typed, run)
+    if typed.which is None and loaded.path != Path(run).expanduser().resolve():
+        kind = "best" if "val_loss" in loaded.metadata.metrics else "newest"
+        print(f"Using its {kind} checkpoint, of step {loaded.metadata.step:,}.", file=sys.stderr)

@@ -14,7 +14,7 @@ from jaxchar.command_line import parse_command
 from jaxchar.config import SampleConfig
 from jaxchar.console import one_line_errors, warn
 from jaxchar.errors import JaxcharError
-from jaxchar.newest_run import run_to_use, say_which
+from jaxchar.newest_run import run_to_use, say_model
 from jaxchar.sample_display import Display, Pace
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors():
         typed = parse_command(Arguments, "sample", arguments)
         settings = typed.settings(time.time_ns() % 2**32 if typed.seed is None else typed.seed)
-        run = run_to_use(typed.run, typed.ckpt)
+        run = run_to_use(typed)
         from jaxchar.checkpoint import load_checkpoint
         from jaxchar.devices import keep_what_is_compiled
         from jaxchar.language_model import from_checkpoint, weights_structure
@@ -88,14 +88,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         keep_what_is_compiled()
         loaded = load_checkpoint(run, weights_structure, typed.which)
         warn(loaded.warnings)
-        say_which(loaded, typed.which)
         writer = from_checkpoint(loaded).writer
         if typed.interactive:
             from jaxchar.interactive import converse
 
+            say_model(typed, run, loaded)
             converse(writer, settings[0], Display(typed.raw), typed.unknown)
             return
         prompt = writer.vocabulary.adapt(_prompt(typed, loaded), typed.unknown)
+        if not writer.vocabulary.unknown(prompt):  # else an error follows, which stands alone
+            say_model(typed, run, loaded)
         if not _write(writer, prompt, settings, typed):
             raise SystemExit(130)
 
