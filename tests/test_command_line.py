@@ -547,7 +547,8 @@ def test_make_hands_texts_runs_and_minutes_on(line, words, tmp_path):
     (tmp_path / "pyproject.toml").touch()
     shutil.copy(ROOT / "Makefile", tmp_path)
     made_run(tmp_path / "runs" / "char_rnn-2", (1, 5.0))
-    show = '#!/bin/sh\nprintf %s "${0##*/}"\nfor a; do\ncase $a in *" "*) a="[$a]";; esac\nprintf " %s" "$a"\ndone'
+    show = '#!/bin/sh\nprintf %s "${0##*/}"\n'
+    show += 'for a; do\ncase $a in *" "*) a="[$a]";; esac\nprintf " %s" "$a"\ndone'
     programs = tmp_path / ".venv" / "bin"
     programs.mkdir(parents=True)
     for name in ("python", "jaxchar"):
