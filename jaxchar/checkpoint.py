@@ -420,14 +420,16 @@ class Loaded(NamedTuple):
 
 
 @pinned()
-def load_checkpoint(path: str | Path, like: Callable[[Metadata], Any], which: Which = "last") -> Loaded:
+def load_checkpoint(
+    path: str | Path, like: Callable[[Metadata], Any], which: Which | None = "last"
+) -> Loaded:
     """Load the newest (or best) whole checkpoint that a path means.
 
     Args:
         path: a run folder, its ``checkpoints`` folder, or one checkpoint's folder.
         like: gives the structure of the state to read, see :func:`read_state`.
-        which: of several, the newest, or the one with the lowest validation loss. A damaged one is
-            passed over with a warning.
+        which: of several, the newest, or the one with the lowest validation loss; None: the latter
+            where there is a validation loss, else the former. A damaged one is passed over with a warning.
 
     Raises:
         JaxcharError: no checkpoint there is whole.
@@ -470,9 +472,9 @@ def peek(path: str | Path) -> Metadata:
     raise JaxcharError(_nothing_found(path, passed_over))
 
 
-def _candidates(path: str | Path, which: Which) -> tuple[list[Path], list[str]]:
+def _candidates(path: str | Path, which: Which | None) -> tuple[list[Path], list[str]]:
     """Return the checkpoints that a path may mean, the preferred one first, and passed_over."""
-    if which not in get_args(Which):
+    if which is not None and which not in get_args(Which):
         raise JaxcharError(f"--which must be 'last' or 'best', but it is {quoted(which)}")
     given = _resolved(path)
     try:
@@ -490,6 +492,7 @@ def _candidates(path: str | Path, which: Which) -> tuple[list[Path], list[str]]:
             losses[candidate] = _validation_loss(read_metadata(candidate))
         except Damaged as error:
             passed_over.append(f"{error}; passed over")
+    # The newest comes first among equals, and so where nothing was validated.
     return sorted(losses, key=losses.__getitem__), passed_over
 
 

@@ -12,6 +12,9 @@ from typing import Any, NoReturn
 
 from jaxchar.errors import JaxcharError, bounded, in_callers_words, speaking
 
+# What tyro says of a value that fits none of several types.
+NO_MATCH = re.compile(r"no type matching (.+?) could be instantiated from \[(.*?)\]\.?(?= |$)")
+
 # ---- errors and arguments ------------------------------------------------------------------------
 
 
@@ -127,20 +130,20 @@ def _is_about_jax_settings(error: ValueError) -> bool:
 
 
 def parse(
-    kind: Callable[..., Any], *, door: str, arguments: Sequence[str] | None = None, **options: Any
+    kind: Callable[..., Any], *, prog: str, arguments: Sequence[str] | None = None, **options: Any
 ) -> Any:
     """Parse the command line with tyro, its framed errors turned into one line each.
 
     Args:
         kind: the dataclass to fill.
-        door: the module's name, as a user types it after ``python -m``.
+        prog: how the user called the command, for the usage line.
         arguments: the command line; None takes the process's own.
         options: further ones of ``tyro.cli``.
     """
     import tyro
 
     def attempt() -> Any:
-        return tyro.cli(kind, args=arguments, prog=f"python -m {door}", **options)
+        return tyro.cli(kind, args=arguments, prog=prog, **options)
 
     try:
         with contextlib.redirect_stderr(io.StringIO()), _looks_of_help():
@@ -149,7 +152,8 @@ def parse(
         if leaving.code in (0, None):
             raise
     framed = io.StringIO()
-    with contextlib.suppress(SystemExit), contextlib.redirect_stderr(framed), _unbounded_width():
+    # So wide a frame that nothing in it is broken into lines.
+    with contextlib.suppress(SystemExit), contextlib.redirect_stderr(framed), _environment(COLUMNS="10000"):
         attempt()
     fail(_unframed(framed.getvalue()))
 
@@ -171,14 +175,15 @@ def _looks_of_help() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _unbounded_width() -> Iterator[None]:
-    """Let tyro draw its frame so wide that nothing in it is broken into lines."""
-    before = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = "10000"
+def _environment(**values: str) -> Iterator[None]:
+    """Set environment variables for a while: tyro asks them for the terminal's width."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        os.environ.pop("COLUMNS") if before is None else os.environ.update(COLUMNS=before)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _unframed(box: str) -> str:
@@ -189,8 +194,16 @@ def _unframed(box: str) -> str:
     text = re.sub(r"^\s*Error parsing (?:[a-z]+: )?", "", text)
     text = re.sub(r"invalid literal for int\(\) with base 10: ", "expected a whole number, but it is ", text)
     text = re.sub(r"could not convert string to float: ", "expected a number, but it is ", text)
+    text = NO_MATCH.sub(lambda found: f"expected {_in_words(found[1])}, but it is {found[2]}", text)
     text = text.split("Got errors")[0].replace("[bold]", "").replace("[/bold]", "")
-    return f"{' '.join(text.split())}; see --help"
+    return f"{' '.join(text.split()).rstrip('.')}; see --help-all"
+
+
+def _in_words(metavar: str) -> str:
+    """Return in words what tyro calls {None}|FLOAT."""
+    words = {"INT": "a whole number", "FLOAT": "a number", "STR": "a text", "{None}": "None"}
+    words |= {"{[INT [INT ...]]}": "several of them"}
+    return " or ".join(sorted((words.get(part, part) for part in metavar.split("|")), key="None".__eq__))
 
 
 # ---- text ----------------------------------------------------------------------------------------

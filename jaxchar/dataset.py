@@ -167,3 +167,13 @@ def _identity(corpus: Corpus) -> CorpusIdentity:
 def _in_words(identity: dict[str, Any]) -> str:
     source = " ".join(identity["source"])
     return f"{source!r} of {identity['characters']} characters and SHA-256 {identity['sha256']}"
+
+
+@pinned()
+def split_anew(dataset: Dataset, config: Config) -> Dataset:
+    """Return a text cut into other splits, as a configuration says."""
+    ids = jnp.concatenate([dataset.splits[name] for name in ("train", "validation", "test")])
+    splits = {
+        name: ids[split.start : split.stop] for name, split in split_positions(len(ids), config).items()
+    }
+    return dataset._replace(splits=splits)

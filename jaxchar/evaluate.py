@@ -3,10 +3,14 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from jaxchar.console import one_line_errors, parse, warn
+from tyro.conf import Positional, arg
+
+from jaxchar.command_line import parse_command
+from jaxchar.console import one_line_errors, warn
 from jaxchar.errors import JaxcharError
+from jaxchar.newest_run import run_to_use, say_model
 from jaxchar.tables import evaluation_table
 
 if TYPE_CHECKING:  # these import JAX, which --help need not wait for
@@ -23,7 +27,9 @@ PROTOCOL_OF = {"block": "blocks", "stride": "windows", "lanes": "stateful"}  # w
 class Arguments:
     """Score a trained model on its corpus, or on any other text."""
 
-    ckpt: str  # a run folder, its checkpoints folder, or one checkpoint's folder
+    # A run's folder, its checkpoints folder, or one checkpoint's; none: the newest run in runs/.
+    run: Annotated[str | None, Positional, arg(metavar="[RUN]", help_behavior_hint="")] = None
+    ckpt: str | None = None  # the same, as an option
     # The text to score; None: the run's own, where it was. The run's own text is known by its SHA-256,
     # wherever it lies now, and its splits are scored; another text is scored whole.
     corpus: tuple[str, ...] | None = None
@@ -38,7 +44,8 @@ class Arguments:
     # Characters of the text that the model lacks. skip: leave them out; replace: take their other case, or
     # a space.
     unknown: Literal["error", "skip", "replace"] = "error"
-    which: Literal["last", "best"] = "last"  # of a run's checkpoints
+    # Of the run's checkpoints; None: the best, where the run was validated, else the last.
+    which: Literal["last", "best"] | None = None
     # A folder for each character's surprise: a CSV file and a coloured HTML page for every split scored.
     per_character: str | None = None
     json: bool = False  # print one JSON object
@@ -55,7 +62,7 @@ class Arguments:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluate as the command line says; figures on standard output."""
     with one_line_errors():
-        typed = parse(Arguments, door="jaxchar.evaluate", arguments=arguments)
+        typed = parse_command(Arguments, "evaluate", arguments)
         result = evaluate(typed)
         if typed.json:
             print(json.dumps(result))
@@ -65,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def evaluate(typed: Arguments) -> dict[str, Any]:
     """Return the figures of every split asked for, as a JSON object; write the files asked for."""
+    run = run_to_use(typed)
     from jaxchar.cache import keep_what_is_compiled
     from jaxchar.checkpoint import load_checkpoint
     from jaxchar.language_model import from_checkpoint, weights_structure
@@ -74,7 +82,7 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
 
     keep_what_is_compiled()
     folder = None if typed.per_character is None else ReportFolder(typed.per_character)
-    loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
+    loaded = load_checkpoint(run, weights_structure, typed.which)
     warn(loaded.warnings)
     model = from_checkpoint(loaded)
     config = _settings(loaded.metadata.config, typed)
@@ -87,6 +95,7 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
     protocols = _protocols(config, dataset, "train" if whole else typed.split, typed.lanes)
     if folder is not None:
         folder.make()
+    say_model(typed, run, loaded)
     figures: dict[str, Any] = {}
     for split, protocol in protocols.items():
         ids = dataset.splits[split]

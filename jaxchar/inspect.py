@@ -8,11 +8,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from tyro.conf import Positional, arg
+
+from jaxchar.command_line import parse_command
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
-from jaxchar.console import one_line_errors, parse
+from jaxchar.console import one_line_errors
 from jaxchar.errors import JaxcharError
+from jaxchar.newest_run import run_to_use, say_run
 from jaxchar.paths import refuse_urls
 from jaxchar.tables import inspection
 
@@ -27,15 +31,19 @@ class Arguments:
     Where anything is damaged, the exit code is 1.
     """
 
-    ckpt: str  # a run folder, its checkpoints folder, or one checkpoint's folder
+    # A run's folder, its checkpoints folder, or one checkpoint's; none: the newest run in runs/.
+    run: Annotated[str | None, Positional, arg(metavar="[RUN]", help_behavior_hint="")] = None
+    ckpt: str | None = None  # the same, as an option
     json: bool = False  # print one JSON object
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Inspect as the command line says; what is found on standard output."""
     with one_line_errors():
-        typed = parse(Arguments, door="jaxchar.inspect", arguments=arguments)
-        result = inspect(typed.ckpt)
+        typed = parse_command(Arguments, "inspect", arguments)
+        run = run_to_use(typed)
+        result = inspect(run)
+        say_run(typed, run)
         if typed.json:
             print(json.dumps(result))
         else:

@@ -228,11 +228,16 @@ def _listed(prompts: Iterable[str]) -> list[str]:
     return list(prompts)
 
 
-def load(path: str | Path, which: Which = "last") -> LanguageModel:
+def load(path: str | Path, which: Which | None = None) -> LanguageModel:
     """Load the model of a run folder, of its checkpoint folder, or of one checkpoint.
 
     Where the run kept a weight average, the model has the average's weights. A damaged checkpoint is
     passed over for the next one that is whole, with a warning.
+
+    Args:
+        path: what to load.
+        which: of a run's checkpoints, the "last", or the "best": that with the lowest validation loss.
+            None takes the best where the run was validated, else the last.
 
     Raises:
         JaxcharError: there is no whole checkpoint.

@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import json
 import shlex
+import time
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -28,13 +30,15 @@ from jaxchar.checkpoint import (
     steps_in,
 )
 from jaxchar.config import Config, RunConfig
-from jaxchar.dataset import AnotherCorpusError, Dataset, load_dataset, load_own_dataset
+from jaxchar.dataset import AnotherCorpusError, Dataset, load_dataset, load_own_dataset, split_anew
 from jaxchar.devices import make_mesh
 from jaxchar.display_guard import GuardedDisplay
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
 from jaxchar.metadata import Metadata, describe_machine, library_versions, memory_bytes
 from jaxchar.model import GATE_BLOCKS
+from jaxchar.plan import Planner, agreed_on
 from jaxchar.processes import all_or_none, is_first, refuse_differences
+from jaxchar.recipe import Recipe
 from jaxchar.run_folder import RunFolder, WatchedFolder, make_next_free, name_for
 from jaxchar.step import Program, evaluation_batches, make_program, state_structure
 from jaxchar.trainer import RunResult, Trainer
@@ -50,20 +54,26 @@ CHANGEABLE = {field.name for field in dataclasses.fields(RunConfig)} - {"seed"} 
 
 @pinned()
 def fit(
-    config: Config,
+    config: Config | str | PathLike[str] | Sequence[str],
     run_dir: str | Path | None = None,
     *,
+    minutes: float | None = None,
     name: str | None = None,
     init_from: str | Path | None = None,
     keep_optimizer: bool = False,
     new_characters: NewCharacters = "error",
     display: TrainingDisplay | GuardedDisplay | None = None,
+    **settings: Any,
 ) -> RunResult:
     """Train a new model and leave everything about it in a folder.
 
+    ``fit("my_novel.txt", minutes=20)`` chooses all settings for the text, the time and this machine.
+    ``fit(Config(...))`` trains with exactly these settings.
+
     Args:
-        config: all settings.
+        config: a text, as a path, several paths, a corpus name or ``jaxchar.Text("...")``; or all settings.
         run_dir: the run's folder; it must not hold a run yet. None makes a new one in ``runs/``.
+        minutes: that all of it may take; None: as long as the text needs, and three minutes at the most.
         name: what a new folder in ``runs/`` is called; None: as the corpus is.
         init_from: a run folder or checkpoint whose weights to begin with. Its vocabulary is taken
             over, and its model settings must be the same.
@@ -72,6 +82,7 @@ def fit(
         new_characters: what becomes of characters that the model of ``init_from`` does not know: "error"
             refuses the text, "add" adds them to the model.
         display: where progress is shown; None takes standard output.
+        settings: of :class:`jaxchar.Config`, by name; they are kept, and the others chosen around them.
 
     Returns:
         The run's folder, its summary, and the signal that stopped it early, if one did.
@@ -79,8 +90,70 @@ def fit(
     Raises:
         JaxcharError: something given cannot be used; nothing has been written then.
     """
-    _refuse_no_config(config)
-    mesh = make_mesh(config.devices, config.batch_size)
+    started = time.monotonic()
+    new: dict[str, Any] = {"name": name, "init_from": init_from, "keep_optimizer": keep_optimizer}
+    new |= {"new_characters": new_characters, "display": display}
+    if isinstance(config, Config):
+        if minutes is not None or settings:
+            raise JaxcharError(
+                "a jaxchar.Config sets everything, so --minutes and single settings cannot go with it; give "
+                "the text instead: jaxchar.fit('my.txt', minutes=20, hidden_size=512)"
+            )
+        return _fit(config, None, run_dir, **new)
+    _refuse_no_corpus(config)
+    return fit_text({"corpus": config, **settings}, run_dir, minutes, started, **new)
+
+
+@pinned()
+def fit_text(
+    settings: Mapping[str, Any],
+    run_dir: str | Path | None,
+    minutes: float | None,
+    started: float,
+    **new: Any,
+) -> RunResult:
+    """Train a new model with settings that are chosen for the text, see :func:`fit`.
+
+    Args:
+        settings: those that are not to be chosen, by name.
+        run_dir: the run's folder.
+        minutes: that the whole command may take.
+        started: when it began, by ``time.monotonic()``.
+        new: as the arguments of :func:`fit` from ``name`` on.
+    """
+    planner = Planner(settings, minutes, started)
+    return _fit(planner.settings_to_load(), planner, run_dir, **new)
+
+
+@pinned()
+def plan_text(
+    settings: Mapping[str, Any],
+    minutes: float | None,
+    started: float,
+    display: TrainingDisplay | GuardedDisplay | None = None,
+) -> Recipe:
+    """Show what :func:`fit_text` would do, and return it."""
+    planner, shown = Planner(settings, minutes, started), _guarded(display)
+    config = planner.settings_to_load()
+    make_mesh(config.devices)  # before anything else uses JAX
+    with shown.phase("loading the text ..."):
+        dataset, config = _load(config, None)
+    return planner.plan(dataset, config, shown)
+
+
+def _fit(
+    config: Config,
+    planner: Planner | None,
+    run_dir: str | Path | None,
+    *,
+    name: str | None,
+    init_from: str | Path | None,
+    keep_optimizer: bool,
+    new_characters: NewCharacters,
+    display: TrainingDisplay | GuardedDisplay | None,
+) -> RunResult:
+    """Train a new model with these settings, or with those that a planner makes of them."""
+    make_mesh(config.devices, 0 if planner else config.batch_size)  # before anything else uses JAX
     shown = _guarded(display)
     with all_or_none():
         if run_dir is not None:
@@ -90,8 +163,11 @@ def fit(
             dataset, config = (
                 _load(config, None) if donor is None else _fitting(donor, config, new_characters)
             )
+        if planner is not None:
+            config = agreed_on(planner.plan(dataset, config, shown).config)
+            dataset = split_anew(dataset, config)
         with shown.phase("making the model ..."):
-            program = _program(config, dataset, mesh)
+            program = _program(config, dataset, make_mesh(config.devices, config.batch_size))
             state = program.initial_state()
         if donor is not None:
             state = transfer(donor, config, state, dataset.vocabulary)
@@ -107,7 +183,9 @@ def fit(
             _refuse_a_run(folder)  # that has begun since
             folder.create(config)
             folder.cut_logs({})  # of a run that died before its first checkpoint
-        return _train(Trainer(config, dataset, program, state, folder, store, shown))
+        trainer = Trainer(config, dataset, program, state, folder, store, shown)
+        trainer.deadline = planner.deadline if planner else None
+        return _train(trainer)
 
 
 @pinned()
@@ -117,6 +195,7 @@ def resume(
     config: Config | None = None,
     corpus: str | PathLike[str] | None = None,
     initial_epoch: int | None = None,
+    minutes: float | None = None,
     display: TrainingDisplay | GuardedDisplay | None = None,
 ) -> RunResult:
     """Go on with a run, bit for bit as if it had never stopped.
@@ -129,12 +208,15 @@ def resume(
             ``jaxchar.Text("...")``. It must be the text that the run was trained on.
         initial_epoch: go on from the checkpoint that ended this epoch rather than from the newest.
             Later checkpoints are set aside in the run's folder, not destroyed.
+        minutes: train on for so long, beyond the step at which the run was to end; everything else stays.
+            A linear or cosine schedule then ends at another step, which is said.
         display: where progress is shown; None takes standard output.
 
     Raises:
         JaxcharError: there is nothing whole to go on from, or a setting that enters the arithmetic
             differs from the checkpoint's.
     """
+    started = time.monotonic()
     path = RunFolder(run_dir).path
     if not steps_in(path / FOLDER):
         raise JaxcharError(f"{str(path)!r} holds no run to go on with; give the folder of one")
@@ -155,7 +237,7 @@ def resume(
             _refuse_changes(loaded.metadata.config, config, path)
         _refuse_differences(config, {**loaded.metadata.corpus, "step": loaded.metadata.step})
         with all_or_none():  # none touches the folder before all have read it
-            trainer = _continued(loaded, config, mesh, folder, store, shown)
+            trainer = _continued(loaded, config, mesh, folder, store, shown, (started, minutes))
         return _train(trainer)
 
 
@@ -166,11 +248,16 @@ def _continued(
     folder: RunFolder,
     store: CheckpointStore,
     display: GuardedDisplay,
+    time_allowed: tuple[float, float | None],
 ) -> Trainer:
     """Return the trainer that goes on from a checkpoint, in a folder made ready for it."""
     before = loaded.metadata
     with display.phase("loading the text ..."):
         dataset, config = _load_same_text(before, config, folder.path)
+    started, minutes = time_allowed
+    if minutes is not None:
+        planner = Planner({}, minutes, started)
+        config = agreed_on(planner.lengthened(dataset, config, before.step, display))
     program = _program(config, dataset, mesh)
     if before.step > program.total_steps:
         raise JaxcharError(
@@ -185,6 +272,7 @@ def _continued(
         display.notice(f"{len(later)} later checkpoint(s), with metrics and samples, set aside in {aside}")
     trainer = Trainer(config, dataset, program, loaded.state, folder, store, display)
     trainer.go_on_from(before)
+    trainer.deadline = planner.deadline if minutes is not None else None
     if not trainer.is_finished:
         display.notice(f"Resuming {folder.path} at step {before.step:,}.")
     return trainer
@@ -216,6 +304,14 @@ def _refuse_no_config(config: Any) -> None:
     if not isinstance(config, Config):
         raise JaxcharError(
             f"config must be a jaxchar.Config, but it is {quoted(config)}; give jaxchar.Config(corpus=...)"
+        )
+
+
+def _refuse_no_corpus(corpus: Any) -> None:
+    if not isinstance(corpus, str | PathLike | list | tuple):
+        raise JaxcharError(
+            f"the text must be a path, several paths, a corpus name or a jaxchar.Text, or all settings a "
+            f"jaxchar.Config, but it is {quoted(corpus)}; give jaxchar.fit('my.txt')"
         )
 
 

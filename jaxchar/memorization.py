@@ -3,10 +3,14 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from jaxchar.console import one_line_errors, parse, warn
+from tyro.conf import Positional, arg
+
+from jaxchar.command_line import parse_command
+from jaxchar.console import one_line_errors, warn
 from jaxchar.errors import JaxcharError
+from jaxchar.newest_run import run_to_use, say_model
 from jaxchar.tables import memorization_table
 
 if TYPE_CHECKING:  # these import JAX, which --help need not wait for
@@ -27,7 +31,9 @@ class Arguments:
     gives the measure: by how much it, too, agrees with the training text.
     """
 
-    ckpt: str  # a run folder, its checkpoints folder, or one checkpoint's folder
+    # A run's folder, its checkpoints folder, or one checkpoint's; none: the newest run in runs/.
+    run: Annotated[str | None, Positional, arg(metavar="[RUN]", help_behavior_hint="")] = None
+    ckpt: str | None = None  # the same, as an option
     text: str | None = None  # judge this file (or folder, or - for standard input); None: let the model write
     length: int = 100_000  # characters that the model writes, and of held-out text at the most
     temperature: float = 1.0  # of what the model writes; lower ones copy more
@@ -35,7 +41,8 @@ class Arguments:
     # Where the corpus lies now, if it has moved; it must be the text of the run, by its SHA-256.
     corpus: tuple[str, ...] | None = None
     encoding: str | None = None  # of --text, where it is not UTF-8; None: as in training
-    which: Literal["last", "best"] = "last"  # of a run's checkpoints
+    # Of the run's checkpoints; None: the best, where the run was validated, else the last.
+    which: Literal["last", "best"] | None = None
     json: bool = False  # print one JSON object
 
     def __post_init__(self) -> None:
@@ -48,7 +55,7 @@ class Arguments:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Report as the command line says; figures on standard output."""
     with one_line_errors():
-        typed = parse(Arguments, door="jaxchar.memorization", arguments=arguments)
+        typed = parse_command(Arguments, "memorization", arguments)
         result = memorization(typed)
         if typed.json:
             print(json.dumps(result))
@@ -58,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def memorization(typed: Arguments) -> dict[str, Any]:
     """Return what the text and held-out text share with the training text, as a JSON object."""
+    run = run_to_use(typed)
     import numpy as np
 
     from jaxchar.cache import keep_what_is_compiled
@@ -67,7 +75,7 @@ def memorization(typed: Arguments) -> dict[str, Any]:
     from jaxchar.vocabulary import Vocabulary
 
     keep_what_is_compiled()
-    loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
+    loaded = load_checkpoint(run, weights_structure, typed.which)
     warn(loaded.warnings)
     model, config = from_checkpoint(loaded), loaded.metadata.config
     given = None if typed.text is None else _given(typed, config)
@@ -77,6 +85,7 @@ def memorization(typed: Arguments) -> dict[str, Any]:
         config.replace(corpus=typed.corpus or config.corpus), vocabulary, loaded.metadata.corpus
     )
     training = _trained_on(config, np.asarray(dataset.splits["train"]))
+    say_model(typed, run, loaded)
     held_out = np.concatenate([dataset.splits["validation"], dataset.splits["test"]])
     if given is None:
         opening = held_out if len(held_out) else training

@@ -8,11 +8,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from tyro.conf import Positional, arg
+
+from jaxchar.command_line import parse_command
 from jaxchar.config import SampleConfig
-from jaxchar.console import note, one_line_errors, parse, warn
+from jaxchar.console import note, one_line_errors, warn
 from jaxchar.errors import JaxcharError, quoted_path, reason_of
+from jaxchar.newest_run import run_to_use, say_model
 from jaxchar.sample_display import Display, Pace
 
 if TYPE_CHECKING:
@@ -24,7 +28,9 @@ if TYPE_CHECKING:
 class Arguments:
     """Write text with a trained model."""
 
-    ckpt: str  # a run folder, its checkpoints folder, or one checkpoint's folder
+    # A run's folder, its checkpoints folder, or one checkpoint's; none: the newest run in runs/.
+    run: Annotated[str | None, Positional, arg(metavar="[RUN]", help_behavior_hint="")] = None
+    ckpt: str | None = None  # the same, as an option
     # What the text goes on from; None: a line break, or a space. A line break in it: $'first\nsecond'.
     prompt: str | None = None
     prompt_file: str | None = None  # likewise, the whole of a UTF-8 file; -: standard input
@@ -45,7 +51,8 @@ class Arguments:
     json: bool = False  # print one JSON object a text
     raw: bool = False  # show a terminal control characters as they are, not as symbols
     interactive: bool = False  # a session: type prompts, change settings, pick characters, undo, save
-    which: Literal["last", "best"] = "last"  # of a run's checkpoints
+    # Of the run's checkpoints; None: the best, where the run was validated, else the last.
+    which: Literal["last", "best"] | None = None
 
     def __post_init__(self) -> None:
         if sum(given is not None for given in (self.prompt, self.prompt_file, self.from_corpus)) > 1:
@@ -82,24 +89,28 @@ class Arguments:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Sample as the command line says: text on standard output, figures on standard error."""
     with one_line_errors():
-        typed = parse(Arguments, door="jaxchar.sample", arguments=arguments)
+        typed = parse_command(Arguments, "sample", arguments)
         settings = typed.settings(time.time_ns() % 2**32 if typed.seed is None else typed.seed)
+        run = run_to_use(typed)
         from jaxchar.cache import keep_what_is_compiled
         from jaxchar.checkpoint import load_checkpoint
         from jaxchar.language_model import from_checkpoint, weights_structure
 
         keep_what_is_compiled()
-        loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
+        loaded = load_checkpoint(run, weights_structure, typed.which)
         warn(loaded.warnings)
         writer = from_checkpoint(loaded).writer
         settings = _with_fitted_stops(writer, settings)
         if typed.interactive:
             from jaxchar.interactive import converse
 
+            say_model(typed, run, loaded)
             converse(writer, settings[0], Display(typed.raw), typed.unknown)
             return
         prompt = _fitted(writer, "prompt", _prompt(typed, loaded))
         prompt = writer.vocabulary.adapt(prompt, typed.unknown)
+        if not writer.vocabulary.unknown(prompt):  # else an error follows, which stands alone
+            say_model(typed, run, loaded)
         if not _write(writer, prompt, settings, typed):
             raise SystemExit(130)
 

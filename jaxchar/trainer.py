@@ -30,6 +30,7 @@ from jaxchar.optimizer import make_schedule
 from jaxchar.plot import plot_loss
 from jaxchar.processes import agree
 from jaxchar.reader import Context, StreamContext
+from jaxchar.reference_losses import reference_losses
 from jaxchar.run_folder import PICTURE, SUMMARY, RunFolder, Series
 from jaxchar.signals import name_of, stop_requests
 from jaxchar.step import (
@@ -45,6 +46,9 @@ from jaxchar.step import (
 )
 from jaxchar.training_display import TrainingDisplay
 
+# A validation loss so many times the best one, and so far above the training loss (nats), tells that the
+# training text is being learned by heart. Less than that comes and goes with the learning rate.
+BY_HEART_WORSE, BY_HEART_GAP = 1.03, 0.3
 CHUNK_SECONDS = 0.25  # how long one call of train_steps should last: progress, Ctrl-C
 
 
@@ -88,9 +92,12 @@ class Trainer:
         self._forecast = Forecast()
         self.seconds = 0.0  # of training: no compilation, evaluation, sampling or saving
         self.is_finished = False  # whether nothing is left to train
+        self.deadline: float | None = None  # by time.monotonic(); training stops then, wherever it is
         self._saved_at: int | None = None
         self._problems: tuple[str | None, ...] = (None, None)  # of writing, that the user has been told
         self._skipped = int(state.skipped)
+        self._out_of_time = 0
+        self._told_by_heart = False
         # Asked now: what is installed may be another version by the next save, or gone.
         self._versions, self._machine = library_versions(), describe_machine(program.mesh.size)
         self._steps_timed = 0
@@ -120,13 +127,13 @@ class Trainer:
             with self.display.live(self.program.total_steps):
                 stopped_by = self._train(requested)
                 self._save_the_end()
-            self.is_finished = not stopped_by
+            self.is_finished = not stopped_by and not self._out_of_time
             return self.sum_up(stopped_by or None)
 
     def _train(self, requested: Callable[[], int]) -> int:
         """Train to the end, or until a signal asks to stop; return the number of that signal, or 0."""
         train_steps = self._compiled()
-        chunk, stopped_by = agree(1, requested())
+        chunk, stopped_by, self._out_of_time = agree(1, requested(), 0)
         while not self._is_at_the_end():
             if stopped_by:
                 return stopped_by
@@ -135,10 +142,18 @@ class Trainer:
             if self._is_due(self.config.checkpoint_every) or self._is_best():
                 self._save()
             self._tell_problems()
-            if self._gave_up():
+            if self._gave_up() or self._out_of_time:
                 break
-            chunk, stopped_by = agree(chunk, requested())
+            chunk, stopped_by, self._out_of_time = agree(chunk, requested(), self._is_late())
+        if self._out_of_time:
+            self.display.notice(
+                f"The time is up at step {self.step:,} of {self.program.total_steps:,}: this machine has become "
+                "slower than it was when it was measured. The best model so far is kept."
+            )
         return 0
+
+    def _is_late(self) -> int:
+        return int(self.deadline is not None and time.monotonic() > self.deadline)
 
     def _announce_stop(self, number: int) -> None:
         doing = "finishing" if self.is_finished else "saving"
@@ -291,6 +306,24 @@ class Trainer:
             bits = bits_per_char(val.loss)
             self._log(val_loss=val.loss, val_accuracy=val.accuracy, val_bits_per_char=bits)
         self.display.evaluation(self._position(), train, val, is_best)
+        if val is not None and not self._told_by_heart and self._knows_by_heart(train, val):
+            self._told_by_heart = True
+            self.display.notice(self._by_heart())
+
+    def _knows_by_heart(self, train: Means, val: Means) -> bool:
+        """Whether what is learned no longer helps with any other text."""
+        best = self.best.get("val_loss", float("inf"))
+        return val.loss > BY_HEART_WORSE * best and train.loss < val.loss - BY_HEART_GAP
+
+    def _by_heart(self) -> str:
+        per_epoch = self.program.batches.steps_per_epoch
+        now, best = self.step / per_epoch, self.best["step"] / per_epoch
+        kept = "is kept, and is the one that writes" if self.config.keep_checkpoints else "is kept"
+        return (
+            f"The training text is being learned by heart: at pass {now:.1f} the validation loss is worse than "
+            f"at pass {best:.1f}. The best model, of pass {best:.1f}, {kept}. More text, more dropout or a "
+            "smaller model would help; more time does not."
+        )
 
     def _is_at_the_end(self) -> bool:
         return self.step >= self.program.total_steps
@@ -455,4 +488,12 @@ class Trainer:
             "best_step": self.best.get("step"),
             "best_val_loss": self.best.get("val_loss"),
             "skipped_steps": int(self.state.skipped),
+            "reference_bits_per_char": self._reference_losses(),
         }
+
+    def _reference_losses(self) -> dict[str, float] | None:
+        """Return what others make of the validation text."""
+        training, held_out = (np.asarray(self.dataset.splits[name]) for name in ("train", "validation"))
+        if not len(held_out):
+            return None
+        return reference_losses(training, held_out, self.dataset.vocabulary.symbols).to_json()

@@ -1,6 +1,7 @@
 """What a training run shows: what it is doing, how far it is, what it has learned to write."""
 
 import contextlib
+import math
 import shlex
 import sys
 import threading
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.cells import cell_len
 from rich.console import Console
 
+from jaxchar.command_line import called_as
 from jaxchar.notebook_view import NotebookView, in_notebook
 from jaxchar.screen import drawn, is_terminal, make_console, make_table
 from jaxchar.training_status import InLines, Phase, Progress, Sample, Status, clock
@@ -146,7 +148,7 @@ class TrainingDisplay:
             self._view.sample(sample, heading)
 
     def finished(self, run_dir: Path, summary: dict[str, Any]) -> None:
-        """Say what the run came to, where it lies, and how to go on."""
+        """Say what the run came to, what that is worth, where it lies, and how to go on."""
         self.notice(
             f"Done: {summary['steps']:,} steps in {clock(summary['seconds'])} of training "
             f"({summary['steps_per_second']:,.1f} steps/s, {summary['chars_per_second']:,.0f} chars/s; "
@@ -157,8 +159,9 @@ class TrainingDisplay:
                 f"Best validation loss {summary['best_val_loss']:.4f} nats per character, at step "
                 f"{summary['best_step']:,}"
             )
+            self.notice(worth(summary["best_val_loss"] / math.log(2), summary["reference_bits_per_char"]))
         folder = shlex.quote(str(run_dir))
-        self.notice(f"The run is in {run_dir}; write with: python -m jaxchar.sample --ckpt {folder}")
+        self.notice(f"The run is in {run_dir}; write with: {called_as('sample')} --ckpt {folder}")
 
     # ---- showing it ------------------------------------------------------------------------------
 
@@ -191,6 +194,28 @@ class TrainingDisplay:
     def _look(self) -> None:
         with self._lock:
             self._view.look(self._status)
+
+
+def worth(bits: float, reference: dict[str, float]) -> str:
+    """Return what a loss is worth, beside what others make of the same text.
+
+    Args:
+        bits: per character, of the model.
+        reference: of the others, see :mod:`jaxchar.reference_losses`.
+    """
+    if bits < reference["bzip2"]:
+        verdict = "better than the compressor, which is good"
+    elif bits < 0.7 * reference["frequencies"]:
+        verdict = "it knows letters and many words, but a compressor knows more"
+    elif bits < reference["frequencies"]:
+        verdict = "it knows which letters follow each other, and little more"
+    else:
+        verdict = "it has learned next to nothing"
+    return (
+        f"That is {bits:.2f} bits per character of text that it has never seen: {verdict} (bzip2 "
+        f"{reference['bzip2']:.2f}, letter frequencies {reference['frequencies']:.2f}, a blind guess "
+        f"{reference['uniform']:.2f}; less is better)"
+    )
 
 
 def _view_for(console: Console, *, may_be_notebook: bool) -> View:
