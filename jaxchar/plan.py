@@ -101,7 +101,8 @@ class Planner:
         if held_out:
             text += f"; the last {held_out:,} are held out, to see how good the model is"
         whole = time.monotonic() - self._started + recipe.seconds + OTHER_SECONDS
-        plan = f"Plan: {model_in_words(config)}, {_passes(recipe.passes)} over the text, about {_duration(whole)}"
+        passes = f"{_passes(recipe.passes)} over the text"
+        plan = f"Plan: {model_in_words(config)}, {passes}, about {_duration(whole)}"
         if recipe.more_time_helps and self._minutes is None:
             plan += "; --minutes 15 would do better"
         elif recipe.more_time_helps:

@@ -147,8 +147,8 @@ class Trainer:
             chunk, stopped_by, self._out_of_time = agree(chunk, requested(), self._is_late())
         if self._out_of_time:
             self.display.notice(
-                f"The time is up at step {self.step:,} of {self.program.total_steps:,}: this machine has become "
-                "slower than it was when it was measured. The best model so far is kept."
+                f"The time is up at step {self.step:,} of {self.program.total_steps:,}: this machine is "
+                "slower now than it was when it was measured. The best model so far is kept."
             )
         return 0
 
@@ -320,9 +320,9 @@ class Trainer:
         now, best = self.step / per_epoch, self.best["step"] / per_epoch
         kept = "is kept, and is the one that writes" if self.config.keep_checkpoints else "is kept"
         return (
-            f"The training text is being learned by heart: at pass {now:.1f} the validation loss is worse than "
-            f"at pass {best:.1f}. The best model, of pass {best:.1f}, {kept}. More text, more dropout or a "
-            "smaller model would help; more time does not."
+            f"The training text is being learned by heart: at pass {now:.1f} the validation loss is worse "
+            f"than at pass {best:.1f}. The best model, of pass {best:.1f}, {kept}. More text, more dropout or "
+            "a smaller model would help; more time does not."
         )
 
     def _is_at_the_end(self) -> bool:

@@ -28,9 +28,9 @@ from typing import Any
 PPMD_ORDERS = (2, 3, 4, 5, 6, 8, 12)
 CONFIG = "from jaxchar.config import Config; from jaxchar.train import main; main(Config(), 'config')"
 TORCH_RNN = (
-    "from jaxchar.config import Config; from jaxchar.train import main; main(Config(batch_size=50, seq_len=50, "
-    "cell='lstm', hidden_size=128, num_layers=2, embedding_size=64, optimizer='adam', learning_rate=2e-3, "
-    "schedule='step', decay_every=5, decay_rate=0.5, clip_value=5.0, epochs=50), 'torch_rnn')"
+    "from jaxchar.config import Config; from jaxchar.train import main; main(Config(batch_size=50, "
+    "seq_len=50, cell='lstm', hidden_size=128, num_layers=2, embedding_size=64, optimizer='adam', "
+    "learning_rate=2e-3, schedule='step', decay_every=5, decay_rate=0.5, clip_value=5.0, epochs=50), 'torch_rnn')"
 )
 
 
