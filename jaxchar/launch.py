@@ -36,7 +36,7 @@ from jaxchar.display_guard import GuardedDisplay
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
 from jaxchar.metadata import Metadata, describe_machine, library_versions, memory_bytes
 from jaxchar.model import GATE_BLOCKS
-from jaxchar.plan import Planner, agreed_on
+from jaxchar.planner import Planner, agreed_on
 from jaxchar.processes import all_or_none, is_first, refuse_differences
 from jaxchar.recipe import Recipe
 from jaxchar.run_folder import RunFolder, WatchedFolder, make_next_free, name_for
