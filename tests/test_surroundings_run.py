@@ -71,6 +71,17 @@ def test_a_run_whose_output_fails_goes_on_to_its_end_and_its_exit_code(output, t
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
 
 
+def test_no_file_takes_the_place_of_an_output_that_is_closed(tmp_path):
+    """What a library in C says on standard error would be written into it."""
+    program = (
+        "from jaxchar.display_guard import tolerant_output\n"
+        "with tolerant_output(), open('f', 'w') as file: print(file.fileno(), file=file)"
+    )
+    command = f"{shlex.join([sys.executable, '-c', program])} <&- >&- 2>&-"
+    assert subprocess.run(["bash", "-c", command], cwd=tmp_path, timeout=60).returncode == 0
+    assert int((tmp_path / "f").read_text()) > 2
+
+
 class Terminal:
     """A run on a terminal of its own, which can be taken away."""
 
