@@ -32,7 +32,9 @@ SOURCES = Path(__file__).with_name("cpp")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-trapping-math", "-shared", "-fPIC", "-w")
 FUNCTIONS = ("jaxchar_forward", "jaxchar_backward", "jaxchar_weight_gradients", "jaxchar_texts")
 COMPILERS = ("c++", "g++", "clang++")
-BUILD_SECONDS = 120  # after which a compiler is taken to hang
+# After which a compiler is taken to hang: with nothing to compile, and, on a busy machine, with all of it.
+TRIAL_SECONDS = 60
+BUILD_SECONDS = 900
 FAILURE_SECONDS = 86_400  # how long a failure is remembered: what was missing may have been installed
 # What decides, beside the compiler itself, what it does.
 COMPILER_VARIABLES = (
@@ -243,32 +245,34 @@ def _build(compiler: Compiler, recipe: str, folder: Path) -> Path:
         # own temporary files lie there as well, whatever TMPDIR says.
         with tempfile.TemporaryDirectory(dir=folder) as unfinished:
             built = Path(unfinished) / "native.so"
+            environment = {**os.environ, "TMPDIR": unfinished, "LC_ALL": "C"}
+            trial = ["-x", "c++", "-c", os.devnull, "-o", f"{unfinished}/trial.o"]
+            _run([*compiler.command, *trial], environment, TRIAL_SECONDS)
             files = ["-isystem", jax.ffi.include_dir(), str(SOURCES / "native.cc"), "-o", str(built)]
-            _run([*compiler.command, *FLAGS, *files], {**os.environ, "TMPDIR": unfinished, "LC_ALL": "C"})
+            _run([*compiler.command, *FLAGS, *files], environment, BUILD_SECONDS)
             digest = hashlib.sha256(built.read_bytes()).hexdigest()[:12]
             return built.replace(folder / f"native-{recipe}-{digest}.so")
     except OSError as error:
         raise _Unusable(_one_line(str(error))) from error
 
 
-def _run(command: list[str], environment: dict[str, str]) -> None:
-    """Run a compiler and whatever it starts to its end, or end all of it."""
-    process = subprocess.Popen(
+def _run(command: list[str], environment: dict[str, str], seconds: int) -> None:
+    """Run a compiler and whatever it starts to its end, or end all of it after so many seconds."""
+    with subprocess.Popen(
         command,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
-    )
-    try:
-        _, said = process.communicate(timeout=BUILD_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise _Unusable(f"no answer in {BUILD_SECONDS} seconds") from error
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    ) as process:
+        try:
+            _, said = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            raise _Unusable(f"no answer in {seconds} seconds") from error
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
     if process.returncode:
         raise _Unusable(_complaint(said.decode(errors="replace")) or f"exit code {process.returncode}")
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -73,13 +74,15 @@ def drawn(picture: Path, inches: tuple[float, float]) -> Iterator[tuple["Figure"
 
 
 def _import_matplotlib() -> None:
-    """Import Matplotlib, which refuses to be imported where MPLBACKEND names no backend of its own."""
+    """Import Matplotlib, which refuses to be imported where MPLBACKEND names an unknown backend."""
+    if "matplotlib" in sys.modules:
+        return
+    backend = os.environ.pop("MPLBACKEND", None)
     try:
         import matplotlib
-    except ValueError:
-        backend = os.environ.pop("MPLBACKEND", None)
-        try:
-            import matplotlib  # noqa: F401
-        finally:
-            if backend is not None:
-                os.environ["MPLBACKEND"] = backend
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:  # for whoever shows figures after us, as Matplotlib would have done it
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
