@@ -356,7 +356,7 @@ WRONG = [
     (memorization, "--ckpt {run} --length 0", "length must be a whole number of 1 or more, but it is 0"),
     (memorization, "--ckpt {run} --temperature -1 --length 9", "temperature"),
     (memorization, "--ckpt {run} --text no/such/file", "no corpus 'no/such/file'"),
-    (memorization, "--ckpt {run} --corpus {run}/config.json", "the vocabulary has no character"),
+    (memorization, "--ckpt {run} --corpus {run}/config.json", "is not the one that the run was trained on"),
     (inspect, "--ckpt no/such/run", "no checkpoint in 'no/such/run'"),
     (evaluate, "--ckpt {run} --per-character {run}/config.json", "is a file; give another"),
     (evaluate, "--ckpt {run} --per-character new --block 0", "block"),
