@@ -66,6 +66,13 @@ def test_a_text_is_written_as_it_is(text, terminal, columns, monkeypatch):
 
 
 @promises.VERBATIM
+def test_a_sentence_that_rich_breaks_into_lines_is_no_markup_either():
+    stream = Stream(terminal=False)
+    make_console(stream).print(":smile: [b] 'quoted' 3.14")
+    assert stream.getvalue() == ":smile: [b] 'quoted' 3.14\n"
+
+
+@promises.VERBATIM
 def test_control_characters_never_reach_the_output():
     stream = Stream(terminal=True)
     say(make_console(stream), "a\r\x1b[2Jb\x07\x00\x9b1m")
