@@ -1,5 +1,7 @@
 """The command ``jaxchar``, and ``python -m jaxchar``: lists all commands, and runs one."""
 
+import contextlib
+import io
 import os
 import shlex
 import sys
@@ -22,6 +24,14 @@ OTHER_NAMES = {
     "bench": "benchmark speed race time",
 }
 EXAMPLES = ("train my_novel.txt", "train my_novel.txt --minutes 20", 'sample --prompt "It was "')
+# tyro's script completes no file name that stands alone: bash does, where a function has nothing to offer.
+BASH_COMPLETES_FILES = """
+_jaxchar() {
+  _tyro_jaxchar
+  if [[ -z "${COMPREPLY[*]}" ]]; then COMPREPLY=(); fi
+}
+complete -o default -F _jaxchar jaxchar
+"""
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -112,7 +122,17 @@ def _complete(arguments: Sequence[str]) -> None:
     kinds = {name: import_module(f"jaxchar.{name}").Arguments for name in COMMANDS}
     with one_line_errors():
         completes_a_shell(arguments)
-        subcommand_cli_from_dict(kinds, prog="jaxchar", args=arguments, config=(OmitArgPrefixes,))
+        _, shell, *path = arguments
+        script = io.StringIO()
+        with contextlib.redirect_stdout(script), contextlib.suppress(SystemExit):
+            ask = ["--tyro-print-completion", shell]
+            subcommand_cli_from_dict(kinds, prog="jaxchar", args=ask, config=(OmitArgPrefixes,))
+        if shell == "bash":
+            script.write(BASH_COMPLETES_FILES)
+        if path and path != ["-"]:
+            Path(*path).expanduser().write_text(script.getvalue(), encoding="utf-8")
+        else:
+            _show(script.getvalue())
 
 
 def _show(text: str) -> None:

@@ -16,9 +16,9 @@ COMMANDS = {
     "train": "train a model on your text",
     "sample": "write text with a model",
     "evaluate": "score a model on text",
-    "memorization": "tell how much of what a model writes is copied from its training text",
+    "memorization": "tell how much of what a model writes is copied",
     "inspect": "show what is in a checkpoint, and whether it is whole",
-    "bench": "measure how fast jaxchar trains and writes, beside other libraries",
+    "bench": "measure the speed, beside other libraries",
 }
 
 
