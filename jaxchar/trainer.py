@@ -321,8 +321,8 @@ class Trainer:
         kept = "is kept, and is the one that writes" if self.config.keep_checkpoints else "is kept"
         return (
             f"The training text is being learned by heart: at pass {now:.1f} the validation loss is worse "
-            f"than at pass {best:.1f}. The best model, of pass {best:.1f}, {kept}. More text, more dropout or "
-            "a smaller model would help; more time does not."
+            f"than at pass {best:.1f}. The best model, of pass {best:.1f}, {kept}. More text, more dropout "
+            "or a smaller model would help; more time does not."
         )
 
     def _is_at_the_end(self) -> bool:

@@ -74,7 +74,7 @@ def pytest_terminal_summary(terminalreporter):
     counts = defaultdict(lambda: [0, 0])
     for outcome in ("passed", "failed", "error"):
         for report in terminalreporter.stats.get(outcome, []):
-            told = dict(report.user_properties)
+            told = dict(getattr(report, "user_properties", ()))  # a file that cannot be collected has none
             if "promise" in told:
                 held, of = told.get("cases", [outcome == "passed", 1])
                 counts[told["promise"]][0] += held

@@ -16,9 +16,9 @@ from docs import generated
 from jaxchar import __main__ as jaxchar_command
 from jaxchar import command_line, foreign_flags, newest_run, short_help, train
 from jaxchar.arguments import flags_of, scan
-from jaxchar.chosen_settings import CHOSEN_FOR_THE_TEXT
 from jaxchar.command_line import COMMANDS, called_as, called_as_experiment
 from jaxchar.config import Config
+from jaxchar.recipe import CHOSEN
 
 ROOT = Path(__file__).parent.parent
 STARTED = {  # how the user started us: what Python puts into argv[0], and the prefix of messages
@@ -191,9 +191,7 @@ def test_all_help_says_what_is_chosen_for_the_text_and_no_number_that_is_not_use
     }
     for field in dataclasses.fields(Config):
         meaning = meanings[f"--{field.name.replace('_', '-')}"]
-        assert meaning.endswith("(default: chosen for the text)") == (field.name in CHOSEN_FOR_THE_TEXT), (
-            field
-        )
+        assert meaning.endswith("(default: chosen for the text)") == (field.name in CHOSEN), field
 
 
 def test_an_experiment_shows_its_numbers(capsys, monkeypatch):

@@ -30,7 +30,8 @@ CONFIG = "from jaxchar.config import Config; from jaxchar.train import main; mai
 TORCH_RNN = (
     "from jaxchar.config import Config; from jaxchar.train import main; main(Config(batch_size=50, "
     "seq_len=50, cell='lstm', hidden_size=128, num_layers=2, embedding_size=64, optimizer='adam', "
-    "learning_rate=2e-3, schedule='step', decay_every=5, decay_rate=0.5, clip_value=5.0, epochs=50), 'torch_rnn')"
+    "learning_rate=2e-3, schedule='step', decay_every=5, decay_rate=0.5, "
+    "clip_value=5.0, epochs=50), 'torch_rnn')"
 )
 
 
