@@ -85,11 +85,11 @@ def memorization(typed: Arguments) -> dict[str, Any]:
         config.replace(corpus=typed.corpus or config.corpus), vocabulary, loaded.metadata.corpus
     )
     training = _trained_on(config, np.asarray(dataset.splits["train"]))
-    say_model(typed, run, loaded)
     held_out = np.concatenate([dataset.splits["validation"], dataset.splits["test"]])
     if given is None:
         opening = held_out if len(held_out) else training
         given = _written(model, vocabulary.decode(opening[:PROMPT_CHARS]), typed)
+    say_model(typed, run, loaded)
     return {
         "checkpoint": str(loaded.path),
         "step": loaded.metadata.step,
