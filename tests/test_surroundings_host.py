@@ -61,7 +61,7 @@ changed("all modules", lambda: [getattr(jaxchar, name) for name in jaxchar.__all
 settings = dict(corpus="python", max_chars=1000, batch_size=4, seq_len=16, hidden_size=6, epochs=1)
 config = changed("Config", lambda: jaxchar.Config(**settings, sample_length=5))
 from rich.console import Console
-from jaxchar.console import TrainingDisplay
+from jaxchar.training_display import TrainingDisplay
 silent = lambda: TrainingDisplay(Console(quiet=True))
 changed("fit", lambda: jaxchar.fit(config, run, display=silent()))
 again = config.replace(epochs=2)
