@@ -7,6 +7,7 @@ import fractions
 import importlib
 import json
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -33,8 +34,13 @@ class Whole(enum.IntEnum):
 
 
 @promises.ANY_KIND
+def described(value: object) -> str:
+    """Name a case in the same words in every process: less the address that repr may give."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
 @pytest.mark.parametrize(
-    "three", [np.int64(3), np.uint8(3), np.array(3), jnp.array(3), jnp.int32(3), Whole.THREE], ids=repr
+    "three", [np.int64(3), np.uint8(3), np.array(3), jnp.array(3), jnp.int32(3), Whole.THREE], ids=described
 )
 def test_whole_numbers_of_any_kind_become_pythons_own(three):
     config = Config(epochs=three, seed=three)
@@ -55,7 +61,7 @@ HALVES += [fractions.Fraction(1, 2), decimal.Decimal("0.5"), np.float16(0.5)]
 
 
 @promises.ANY_KIND
-@pytest.mark.parametrize("half", HALVES, ids=repr)
+@pytest.mark.parametrize("half", HALVES, ids=described)
 def test_numbers_of_any_kind_become_pythons_own(half):
     config = Config(dropout=half, learning_rate=half)
     assert (config.dropout, type(config.dropout)) == (0.5, float)
@@ -67,7 +73,7 @@ def test_numbers_of_any_kind_become_pythons_own(half):
 @pytest.mark.parametrize(
     "sizes",
     [[4, 5], (np.int64(4), 5), np.array([4, 5]), jnp.array([4, 5]), range(4, 6), iter([4, 5])],
-    ids=repr,
+    ids=described,
 )
 def test_lists_of_any_kind(sizes):
     config = Config(hidden_size=sizes)
@@ -102,7 +108,7 @@ class AnyPath:
         (iter([Path("a"), Path("b")]), ("a", "b")),
         (np.str_("a"), "a"),
     ],
-    ids=repr,
+    ids=described,
 )
 def test_paths_of_any_kind(given, stored):
     config = Config(corpus=given)
@@ -133,16 +139,16 @@ def test_paths_of_any_kind(given, stored):
         ("hidden_size", np.zeros((2, 2))),
         ("hidden_size", {4, 5}),
     ],
-    ids=repr,
+    ids=described,
 )
 def test_what_is_of_no_such_kind_is_refused_by_name(name, value):
     with pytest.raises(JaxcharError, match=f"^{name} must be .*, but it is "):
         Config(**{name: value})
 
 
-@pytest.mark.parametrize("config", ["my.txt", {"epochs": 3}, None, Path("x")], ids=repr)
-def test_what_is_no_config_is_refused(config, tmp_path):
-    with pytest.raises(JaxcharError, match=r"config must be a jaxchar\.Config, but it is "):
+@pytest.mark.parametrize("config", [{"epochs": 3}, None, 3, b"x"], ids=described)
+def test_what_is_neither_a_text_nor_a_config_is_refused(config, tmp_path):
+    with pytest.raises(JaxcharError, match=r"the text must be a path, .* or all settings a jaxchar\.Config"):
         jaxchar.fit(config, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
@@ -177,7 +183,7 @@ def test_no_stop_is_none_or_an_empty_list(model):
         assert model.generate("ab", 30, seed=2, stop=stops) == whole[: whole.index(stop) + 2]
 
 
-@pytest.mark.parametrize("prompts", ["abc", b"abc", 3, None], ids=repr)
+@pytest.mark.parametrize("prompts", ["abc", b"abc", 3, None], ids=described)
 def test_a_single_text_is_no_batch(model, prompts):
     with pytest.raises(JaxcharError, match=r"prompts must be a list of texts.*generate\(\)"):
         model.generate_batch(prompts)
@@ -190,7 +196,7 @@ def test_a_batch_may_be_anything_that_has_items(model):
     assert model.generate_batch([]) == []
 
 
-@pytest.mark.parametrize("prompt", [None, 3, b"ab", ["ab"], Path("ab")], ids=repr)
+@pytest.mark.parametrize("prompt", [None, 3, b"ab", ["ab"], Path("ab")], ids=described)
 def test_a_prompt_is_a_str(model, prompt):
     for use in (
         model.generate,
@@ -203,7 +209,7 @@ def test_a_prompt_is_a_str(model, prompt):
             use(prompt)
 
 
-@pytest.mark.parametrize("stop", [3, b"a", [3], [b"a"], "", ["a", ""]], ids=repr)
+@pytest.mark.parametrize("stop", [3, b"a", [3], [b"a"], "", ["a", ""]], ids=described)
 def test_a_stop_is_a_text(model, stop):
     with pytest.raises(JaxcharError, match=r"^stop must be "):
         model.generate("a", 9, stop=stop)
@@ -444,7 +450,7 @@ def test_a_text_is_a_name_that_carries_its_content():
     assert repr(text).startswith("Text('abc\u00e9") and len(repr(text)) < 100
 
 
-@pytest.mark.parametrize("content", ["", b"abc", None, 3, "a\ud800"], ids=repr)
+@pytest.mark.parametrize("content", ["", b"abc", None, 3, "a\ud800"], ids=described)
 def test_what_is_no_text_is_refused(content):
     with pytest.raises(JaxcharError, match=r"[tT]ext"):
         jaxchar.Text(content)

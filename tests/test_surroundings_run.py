@@ -24,10 +24,10 @@ from runs import TINY, quiet, timeless_metrics
 import jaxchar
 from jaxchar import display_guard, signals, train
 from jaxchar.checkpoint import FOLDER, steps_in
-from jaxchar.training_display import TrainingDisplay
 from jaxchar.display_guard import GuardedDisplay, TolerantStream
 from jaxchar.errors import JaxcharError
 from jaxchar.trainer import Trainer
+from jaxchar.training_display import TrainingDisplay
 
 CONFIG = TINY.replace(epochs=2, log_every=5)
 EPOCH = 14  # steps
