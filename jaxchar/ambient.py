@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
+import flax
 import jax
 import numpy as np
 from jax._src.config import config_states  # the public names do not cover all that is pinned below
@@ -57,6 +58,13 @@ PINS: dict[str, Any] = {
 # XLA's flags that cannot change a number; all others are recorded.
 NEUTRAL_FLAGS = re.compile(r"--xla_(dump_|force_host_platform_device_count|hlo_profile|gpu_cuda_data_dir)")
 UNSAFE_FLAGS = re.compile(r"--(xla_\w*enable_fast_math|xla_\w*unsafe\w*)(=(true|1|yes))?", re.IGNORECASE)
+# Flax's own defaults, which hold for a whole process; with others the model is not what it should be.
+FLAX_DEFAULTS = {
+    "flax_hijax_variable": False,
+    "flax_pytree_module": True,
+    "nnx_graph_mode": True,
+    "nnx_graph_updates": True,
+}
 # Variables of the environment that libraries below XLA read for themselves.
 LOW_LEVEL_VARIABLES = ("NVIDIA_TF32_OVERRIDE", "PJRT_NPROC")
 FLAG_CHECK_SECONDS = 60
@@ -102,8 +110,9 @@ def start_jax() -> None:
     """Let JAX find its devices, unless it has.
 
     Raises:
-        JaxcharError: it cannot, or the environment asks XLA for another arithmetic.
+        JaxcharError: it cannot, or the process asks XLA for another arithmetic or Flax for other modules.
     """
+    _refuse_flax_settings()
     _refuse_unsafe_flags()
     _refuse_flags_that_crash()
     try:
@@ -129,6 +138,16 @@ def unlike_then(recorded: object) -> list[str]:
 
 def _xla_flags() -> list[str]:
     return os.environ.get("XLA_FLAGS", "").split()
+
+
+def _refuse_flax_settings() -> None:
+    for name, default in FLAX_DEFAULTS.items():
+        value = getattr(flax.config, name, default)
+        if value != default:
+            raise JaxcharError(
+                f"Flax's setting {name} is {value}, but jaxchar needs {default}; unset {name.upper()} in the "
+                f"environment, or say flax.config.update({name!r}, {default})"
+            )
 
 
 def _refuse_unsafe_flags() -> None:

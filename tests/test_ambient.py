@@ -5,6 +5,7 @@ import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -140,6 +141,15 @@ def test_an_arithmetic_of_another_kind_is_refused(flags, undisturbed, tmp_path, 
         with pytest.raises(JaxcharError, match=r"XLA_FLAGS has .*fast_math"):
             use()
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ambient.FLAX_DEFAULTS)
+def test_modules_of_another_kind_are_refused(name, undisturbed, monkeypatch):
+    default = ambient.FLAX_DEFAULTS[name]
+    assert getattr(flax.config, name) == default
+    monkeypatch.setitem(flax.config._values, name, not default)
+    with pytest.raises(JaxcharError, match=f"Flax's setting {name} is {not default}"):
+        jaxchar.load(undisturbed)
 
 
 def test_flags_that_would_end_the_process_are_found_beforehand():
