@@ -144,7 +144,7 @@ def test_any_text_of_known_characters_can_be_scored(trained, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("unknown", "replaced", "left_out", "predicted"), [("replace", 10, 5, 74), ("skip", 0, 15, 64)]
+    ("unknown", "replaced", "left_out", "predicted"), [("replace", 10, 0, 74), ("skip", 0, 10, 64)]
 )
 def test_a_text_with_unknown_characters_can_be_scored_without_them(
     trained, tmp_path, capsys, unknown, replaced, left_out, predicted
