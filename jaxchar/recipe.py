@@ -69,6 +69,7 @@ SIZE_TOLERANCE = 0.15  # a size nearer than this to the better one is kept: to m
 FULL_STEP = 512  # characters a step from which on the learning rates are the highest
 LEARNING_RATES = {"muon": 0.025, "adamw": 4e-3, "adam": 4e-3, "rmsprop": 2e-3, "adagrad": 0.1, "sgd": 1.0}
 MUON_LEARNING_RATE = 0.03
+MOST_AVERAGED = 500  # steps whose weights are averaged, about
 EVALUATIONS, SAMPLES = 12, 6  # of a run
 EVALUATION_COST = 0.4  # of a character, in characters of training
 EVALUATION_SHARE = 0.12  # of the time, at the most
@@ -138,10 +139,10 @@ class _Text:
 def _hidden_size(text: _Text, given: Mapping[str, Any], chars: float) -> int:
     """Return H for as much arithmetic as that many characters are to the reference model."""
     for_time = REFERENCE_SIZE * (chars / (60 * REFERENCE_CHARS_PER_SECOND)) ** 0.25
-    for_text = 224 * (text.train_chars / 13_500) ** 0.2
+    for_text = 400 * (text.train_chars / 90_000) ** 0.3
     gates = {"lstm": 4 / 3, "rnn": 1 / 3}.get(given.get("cell", "gru"), 1.0)
     size = min(for_time, for_text) / math.sqrt(gates * given.get("num_layers", 1))
-    return max(32, 16 * round(size / 16))
+    return max(64, 16 * round(size / 16))
 
 
 def _shape(text: _Text, given: Mapping[str, Any], hidden_size: int) -> Config:
@@ -178,9 +179,10 @@ def _shape(text: _Text, given: Mapping[str, Any], hidden_size: int) -> Config:
 
 def _step_shape(text: _Text, given: Mapping[str, Any]) -> tuple[int, int]:
     """Return B and T: 4 x 32 for the smallest texts, 32 x 64 for large ones."""
-    chars = min(2048.0, 128 * max(1.0, text.train_chars / 13_500) ** 0.75, max(1.0, text.train_chars / 8))
+    chars = min(2048.0, 128 * max(1.0, text.train_chars / 13_500) ** 1.1, max(1.0, text.train_chars / 8))
     seq_len = given.get("seq_len", max(1, min(64 if chars >= 512 else 32, int(chars) // 2)))
-    return given.get("batch_size", max(1, round(chars / seq_len))), seq_len
+    devices = given.get("devices") or 1  # which share a batch evenly
+    return given.get("batch_size", devices * max(1, round(chars / seq_len / devices))), seq_len
 
 
 # ---- the length of the run, and what follows from it ----------------------------------------------
@@ -201,7 +203,7 @@ def _with_length(
         **length,
         **_regularization(text, config, total / per_pass),
         "warmup_steps": min(30, int(total) // 10),
-        "ema_decay": round(max(0.5, 1 - 1 / max(2.0, 0.06 * total)), 4),
+        "ema_decay": round(1 - 1 / max(2.0, min(MOST_AVERAGED, total / 3)), 4),
         "log_every": max(1, min(50, int(total) // 50)),
         "eval_every": every,
         "checkpoint_every": every,
