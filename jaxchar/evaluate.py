@@ -104,7 +104,12 @@ def _settings(config: "Config", typed: Arguments) -> "Config":
         config = config.replace(eval_protocol=typed.protocol)
     if typed.corpus is not None:
         config = config.replace(
-            corpus=typed.corpus, val_fraction=0.0, test_fraction=0.0, max_chars=None, max_windows=None
+            corpus=typed.corpus,
+            separator=None,
+            val_fraction=0.0,
+            test_fraction=0.0,
+            max_chars=None,
+            max_windows=None,
         )
     for name, protocol in PROTOCOL_OF.items():
         if getattr(typed, name) is not None and config.protocol != protocol:

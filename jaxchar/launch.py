@@ -223,6 +223,11 @@ def _train(trainer: Trainer) -> RunResult:
         f"{batches.steps_per_epoch:,} steps an epoch, {trainer.program.total_steps:,} in all: "
         f"{config.batching} of {config.seq_len} characters, {config.batch_size} a step",
     ]
+    if dataset.starts is not None:
+        facts.append(
+            f"{len(dataset.starts):,} documents to train on, each ended by {config.separator!r}, in another "
+            "order every epoch"
+        )
     if dataset.notice:
         trainer.display.notice(dataset.notice)
     rows = model.summary(return_sequences=config.return_sequences)

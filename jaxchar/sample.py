@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jaxchar.config import SampleConfig
 from jaxchar.console import one_line_errors, parse, warn
+from jaxchar.documents import require_documents
 from jaxchar.errors import JaxcharError
 from jaxchar.sample_display import Display, Pace
 
@@ -27,7 +28,8 @@ class Arguments:
     prompt_file: str | None = None  # likewise, the whole of a UTF-8 file; -: standard input
     from_corpus: int | None = None  # likewise, seq_len characters of the checkpoint's text, at this position
     unknown: Literal["error", "skip", "replace"] = "error"  # prompt characters that the model lacks
-    length: int = 500  # characters to write after the prompt
+    length: int | None = None  # characters to write; None: 500, and of a document at most 10,000
+    documents: int | None = None  # write so many whole texts, of a model trained on many with --separator
     stop: tuple[str, ...] | None = None  # the text ends with the first of these that comes up in it
     temperature: tuple[float, ...] = (1.0,)  # below 1 safer, above 1 wilder; several: a block for each
     greedy: bool = False  # always take the most probable character, as --temperature 0 does
@@ -49,14 +51,36 @@ class Arguments:
             )
         if self.greedy and self.temperature != (1.0,):
             raise JaxcharError("--greedy is temperature 0; leave one of --greedy and --temperature out")
+        if self.documents is not None:
+            self._check_documents(self.documents)
         if not 1 <= self.num_samples <= 10_000:
             raise JaxcharError(f"num_samples must be a number from 1 to 10,000, but it is {self.num_samples}")
 
+    def _check_documents(self, count: int) -> None:
+        if not 1 <= count <= 1_000_000:
+            raise JaxcharError(f"documents must be a number from 1 to 1,000,000, but it is {count}")
+        others = {
+            "--prompt": self.prompt is not None,
+            "--prompt-file": self.prompt_file is not None,
+            "--from-corpus": self.from_corpus is not None,
+            "--stop": self.stop is not None,
+            "--num-samples": self.num_samples != 1,
+            "--show-alternatives": self.show_alternatives,
+            "--interactive": self.interactive,
+            "several --temperature": len(self.temperature) > 1,
+        }
+        given = [option for option, is_given in others.items() if is_given]
+        if given:
+            raise JaxcharError(
+                f"--documents writes texts from their beginning to their end; leave out {' and '.join(given)}"
+            )
+
     def settings(self, seed: int) -> list[SampleConfig]:
         """Return what to write for each temperature, checked."""
+        length = 500 if self.documents is None else 10_000
         return [
             SampleConfig(
-                length=self.length,
+                length=length if self.length is None else self.length,
                 stop=self.stop,
                 temperature=temperature,
                 top_k=self.top_k,
@@ -81,6 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
         warn(loaded.warnings)
         writer = from_checkpoint(loaded).writer
+        if typed.documents is not None:
+            if not _write_documents(writer, loaded.metadata.config.separator, settings[0], typed):
+                raise SystemExit(130)
+            return
         if typed.interactive:
             from jaxchar.interactive import converse
 
@@ -120,7 +148,7 @@ def _corpus_at(position: int, loaded: "Loaded") -> str:
     from jaxchar.dataset import load_dataset, refuse_another_corpus
 
     config, vocabulary = loaded.metadata.config, loaded.metadata.vocabulary
-    dataset = load_dataset(config, vocabulary)
+    dataset = load_dataset(config.replace(separator=None), vocabulary)  # the text in its own order
     refuse_another_corpus(loaded.metadata.corpus, dataset.identity)
     ids = np.concatenate([np.asarray(split) for split in dataset.splits.values()])
     last = max(0, len(ids) - config.seq_len)
@@ -148,6 +176,29 @@ def _write(writer: "Writer", prompt: str, settings: Sequence[SampleConfig], type
     except KeyboardInterrupt:
         to_the_end = False
     pace.show(settings[0].seed)
+    return to_the_end
+
+
+def _write_documents(writer: "Writer", separator: str | None, config: SampleConfig, typed: Arguments) -> bool:
+    """Write documents as they would stand in a file; return whether to the end."""
+    pace, display, separator = Pace(), Display(typed.raw), require_documents(separator)
+    assert typed.documents is not None
+    written, cut_off, to_the_end = 0, 0, True
+    try:
+        for document in writer.write_documents(separator, typed.documents, config):
+            pace.count(len(document.text) + len(separator))
+            written, cut_off = written + 1, cut_off + (not document.whole)
+            if typed.json:
+                print(json.dumps({**document._asdict(), **asdict(config)}), flush=True)
+            else:
+                display.text(document.text + separator)
+    except KeyboardInterrupt:
+        to_the_end = False
+    if cut_off:
+        warn([f"{cut_off} of {written} documents were cut off at {config.length:,} characters; see --length"])
+    if to_the_end and written < typed.documents:
+        warn([f"only {written} of {typed.documents} documents were not empty"])
+    pace.show(config.seed)
     return to_the_end
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
 from jaxchar.console import TrainingDisplay, one_line_errors, parse
+from jaxchar.documents import typed_separator
 from jaxchar.errors import JaxcharError
 
 Group = TypeVar("Group")
@@ -118,7 +119,10 @@ def parse_arguments(
     elif begin.init_from is not None:
         default = default.replace(**vars(_group(ModelConfig, _settings_of(begin.init_from))))
     parsed = parse(whole, arguments=arguments, default=_arguments_of(default), door=door)
-    return parsed.begin, parsed.processes, parsed.config()
+    config = parsed.config()
+    if config.separator is not None and config.separator != default.separator:  # it was typed
+        config = config.replace(separator=typed_separator(config.separator))
+    return parsed.begin, parsed.processes, config
 
 
 def _settings_of(path: str) -> Config:
