@@ -22,7 +22,7 @@ def cut_into_documents(ids: np.ndarray, separator: np.ndarray) -> Cut:
     ends = _separator_ends(ids, separator)
     if len(ends) == 0 or ends[-1] < len(ids):
         ids = np.concatenate([ids, _missing_end(ids, separator)])
-        ends = np.append(ends, len(ids))
+        ends = _separator_ends(ids, separator)  # anew: what was added may touch a separator
     return Cut(ids, np.concatenate([[0], ends]))
 
 

@@ -143,10 +143,16 @@ def _has_short_lines(lines: Sequence[str]) -> bool:
     long = lengths[int(0.95 * len(lengths))]
     if lengths[-1] > 300 or long > 160 or median(lengths) > 100:
         return False
-    if long <= 20:  # names; of verses in Chinese, all have one length
-        return _share(length == median(lengths) for length in lengths) < 0.8 or median(lengths) <= 4
+    if long <= 20:  # names and words; but of verses in Chinese, most have one length
+        cased = _share(line.lower() != line.upper() for line in lines) > 0.5
+        return cased or median(lengths) <= 4 or _share(n == median(lengths) for n in lengths) < 0.8
     words = median(len(line.split()) for line in lines)
-    return 1 < words < 4 or _share(length > 0.85 * long for length in lengths) < 0.4
+    if (
+        1 < words < 4
+        or _share(word[0].isupper() for line in lines for word in line.split() if len(word) > 3) > 0.7
+    ):
+        return True  # full names, titles in title case
+    return _share(length > 0.85 * long for length in lengths) < 0.4  # verses are of much the same length
 
 
 def _goes_on(lines: Sequence[str]) -> bool:
