@@ -2,8 +2,15 @@
 
 PYTHON ?= python3
 EXPERIMENT ?= shakespeare
-RUN ?= $(shell ls -td runs/$(EXPERIMENT) runs/$(EXPERIMENT)-[0-9]* 2>/dev/null | head -n 1)
+# A text of your own, and how long it may take. The shell reads both from the environment, so that a name may
+# have spaces and quotation marks.
+CORPUS ?=
+MINUTES ?=
+# The run to sample and evaluate: the newest of EXPERIMENT where that is given and has one, else the newest of all.
+RUN ?= $(if $(filter-out file,$(origin EXPERIMENT)),$(shell ls -td runs/$(EXPERIMENT) runs/$(EXPERIMENT)-[0-9]* 2>/dev/null | head -n 1))
 ARGS ?=
+TRAINER = $(if $(and $(CORPUS),$(filter file,$(origin EXPERIMENT))),jaxchar train,python experiments/$(EXPERIMENT).py)
+export CORPUS MINUTES RUN
 
 BIN := .venv/bin
 READY := .venv/ready
@@ -23,14 +30,14 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-train: $(READY) ## Train EXPERIMENT (shakespeare), with ARGS="--epochs 3" and the like
-	$(BIN)/python experiments/$(EXPERIMENT).py $(ARGS)
+train: $(READY) ## Train on CORPUS=my_novel.txt, or EXPERIMENT (shakespeare), for MINUTES=20, with ARGS="--seed 1"
+	$(BIN)/$(TRAINER) $${CORPUS:+"$$CORPUS"} $${MINUTES:+--minutes "$$MINUTES"} $(ARGS)
 
-sample: $(READY) ## Write text with the model of RUN (the newest of EXPERIMENT)
-	$(BIN)/python -m jaxchar.sample --ckpt "$(RUN)" $(ARGS)
+sample: $(READY) ## Write text with the model of RUN (the newest; of EXPERIMENT, if given)
+	$(BIN)/jaxchar sample $${RUN:+--ckpt "$$RUN"} $(ARGS)
 
-evaluate: $(READY) ## Score the model of RUN
-	$(BIN)/python -m jaxchar.evaluate --ckpt "$(RUN)" $(ARGS)
+evaluate: $(READY) ## Score the model of RUN (likewise)
+	$(BIN)/jaxchar evaluate $${RUN:+--ckpt "$$RUN"} $(ARGS)
 
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest -q -n auto $(ARGS)

@@ -106,7 +106,7 @@ def settings_markdown(record: type) -> str:
 
 
 class Option(NamedTuple):
-    """One line of a door's ``--help``."""
+    """One line of a door's ``--help-all``."""
 
     group: str
     flags: str  # with what each takes
@@ -114,14 +114,14 @@ class Option(NamedTuple):
 
 
 def options(door: str) -> list[Option]:
-    """Return the options that ``python -m jaxchar.DOOR --help`` tells of, ``--help`` itself left out."""
+    """Return the options that ``jaxchar DOOR --help-all`` tells of, ``--help`` itself left out."""
     found: list[Option] = []
     group = ""
     for line in _help(door).splitlines():
         indent, text = len(line) - len(line.lstrip()), line.strip()
         if indent == 1 and text[0] != "-":
             group = text
-        elif indent == 2 and re.match("--?[a-z]", text):
+        elif indent == 2 and re.match(r"--?[a-z]|\[[A-Z]", text):
             flags, _, meaning = text.partition("  ")
             found.append(Option(group, flags, meaning.strip()))
         elif indent > 2 and found:
@@ -130,14 +130,14 @@ def options(door: str) -> list[Option]:
 
 
 def _help(door: str) -> str:
-    """Return what ``--help`` prints where no terminal asks for colours and frames."""
+    """Return what ``--help-all`` prints where no terminal asks for colours and frames."""
     printed = io.StringIO()
     with (
         _environment(COLUMNS="100"),
         contextlib.redirect_stdout(printed),
         contextlib.suppress(SystemExit),
     ):
-        import_module(f"jaxchar.{door}").main(arguments=["--help"])
+        import_module(f"jaxchar.{door}").main(arguments=["--help-all"])
     return printed.getvalue()
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jaxchar.language_model import LanguageModel, load
     from jaxchar.launch import fit, resume
     from jaxchar.score import Score
+    from jaxchar.text import Text
     from jaxchar.vocabulary import Vocabulary
 
 __version__ = "0.1.0"
@@ -28,14 +29,19 @@ _HOMES = {
     "LanguageModel": "language_model",
     "load": "language_model",
     "Score": "score",
+    "Text": "text",
     "Vocabulary": "vocabulary",
 }
 
 
-__all__ = ["Config", "JaxcharError", "LanguageModel", "Score", "Vocabulary", "fit", "load", "resume"]
+__all__ = ["Config", "JaxcharError", "LanguageModel", "Score", "Text", "Vocabulary", "fit", "load", "resume"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'jaxchar' has no attribute {name!r}")
     return getattr(import_module(f"jaxchar.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxchar.console import one_line_errors, parse
+from jaxchar.command_line import parse_command
+from jaxchar.console import one_line_errors
 from jaxchar.errors import JaxcharError
 
 FEWEST_SECONDS = 0.1
@@ -46,7 +47,7 @@ class Arguments:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Race as the command line says; tables on standard output, every figure in a file."""
     with one_line_errors():
-        typed = parse(Arguments, door="jaxchar.bench", arguments=arguments)
+        typed = parse_command(Arguments, "bench", arguments)
         result = bench(typed)
         Path(typed.out).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         print(f"Every figure is in {typed.out}")

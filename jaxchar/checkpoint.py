@@ -13,25 +13,25 @@ No pickle, no code: what is read is numbers and JSON, and it is checked before i
 import fcntl
 import hashlib
 import json
-import logging
 import math
 import os
 import re
 import shutil
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import IO, Any, Literal, NamedTuple, Self, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
-from jaxchar.errors import JaxcharError
+from jaxchar.ambient import pinned, start_jax, unlike_then
+from jaxchar.errors import JaxcharError, quoted, quoted_path, reason_of
 from jaxchar.metadata import Metadata
+from jaxchar.paths import refuse_rewritten, refuse_urls
+from jaxchar.quiet_orbax import forget_reads_of, ocp, quiet
 
 # 2: arrays are stored uncompressed, one folder each, so that the room they take on disk is theirs by
 # right. (1 was never released.)
@@ -41,10 +41,6 @@ LOCK = ".lock"
 MOST_METADATA_BYTES = 1 << 26  # a vocabulary of all Unicode takes a fifth of it
 LEFTOVERS = ("*.orbax-checkpoint-tmp*", "*.deleted")  # of saves and deletions that were cut short
 ARRAY_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
-
-logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
-# A read that fails leaves Orbax's other reads of the same checkpoint behind, not waited for.
-warnings.filterwarnings("ignore", r"coroutine .* was never awaited", RuntimeWarning)
 
 Which = Literal["last", "best"]
 
@@ -63,14 +59,19 @@ class CheckpointStore:
     operating system holds, so that it dies with a process that is killed.
     """
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, *, lock: bool = True) -> None:
         """Name the store of a run's folder, which need not exist yet.
+
+        Args:
+            run_dir: the run's folder.
+            lock: False where the file system has no locks; then nothing keeps other processes out.
 
         Raises:
             JaxcharError: nothing can be stored under such a path.
         """
         self.run_dir = Path(run_dir)
         self.folder = _resolved(self.run_dir) / FOLDER
+        self._locks = lock
         self.problem: str | None = None  # why the newest save that ended has failed, if it has
         self.newest_step: int | None = None  # of the newest checkpoint that was saved and read back
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
@@ -80,9 +81,13 @@ class CheckpointStore:
         """Take the right to write.
 
         Raises:
-            JaxcharError: another process has it, or the folder cannot be written to.
+            JaxcharError: another process has it, the folder cannot be written to, or not be locked.
         """
-        self._lock = _lock(self.run_dir)
+        with ExitStack() as unless_locked:
+            self._lock = unless_locked.enter_context(_lock_file(self.run_dir))
+            if self._locks:
+                _lock(self._lock, self.run_dir)
+            unless_locked.pop_all()
         for pattern in LEFTOVERS:
             for leftover in self.folder.glob(pattern):
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -120,8 +125,9 @@ class CheckpointStore:
         except Exception as error:  # Orbax and TensorStore raise many kinds for a full disk alone
             for worthless in (checkpoint, *self.folder.glob(f"{checkpoint.name}.*")):
                 shutil.rmtree(worthless, ignore_errors=True)
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
-            self.problem = f"the checkpoint of step {metadata.step:,} could not be saved: {reason}"
+            self.problem = (
+                f"the checkpoint of step {metadata.step:,} could not be saved: {_first_line(error)}"
+            )
             return
         self.problem, self.newest_step = None, metadata.step
         if metadata.config.keep_checkpoints:
@@ -163,25 +169,26 @@ def _resolved(path: str | Path) -> Path:
     Raises:
         JaxcharError: they cannot.
     """
+    refuse_urls(path, "the path")
     try:
         resolved = Path(path).expanduser().resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise JaxcharError(f"the path {str(path)!r} cannot be used: {error}") from error
-    if "\\" in str(resolved) and os.sep != "\\":
-        raise JaxcharError(
-            f"the path {str(resolved)!r} has a backslash, which the storage library takes for the end of a "
-            "folder's name; give a path without one"
-        )
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise JaxcharError(f"the path {quoted_path(path)} cannot be used: {reason_of(error)}") from error
+    refuse_rewritten(resolved)
     return resolved
 
 
-def _lock(run_dir: Path) -> Any:
-    """Return the open file that holds the lock of a run's folder, which is made if it is not there."""
+def _lock_file(run_dir: Path) -> IO[str]:
+    """Open the file that the lock of a run's folder is on; both are made if they are not there."""
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        file = (run_dir / LOCK).open("a+", encoding="utf-8")
+        return (run_dir / LOCK).open("a+", encoding="utf-8")
     except (OSError, ValueError) as error:
         raise JaxcharError(f"cannot write to --run-dir {str(run_dir)!r}: {error}") from error
+
+
+def _lock(file: IO[str], run_dir: Path) -> None:
+    """Lock a run's folder until the file is closed, and leave this process's number in it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -190,13 +197,19 @@ def _lock(run_dir: Path) -> Any:
             f"process {file.read().strip()} is training in {str(run_dir)!r}; wait for it, stop it, or give "
             "another --run-dir"
         ) from error
+    except OSError as error:
+        raise JaxcharError(
+            f"--run-dir {str(run_dir)!r} cannot be locked on this file system ({error.strerror}), so nothing "
+            "would keep a second process from the run; give a folder on another disk, or add --no-lock and "
+            "make sure that only one process uses the folder"
+        ) from error
     with suppress(OSError):  # a full disk: the lock holds all the same
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
-    return file
 
 
+@quiet()
 def _write(checkpoint: Path, leaves: dict[str, np.ndarray], metadata: Metadata) -> None:
     record = {"format": FORMAT_VERSION, **metadata.to_json(), "leaves": _describe(leaves)}
     record["sha256"] = _digest_of_json(record)
@@ -256,6 +269,7 @@ def read_metadata(checkpoint: Path) -> Metadata:
         return Metadata.from_json(record)
 
 
+@pinned()
 def read_state(checkpoint: Path, like: Any) -> Any:
     """Return a checkpoint's arrays in the structure of ``like``, every one verified.
 
@@ -326,17 +340,22 @@ def _read_record(checkpoint: Path) -> dict[str, Any]:
     return record
 
 
+@quiet()
 def _read_arrays(checkpoint: Path, record: dict[str, Any], names: Iterable[str]) -> dict[str, np.ndarray]:
     """Return the named arrays, each the one that the record describes."""
     folder = checkpoint / "state"
     for name in names:
         _refuse_unfounded(checkpoint, folder / _safe(name), record["leaves"][name])
     as_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
-    with ocp.Checkpointer(_array_handler(), multiprocessing_options=_this_process_alone()) as checkpointer:
-        arrays = checkpointer.restore(
-            folder.resolve(),
-            args=ocp.args.PyTreeRestore(dict.fromkeys(names, 0), restore_args=as_numpy, partial_restore=True),
-        )
+    arguments = ocp.args.PyTreeRestore(dict.fromkeys(names, 0), restore_args=as_numpy, partial_restore=True)
+    options = _this_process_alone()
+    try:
+        with ocp.Checkpointer(_array_handler(), multiprocessing_options=options) as checkpointer:
+            arrays = checkpointer.restore(folder.resolve(), args=arguments)
+    except Exception as error:  # Orbax and TensorStore raise many kinds for the same damage
+        reason = _first_line(error)
+        forget_reads_of(error)
+        raise Damaged(reason) from None
     for name in names:
         saved = record["leaves"][name]
         described = {"shape": list(arrays[name].shape), "dtype": arrays[name].dtype.name}
@@ -381,8 +400,11 @@ def _damage_named(checkpoint: Path) -> Iterator[None]:
     except JaxcharError as error:
         raise Damaged(f"checkpoint {str(checkpoint)!r} is damaged: {error}") from error
     except Exception as error:  # Orbax and TensorStore raise many kinds for the same damage
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise Damaged(f"checkpoint {str(checkpoint)!r} is damaged: {reason}") from error
+        raise Damaged(f"checkpoint {str(checkpoint)!r} is damaged: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
 # ---- finding -------------------------------------------------------------------------------------
@@ -397,28 +419,42 @@ class Loaded(NamedTuple):
     warnings: list[str]
 
 
-def load_checkpoint(path: str | Path, like: Callable[[Metadata], Any], which: Which = "last") -> Loaded:
+@pinned()
+def load_checkpoint(
+    path: str | Path, like: Callable[[Metadata], Any], which: Which | None = "last"
+) -> Loaded:
     """Load the newest (or best) whole checkpoint that a path means.
 
     Args:
         path: a run folder, its ``checkpoints`` folder, or one checkpoint's folder.
         like: gives the structure of the state to read, see :func:`read_state`.
-        which: of several, the newest, or the one with the lowest validation loss. A damaged one is
-            passed over with a warning.
+        which: of several, the newest, or the one with the lowest validation loss; None: the latter
+            where there is a validation loss, else the former. A damaged one is passed over with a warning.
 
     Raises:
         JaxcharError: no checkpoint there is whole.
     """
     candidates, passed_over = _candidates(path, which)
+    if candidates:
+        start_jax()
     for candidate in candidates:
         try:
             metadata = read_metadata(candidate)
             with _damage_named(candidate):
                 structure = like(metadata)
-            return Loaded(candidate, metadata, read_state(candidate, structure), passed_over)
+            warnings = passed_over + _other_settings(metadata)
+            return Loaded(candidate, metadata, read_state(candidate, structure), warnings)
         except Damaged as error:
             passed_over.append(f"{error}; passed over")
     raise JaxcharError(_nothing_found(path, passed_over))
+
+
+def _other_settings(metadata: Metadata) -> list[str]:
+    changed = unlike_then(metadata.machine.get("compiler_settings"))
+    if not changed:
+        return []
+    settings = " ".join(changed)
+    return [f"only one of training and this process has {settings}, so numbers may round differently"]
 
 
 def peek(path: str | Path) -> Metadata:
@@ -436,8 +472,10 @@ def peek(path: str | Path) -> Metadata:
     raise JaxcharError(_nothing_found(path, passed_over))
 
 
-def _candidates(path: str | Path, which: Which) -> tuple[list[Path], list[str]]:
+def _candidates(path: str | Path, which: Which | None) -> tuple[list[Path], list[str]]:
     """Return the checkpoints that a path may mean, the preferred one first, and passed_over."""
+    if which is not None and which not in get_args(Which):
+        raise JaxcharError(f"--which must be 'last' or 'best', but it is {quoted(which)}")
     given = _resolved(path)
     try:
         if _is_step(given.name) and (given / "state").exists():
@@ -445,7 +483,7 @@ def _candidates(path: str | Path, which: Which) -> tuple[list[Path], list[str]]:
         folder = given / FOLDER if (given / FOLDER).is_dir() else given
         candidates = [folder / str(step) for step in steps_in(folder)]
     except OSError as error:
-        raise JaxcharError(f"the path {str(path)!r} cannot be used: {error}") from error
+        raise JaxcharError(f"the path {quoted_path(path)} cannot be used: {reason_of(error)}") from error
     if which == "last":
         return candidates, []
     losses, passed_over = {}, []
@@ -454,13 +492,14 @@ def _candidates(path: str | Path, which: Which) -> tuple[list[Path], list[str]]:
             losses[candidate] = _validation_loss(read_metadata(candidate))
         except Damaged as error:
             passed_over.append(f"{error}; passed over")
+    # The newest comes first among equals, and so where nothing was validated.
     return sorted(losses, key=losses.__getitem__), passed_over
 
 
 def _nothing_found(path: str | Path, passed_over: list[str]) -> str:
     damaged = f" that is whole ({'; '.join(passed_over)})" if passed_over else ""
     return (
-        f"no checkpoint{damaged} in {str(path)!r}; give a run folder, its {FOLDER} folder, or one "
+        f"no checkpoint{damaged} in {quoted_path(path)}; give a run folder, its {FOLDER} folder, or one "
         "checkpoint's folder"
     )
 

@@ -5,14 +5,22 @@ The settings are grouped by the room that reads them (``ModelConfig`` for the mo
 This module imports neither JAX nor NumPy: ``--help`` must be instant.
 """
 
+import codecs
 import dataclasses
+import decimal
+import difflib
+import encodings.aliases
 import json
+import numbers
+import operator
+import os
 import types
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from jaxchar.errors import JaxcharError
+from jaxchar.errors import JaxcharError, in_callers_words, quoted
+from jaxchar.text import Text, is_no_path, refuse_text_as_path
 
 
 class Interval(NamedTuple):
@@ -35,6 +43,21 @@ class Interval(NamedTuple):
         return f"{low} and {high}"
 
 
+# Codecs of Python that are no encodings of text files.
+NO_ENCODINGS_OF_FILES = frozenset(
+    (
+        "charmap",
+        "idna",
+        "mbcs",
+        "oem",
+        "palmos",
+        "punycode",
+        "raw_unicode_escape",
+        "undefined",
+        "unicode_escape",
+    )
+)
+
 Count = Annotated[int, Interval(1, 10**9)]
 CountOrZero = Annotated[int, Interval(0, 10**9)]
 Width = Annotated[int, Interval(1, 65_536)]
@@ -52,16 +75,66 @@ class _Checked:
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self), include_extras=True).items():
-            value = _listed_as_tuple(getattr(self, name))
-            object.__setattr__(self, name, value)
+            given = getattr(self, name)
+            value = _plain(given)
+            if _is_list_only(hint) and not isinstance(value, tuple | types.NoneType):
+                value = (value,)  # one item may be given as it is
             problem = _problem_with(value, hint)
             if problem:
-                raise JaxcharError(f"{name} must be {problem}, but it is {value!r}")
+                flag = name.replace("_", "-")
+                raise JaxcharError(f"--{flag} must be {problem}, but it is {quoted(given)}")
+            object.__setattr__(self, name, value)
 
 
-def _listed_as_tuple(value: Any) -> Any:
-    """Return JSON's lists as the tuples that the fields are declared to be."""
-    return tuple(value) if isinstance(value, list) else value
+def _is_list_only(hint: Any) -> bool:
+    """Whether a type hint allows lists, and beside them nothing but None."""
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return {get_origin(option) for option in options if option is not types.NoneType} == {tuple}
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers, texts and lists of any kind, of NumPy and JAX too, as Python's own.
+
+    What is none of them is returned as it is.
+
+    JSON, hashing and comparing then work, and nothing of another library enters the arithmetic.
+    """
+    if isinstance(value, bool | Text) or type(value) in (int, float, str):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    try:
+        if hasattr(value, "dtype") and hasattr(value, "tolist"):  # an array, or one number of it
+            return _plain_array(value)
+        if hasattr(value, "__index__"):
+            return operator.index(value)
+        if isinstance(value, numbers.Real | decimal.Decimal):
+            return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return value
+    return tuple(map(_plain, value)) if _is_listed(value) else value
+
+
+def _plain_array(value: Any) -> Any:
+    listed = value.tolist()
+    if isinstance(listed, list):
+        return tuple(map(_plain, listed))
+    if isinstance(listed, bool | int | float | str):
+        return listed
+    return float(listed) if hasattr(listed, "__float__") else value  # a bfloat16 is no float
+
+
+def _plain_paths(value: Any) -> Any:
+    """Return paths of any kind, one or several, as texts; others as they are."""
+    if isinstance(value, os.PathLike):
+        return os.fsdecode(value)
+    return tuple(map(_plain_paths, value)) if _is_listed(value) else value
+
+
+def _is_listed(value: Any) -> bool:
+    """Whether several things are given in an order."""
+    listed = isinstance(value, Sequence | Iterator)
+    return listed and not isinstance(value, str | bytes | bytearray | memoryview)
 
 
 def _problem_with(value: Any, hint: Any) -> str | None:
@@ -87,7 +160,23 @@ def _problem_with(value: Any, hint: Any) -> str | None:
         return None if isinstance(value, int) and not isinstance(value, bool) else "a whole number"
     if hint is types.NoneType:
         return None if value is None else "None"
-    return None if isinstance(value, hint) else {str: "a text", bool: "True or False"}[hint]
+    return None if isinstance(value, hint) else {str: "a str", bool: "True or False"}[hint]
+
+
+def _encoding_name(typed: str) -> str:
+    """Return Python's name of a text encoding."""
+    try:
+        found = codecs.lookup(typed)
+        is_text = getattr(
+            found, "_is_text_encoding", True
+        )  # not so of Python's "hex" and "zip", for instance
+        if is_text and found.name.replace("-", "_") not in NO_ENCODINGS_OF_FILES:
+            return found.name.removesuffix("-sig")
+    except (LookupError, ValueError):  # ValueError: a null character
+        pass
+    near = difflib.get_close_matches(typed.lower().replace("-", "_"), encodings.aliases.aliases, n=3)
+    hint = f"perhaps {', '.join(near)}" if near else "for instance cp1252, gbk, utf-16-le"
+    raise JaxcharError(f"--encoding must be the name of a text encoding ({hint}), but it is {quoted(typed)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +185,11 @@ class CorpusConfig(_Checked):
 
     # "shakespeare", "nietzsche" or "python"; or files, folders and globs; or "-", standard input.
     # "auto" is shakespeare, or python (the interpreter's own documentation) where it cannot be had.
+    # In Python also a path of any kind, or a text in memory: jaxchar.Text("...").
     corpus: str | tuple[str, ...] = "auto"
+    # Of files that are not UTF-8 and have no byte-order mark: cp1252, gbk, utf-16-le, ...; None refuses
+    # them, naming the encoding that they seem to have.
+    encoding: str | None = None
     lowercase: bool = False  # lower-case the text
     keep: str | None = None  # characters to keep; every other one becomes `fill`; None keeps all
     fill: str = " "  # what stands for a character that is not kept
@@ -108,18 +201,23 @@ class CorpusConfig(_Checked):
     test_fraction: Fraction = 0.0  # share of the text held out for testing: the end of it
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "corpus", _plain_paths(self.corpus))
         super().__post_init__()
         if self.val_fraction + self.test_fraction >= 1:
             raise JaxcharError(
-                "val_fraction + test_fraction must leave text to train on (a sum below 1), but they are "
-                f"{self.val_fraction} and {self.test_fraction}"
+                "--val-fraction and --test-fraction must leave text to train on (a sum below 1), but they "
+                f"are {self.val_fraction} and {self.test_fraction}"
             )
         if not all(self.sources):
-            raise JaxcharError("corpus must be a name or a path, but it is empty")
+            raise JaxcharError("--corpus must be a name or a path, but it is empty")
+        for source in filter(is_no_path, self.sources):
+            refuse_text_as_path(source)
+        if self.encoding is not None:  # by one name, however it was typed
+            object.__setattr__(self, "encoding", _encoding_name(self.encoding))
         if self.separator == "":
-            raise JaxcharError("separator must be a text of at least one character, but it is empty")
+            raise JaxcharError("--separator must be a text of at least one character, but it is empty")
         if len(self.fill) != 1:
-            raise JaxcharError(f"fill must be exactly one character, but it is {self.fill!r}")
+            raise JaxcharError(f"--fill must be exactly one character, but it is {quoted(self.fill)}")
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -146,19 +244,19 @@ class BatchConfig(_Checked):
         super().__post_init__()
         if self.shuffle and self.stateful:
             raise JaxcharError(
-                "stateful must be False with shuffled windows, which do not follow one another, but it "
-                "is True; set shuffle to False, or use batching='streams'"
+                "--stateful must be False with shuffled windows, which do not follow one another, but it "
+                "is True; give --no-shuffle, or --batching=streams"
             )
         if self.batching == "streams" and (self.shuffle or self.stride != 1 or self.max_windows):
             raise JaxcharError(
-                "shuffle, stride and max_windows are for batching='windows', but batching is 'streams'"
+                "--shuffle, --stride and --max-windows are for --batching=windows, but it is 'streams'"
             )
         if self.batching == "windows" and self.lane_offsets:
             raise JaxcharError("lane_offsets is for batching='streams', but batching is 'windows'")
         if self.batching == "streams" and not self.return_sequences:
             raise JaxcharError(
-                "return_sequences must be True with batching='streams', where every character is a "
-                "target; use batching='windows' for one target after each window"
+                "--return-sequences must be True with --batching=streams, where every character is a "
+                "target; give --batching=windows for one target after each window"
             )
 
     @property
@@ -194,8 +292,8 @@ class ModelConfig(_Checked):
         super().__post_init__()
         if isinstance(self.hidden_size, tuple) and self.num_layers not in (1, len(self.hidden_size)):
             raise JaxcharError(
-                f"num_layers must be left out where hidden_size lists the layers, but they are "
-                f"{self.num_layers} and {self.hidden_size}"
+                f"--num-layers must be left out where --hidden-size lists the layers, but they are "
+                f"{self.num_layers} and {quoted(self.hidden_size)}"
             )
 
     @property
@@ -266,7 +364,9 @@ class SampleConfig(DrawConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not all(self.stop or ["none"]):
-            raise JaxcharError("stop must be a text of at least one character, but it is empty; leave it out")
+            raise JaxcharError(
+                "--stop must be a text of at least one character, but it is empty; leave it out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,6 +376,8 @@ class RunConfig(_Checked):
     epochs: Count = 8  # passes over the training text, in all
     max_steps: Count | None = None  # stop after so many steps, whatever epochs says
     seed: Seed = 0  # all randomness follows from (seed, step)
+    # Keep other processes from writing the run. Switch it off only where the file system has no locks.
+    lock: bool = True
     # To split each batch over, of each process. None: all accelerators, or one processor.
     devices: Count | None = None
     log_every: Count = 50  # steps between lines of training loss in metrics.jsonl
@@ -299,7 +401,7 @@ class RunConfig(_Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.sample_prompt:
-            raise JaxcharError("sample_prompt must have at least one character, but it is empty")
+            raise JaxcharError("--sample-prompt must have at least one character, but it is empty")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,12 +411,12 @@ class Config(RunConfig, OptimizerConfig, ModelConfig, BatchConfig, CorpusConfig)
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.sample_from == "training" and self.batching == "windows":
-            raise JaxcharError("sample_from='training' needs batching='streams', but it is 'windows'")
+            raise JaxcharError("--sample-from=training needs --batching=streams, but it is 'windows'")
         if self.eval_protocol == "windows" and self.batching == "streams":
-            raise JaxcharError("eval_protocol='windows' needs batching='windows', but it is 'streams'")
+            raise JaxcharError("--eval-protocol=windows needs --batching=windows, but it is 'streams'")
         if self.eval_protocol != "windows" and not self.return_sequences and self.eval_protocol:
             raise JaxcharError(
-                f"eval_protocol must be 'windows' where return_sequences is False, but it is "
+                f"--eval-protocol must be 'windows' where --return-sequences is False, but it is "
                 f"{self.eval_protocol!r}"
             )
 
@@ -338,7 +440,10 @@ class Config(RunConfig, OptimizerConfig, ModelConfig, BatchConfig, CorpusConfig)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as a JSON object, in the order of their declaration."""
-        return dataclasses.asdict(self)
+        settings = dataclasses.asdict(self)
+        if isinstance(self.corpus, Text):
+            settings["corpus"] = str(self.corpus)
+        return settings
 
     @classmethod
     def from_json(cls, settings: dict[str, Any]) -> "Config":
@@ -348,12 +453,17 @@ class Config(RunConfig, OptimizerConfig, ModelConfig, BatchConfig, CorpusConfig)
             JaxcharError: a name that is no setting, or a value out of range.
         """
         if not isinstance(settings, dict):
-            raise JaxcharError(f"settings must be a JSON object, but they are {settings!r}")
+            raise JaxcharError(f"settings must be a JSON object, but they are {quoted(settings)}")
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(settings) - known)
         if unknown:
-            raise JaxcharError(f"unknown settings: {', '.join(unknown)}; they may be of a newer jaxchar")
-        return cls(**settings)
+            raise JaxcharError(
+                f"unknown settings: {quoted(', '.join(unknown))}; they may be of a newer jaxchar"
+            )
+        try:
+            return cls(**settings)
+        except JaxcharError as error:  # JSON has the names, not the flags
+            raise JaxcharError(in_callers_words(error.args[0], "python")) from error
 
     def describe_changes(self, other: "Config", ignoring: Collection[str] = ()) -> list[str]:
         """Return ``name: here -> there`` for every setting in which ``other`` differs."""

@@ -1,48 +1,100 @@
-"""What a person sees: progress, tables, samples, one-line errors. Only doors and trainer know it."""
+"""The command line: arguments, one-line errors, text that is safe on a terminal."""
 
+import codecs
 import contextlib
 import io
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
+from jaxchar.errors import JaxcharError, bounded, in_callers_words, speaking
 
-from jaxchar.errors import JaxcharError
-
-if TYPE_CHECKING:  # loss imports JAX, which an error message or --help need not wait for
-    from jaxchar.loss import Means
-
-PLAIN_LINE_SECONDS = 10  # between progress lines where the output is no terminal
-
+# What tyro says of a value that fits none of several types.
+NO_MATCH = re.compile(r"no type matching (.+?) could be instantiated from \[(.*?)\]\.?(?= |$)")
 
 # ---- errors and arguments ------------------------------------------------------------------------
 
 
 def fail(message: str) -> NoReturn:
     """Print one line on standard error and leave with exit code 2."""
-    print("error: " + visible(" ".join(message.split())), file=sys.stderr)
+    print("error: " + visible(re.sub(r"\s*\n\s*", " ", bounded(message).strip())), file=sys.stderr)
     raise SystemExit(2)
 
 
 def warn(lines: Iterable[str]) -> None:
     """Print a line of warning each on standard error; a checkpoint from anywhere may have worded it."""
     for line in lines:
-        print(f"warning: {visible(line)}", file=sys.stderr)
+        print(f"warning: {visible(in_callers_words(line))}", file=sys.stderr)
+
+
+def note(lines: Iterable[str]) -> None:
+    """Print a line each on standard error that is no cause for worry."""
+    for line in lines:
+        print(f"note: {visible(in_callers_words(line))}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def streams_that_lose_nothing() -> Iterator[None]:
+    """Read and write files and pipes as UTF-8, whatever the locale says; a terminal keeps its encoding.
+
+    What a terminal cannot show is written as an escape. The streams are as they were before when the
+    context ends: they are the caller's.
+    """
+    codecs.register_error(KEEP_ALL, _bytes_or_escape)
+    before: list[tuple[io.TextIOWrapper, str, str | None]] = []
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            before.append((stream, stream.encoding, stream.errors))
+            terminal = stream.isatty()
+            writes = "backslashreplace" if terminal else KEEP_ALL
+            _reconfigure(
+                stream,
+                _terminal_encoding(stream) if terminal else "utf-8",
+                "surrogateescape" if stream is sys.stdin else writes,
+            )
+    try:
+        yield
+    finally:
+        for stream, encoding, errors in before:
+            _reconfigure(stream, encoding, errors)
+
+
+KEEP_ALL = "jaxchar.keep_all"  # the error handler below, by its name
+
+
+def _bytes_or_escape(error: UnicodeError) -> tuple[bytes, int]:
+    """Encode what is no character: a byte of a path that is not UTF-8 as that byte, others as an escape."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    try:
+        return error.object[error.start : error.end].encode("utf-8", "surrogateescape"), error.end
+    except UnicodeEncodeError:
+        return error.object[error.start : error.end].encode("ascii", "backslashreplace"), error.end
+
+
+def _terminal_encoding(stream: io.TextIOWrapper) -> str:
+    """Return a terminal's encoding; ASCII of the C locale says nothing of it, and nearly all are UTF-8."""
+    is_ascii = codecs.lookup(stream.encoding).name == "ascii"
+    return "utf-8" if is_ascii and not os.environ.get("PYTHONIOENCODING") else stream.encoding
+
+
+def _reconfigure(stream: io.TextIOWrapper, encoding: str, errors: str | None) -> None:
+    with contextlib.suppress(OSError, ValueError):  # closed, gone, or read from: it stays as it is
+        stream.reconfigure(encoding=encoding, errors=errors)
 
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn an error that the user caused into one line and exit code 2; Ctrl-C into exit code 130."""
-    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character shows a question mark
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    with speaking("command line"), streams_that_lose_nothing(), _errors_in_one_line():
+        yield
+
+
+@contextlib.contextmanager
+def _errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except JaxcharError as error:
@@ -52,6 +104,10 @@ def one_line_errors() -> Iterator[None]:
         raise SystemExit(0) from None
     except OSError as error:
         fail(f"{error.strerror or error}: {error.filename or 'a file'}; see that it can be read and written")
+    except ValueError as error:
+        if not _is_about_jax_settings(error):
+            raise
+        fail(f"{error}; correct that variable of the environment, or unset it")
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -61,43 +117,73 @@ def one_line_errors() -> Iterator[None]:
         raise SystemExit(130) from None
 
 
+def _is_about_jax_settings(error: ValueError) -> bool:
+    """Whether JAX found a value in the environment that is none of its settings'."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and Path(frame.tb_frame.f_code.co_filename).parts[-3:] == (
+        "jax",
+        "_src",
+        "config.py",
+    )
+
+
 def parse(
-    kind: Callable[..., Any], *, door: str, arguments: Sequence[str] | None = None, **options: Any
+    kind: Callable[..., Any], *, prog: str, arguments: Sequence[str] | None = None, **options: Any
 ) -> Any:
     """Parse the command line with tyro, its framed errors turned into one line each.
 
     Args:
         kind: the dataclass to fill.
-        door: the module's name, as a user types it after ``python -m``.
+        prog: how the user called the command, for the usage line.
         arguments: the command line; None takes the process's own.
         options: further ones of ``tyro.cli``.
     """
     import tyro
 
     def attempt() -> Any:
-        return tyro.cli(kind, args=arguments, prog=f"python -m {door}", **options)
+        return tyro.cli(kind, args=arguments, prog=prog, **options)
 
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
+        with contextlib.redirect_stderr(io.StringIO()), _looks_of_help():
             return attempt()
     except SystemExit as leaving:
         if leaving.code in (0, None):
             raise
     framed = io.StringIO()
-    with contextlib.suppress(SystemExit), contextlib.redirect_stderr(framed), _unbounded_width():
+    # So wide a frame that nothing in it is broken into lines.
+    with contextlib.suppress(SystemExit), contextlib.redirect_stderr(framed), _environment(COLUMNS="10000"):
         attempt()
     fail(_unframed(framed.getvalue()))
 
 
 @contextlib.contextmanager
-def _unbounded_width() -> Iterator[None]:
-    """Let tyro draw its frame so wide that nothing in it is broken into lines."""
-    before = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = "10000"
+def _looks_of_help() -> Iterator[None]:
+    """Let tyro draw --help in what standard output can show; by itself it does not ask for NO_COLOR."""
+    import tyro
+
+    from jaxchar.screen import can_draw, has_colour
+
+    options = tyro._experimental_options
+    before = options.copy()
+    options["ansi_codes"], options["utf8_boxes"] = has_colour(sys.stdout), can_draw(sys.stdout)
     try:
         yield
     finally:
-        os.environ.pop("COLUMNS") if before is None else os.environ.update(COLUMNS=before)
+        options.update(before)
+
+
+@contextlib.contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Set environment variables for a while: tyro asks them for the terminal's width."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _unframed(box: str) -> str:
@@ -108,8 +194,16 @@ def _unframed(box: str) -> str:
     text = re.sub(r"^\s*Error parsing (?:[a-z]+: )?", "", text)
     text = re.sub(r"invalid literal for int\(\) with base 10: ", "expected a whole number, but it is ", text)
     text = re.sub(r"could not convert string to float: ", "expected a number, but it is ", text)
+    text = NO_MATCH.sub(lambda found: f"expected {_in_words(found[1])}, but it is {found[2]}", text)
     text = text.split("Got errors")[0].replace("[bold]", "").replace("[/bold]", "")
-    return f"{' '.join(text.split())}; see --help"
+    return f"{' '.join(text.split()).rstrip('.')}; see --help-all"
+
+
+def _in_words(metavar: str) -> str:
+    """Return in words what tyro calls {None}|FLOAT."""
+    words = {"INT": "a whole number", "FLOAT": "a number", "STR": "a text", "{None}": "None"}
+    words |= {"{[INT [INT ...]]}": "several of them"}
+    return " or ".join(sorted((words.get(part, part) for part in metavar.split("|")), key="None".__eq__))
 
 
 # ---- text ----------------------------------------------------------------------------------------
@@ -122,111 +216,8 @@ def visible(text: str) -> str:
 
 def _symbol(character: str) -> str:
     code = ord(character)
+    if 0xD800 <= code < 0xE000:  # half a character, as a path with odd bytes has it: no encoding writes it
+        return "\ufffd"
     if character in "\n\t" or not (code < 32 or 127 <= code < 160):
         return character
     return chr(0x2400 + code) if code < 32 else "\u2421" if code == 127 else "\ufffd"
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-
-
-# ---- training ------------------------------------------------------------------------------------
-
-
-class TrainingDisplay:
-    """What a training run shows: a live line on a terminal, plain lines elsewhere."""
-
-    def __init__(self, console: Console | None = None) -> None:
-        """Write to a console of rich's; None takes standard output."""
-        self.console = console or Console(highlight=False)
-        self._progress: Progress | None = None
-        self._last_plain_line = time.monotonic()
-
-    def notice(self, line: str) -> None:
-        """Say one thing that the user should know."""
-        self.console.print(visible(line), markup=False, soft_wrap=True)
-
-    def leave(self) -> None:
-        """Leave the terminal as it was found, for a process that is about to end at once."""
-        self.console.show_cursor(True)
-
-    def summary(self, title: str, rows: Sequence[tuple[str, str, int]], facts: Sequence[str]) -> None:
-        """Show the model's layers with their parameter counts, as Keras's users know it."""
-        table = Table(title=title, title_justify="left")
-        for heading, justify in (("Layer", "left"), ("Output shape", "left"), ("Parameters", "right")):
-            table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-        for name, shape, parameters in rows:
-            table.add_row(name, shape, f"{parameters:,}")
-        table.add_section()
-        table.add_row("Total", "", f"{sum(row[2] for row in rows):,}")
-        self.console.print(table)
-        for fact in facts:
-            self.notice(fact)
-
-    @contextlib.contextmanager
-    def live(self, total_steps: int) -> Iterator[None]:
-        """Keep one line up to date below everything else while training lasts."""
-        if not self.console.is_terminal:
-            yield
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20))
-        with Progress(*columns, console=self.console, transient=True) as self._progress:
-            self._progress.add_task("compiling ...", total=total_steps)
-            yield
-        self._progress = None
-
-    def progress(
-        self, step: int, position: str, loss: float, accuracy: float, rates: tuple[float, float], left: float
-    ) -> None:
-        """Show where training stands.
-
-        Args:
-            step: steps done.
-            position: epoch and step, in words.
-            loss: nats per character, of the last steps.
-            accuracy: of the last steps.
-            rates: steps/s and characters/s.
-            left: seconds to the end.
-        """
-        steps_per_second, chars_per_second = rates
-        line = (
-            f"{position}  loss {loss:.4f}  accuracy {accuracy:.4f}  {steps_per_second:,.1f} steps/s  "
-            f"{chars_per_second:,.0f} chars/s  {_clock(left)} left"
-        )
-        if self._progress is not None:
-            self._progress.update(self._progress.task_ids[0], completed=step, description=line)
-        elif time.monotonic() - self._last_plain_line >= PLAIN_LINE_SECONDS:
-            self._last_plain_line = time.monotonic()
-            self.notice(line)
-
-    def evaluation(self, position: str, train: "Means", val: "Means | None", is_best: bool) -> None:
-        """Show training and validation figures side by side."""
-        line = f"{position}  train: loss {train.loss:.4f}, accuracy {train.accuracy:.4f}"
-        if val is not None:
-            best = " (best so far)" if is_best else ""
-            line += f"  validation: loss {val.loss:.4f}, accuracy {val.accuracy:.4f}{best}"
-        self.notice(line)
-
-    def sample(self, title: str, prompt: str, text: str) -> None:
-        """Show a piece of text that the model wrote, what it went on from in another shade."""
-        self.console.print(f"--- {title}", style="dim", markup=False)
-        self.console.print(visible(prompt), style="dim", end="", markup=False, soft_wrap=True)
-        self.console.print(visible(text), markup=False, soft_wrap=True)
-
-    def finished(self, run_dir: Path, summary: dict[str, Any]) -> None:
-        """Say where the run lies and what it came to."""
-        figures = (
-            f"{summary['steps']:,} steps in {_clock(summary['seconds'])} of training "
-            f"({summary['steps_per_second']:,.1f} steps/s, {summary['chars_per_second']:,.0f} chars/s; "
-            "compiling, evaluating, sampling and saving not counted)"
-        )
-        self.notice(figures)
-        if summary["best_val_loss"] is not None:
-            self.notice(
-                f"Best validation loss {summary['best_val_loss']:.4f} nats per character, at step "
-                f"{summary['best_step']:,}"
-            )
-        self.notice(f"The run is in {run_dir}; write with: python -m jaxchar.sample --ckpt {run_dir}")

@@ -12,16 +12,20 @@ import os
 import re
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxchar.cache import cache_folder
 from jaxchar.config import CorpusConfig
 from jaxchar.errors import JaxcharError
+from jaxchar.text import content_in_memory, is_in_memory, refuse_text_as_path
+from jaxchar.text_file import NotTextError, decoded, unpacked
 
 FETCH_TIMEOUT_SECONDS = 20
 CHUNK = 1 << 20  # characters replaced at a time: bounds the memory that the replacements take
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+MOST_NAMES = 5  # of files that a notice lists
+STANDARD_INPUT = ("-",)
 
 
 class RemoteCorpus(NamedTuple):
@@ -52,10 +56,11 @@ REMOTE_CORPORA = {
 class Corpus(NamedTuple):
     """A text to train on, after its reduction to an alphabet."""
 
-    source: tuple[str, ...]  # what it was loaded as: a name, or paths ("auto" is resolved)
+    source: tuple[str, ...]  # what it was loaded as: a name ("auto" is resolved), or absolute paths
     text: str
-    sha256: str  # of the bytes read, before any reduction
-    notice: str = ""  # one line that the user should see, or nothing
+    sha256: str  # of the bytes read, unpacked, before any reduction, with line breaks put between files
+    notice: str = ""  # lines that the user should see, or nothing
+    encoding: str = "utf-8"  # of the files; several are separated by ", "
 
 
 class Split(NamedTuple):
@@ -65,18 +70,69 @@ class Split(NamedTuple):
     stop: int
 
 
+class MissingCorpusError(JaxcharError):
+    """There is no such file."""
+
+
 def load_corpus(config: CorpusConfig) -> Corpus:
     """Read the text that a configuration names, and reduce it to the alphabet asked for.
 
     Raises:
-        JaxcharError: it cannot be had, is empty, or is not UTF-8.
+        JaxcharError: it cannot be had, is empty, or is in an encoding that has not been told.
+    """
+    return reduce_corpus(read_corpus(config), config)
+
+
+def read_corpus(config: CorpusConfig, known_sha256: str | None = None) -> Corpus:
+    """Read the text that a configuration names, whole and with all its characters.
+
+    Args:
+        config: which text.
+        known_sha256: of the text that a run was trained on. Older versions put no line breaks between
+            files; files that have this digest without them are read so.
+
+    Raises:
+        MissingCorpusError: there is no such file.
+        JaxcharError: it cannot be read, or is in an encoding that has not been told.
     """
     source, parts, notice = _open_sources(config.sources)
-    digest = hashlib.sha256()
-    text = reduce_alphabet(_read(parts, digest), config)[: config.max_chars]
+    joined = _Joined()
+    left_out: dict[str, str] = {}  # what each file is
+    remarks: dict[str, list[str]] = {}  # the files of each
+    searched = False
+    for part in parts:
+        searched |= part.searched
+        try:
+            content = unpacked(part.name, part.content)
+            text, encoding, remark = decoded(part.name, content, config.encoding)
+        except NotTextError as error:
+            if not part.searched:
+                raise
+            left_out[part.name] = error.kind
+            continue
+        joined.add(content, text, encoding)
+        if remark:
+            remarks.setdefault(remark, []).append(repr(part.name))
+    notices = [notice, *(f"{remark}: {_listed(names)}." for remark, names in remarks.items())]
+    if searched:
+        notices.append(_taken(source, len(joined.encodings), left_out))
+    sha256, text = joined.result(known_sha256)
+    encodings = ", ".join(dict.fromkeys(joined.encodings))
+    return Corpus(source, text, sha256, "\n".join(filter(None, notices)), encodings)
+
+
+def reduce_corpus(corpus: Corpus, config: CorpusConfig) -> Corpus:
+    """Return a text cut and reduced to the alphabet that the configuration asks for.
+
+    Raises:
+        JaxcharError: nothing is left of it.
+    """
+    text = reduce_alphabet(corpus.text, config)[: config.max_chars]
     if not text:
-        raise JaxcharError(f"the corpus {' '.join(source)!r} is empty; give a text with characters in it")
-    return Corpus(source, text, digest.hexdigest(), notice)
+        raise JaxcharError(
+            f"the corpus {' '.join(corpus.source)!r} is empty; give a text with characters in it"
+        )
+    return corpus._replace(text=text, notice="\n".join(filter(None, (corpus.notice, _line_ends(text)))))
 
 
 def reduce_alphabet(text: str, config: CorpusConfig) -> str:
@@ -101,49 +157,104 @@ def split_positions(num_chars: int, config: CorpusConfig) -> dict[str, Split]:
     }
 
 
-def cache_folder() -> Path:
-    """Return the folder of what can be had again: ``JAXCHAR_CACHE``, else the user's cache folder."""
-    chosen = os.environ.get("JAXCHAR_CACHE")
-    if chosen:
-        return Path(os.path.expanduser(chosen))  # noqa: PTH111, Path.expanduser fails for unknown users
-    from platformdirs import user_cache_path
-
-    return user_cache_path("jaxchar")
-
-
 # ---- sources -------------------------------------------------------------------------------------
 
-Parts = Iterator[tuple[str, bytes]]  # (name for messages, content) of every file, in order
+
+class Part(NamedTuple):
+    """A file, or what stands for one."""
+
+    name: str  # for messages
+    content: bytes
+    searched: bool = False  # found in a folder or by a glob, so left out if it is no text
+
+
+Parts = Iterable[Part]
 
 
 def _open_sources(sources: tuple[str, ...]) -> tuple[tuple[str, ...], Parts, str]:
     """Return what the sources resolve to, their contents, and a notice for the user."""
+    if any(is_in_memory(source) for source in sources):
+        return tuple(map(str, sources)), [Part(str(s), content_in_memory(s)) for s in sources], ""
     if sources == ("auto",):
         try:
-            return ("shakespeare",), iter([("shakespeare", _remote_content("shakespeare"))]), ""
+            return ("shakespeare",), [Part("shakespeare", _remote_content("shakespeare"))], ""
         except JaxcharError as error:
             reason = str(error).partition("; ")[0]
             notice = f"Training on 'python', the interpreter's own documentation, instead: {reason}."
-            return ("python",), iter([("python", _python_documentation())]), notice
+            return ("python",), [Part("python", _python_documentation())], notice
     if len(sources) == 1 and sources[0] in REMOTE_CORPORA:
-        return sources, iter([(sources[0], _remote_content(sources[0]))]), ""
+        return sources, [Part(sources[0], _remote_content(sources[0]))], ""
     if sources == ("python",):
-        return sources, iter([("python", _python_documentation())]), ""
-    if sources == ("-",):
+        return sources, [Part("python", _python_documentation())], ""
+    if sources == STANDARD_INPUT:
         if sys.stdin is None or sys.stdin.isatty():
             raise JaxcharError("corpus '-' is standard input, but nothing is piped into it; pipe a text")
-        return sources, iter([("standard input", sys.stdin.buffer.read())]), ""
-    files = [file for source in sources for file in _files_of(source)]
-    return sources, ((str(file), _file_content(file)) for file in files), ""
+        return sources, [Part("standard input", sys.stdin.buffer.read())], ""
+    found = [_files_of(source) for source in sources]
+    parts = (Part(str(file), _file_content(file), files.searched) for files in found for file in files.paths)
+    return tuple(files.source for files in found), parts, ""
 
 
-def _read(parts: Parts, digest: "hashlib._Hash") -> str:
-    """Return the text of all parts, one after the other; take their bytes into the digest."""
-    texts = []
-    for name, content in parts:
-        digest.update(content)
-        texts.append(_decoded(name, content))
-    return "".join(texts)
+class _Joined:
+    """The texts of several files, each on lines of its own, and their digest."""
+
+    def __init__(self) -> None:
+        self.encodings: list[str] = []
+        self._texts: list[str] = []
+        self._broken: set[int] = set()  # which texts had no line break before them
+        self._digest = hashlib.sha256()
+        self._glued: hashlib._Hash | None = None  # of the bytes without the line breaks put between
+
+    def add(self, content: bytes, text: str, encoding: str) -> None:
+        """Add a file's bytes and text; put a line break before them where the text so far lacks one."""
+        if text and self._texts and not self._texts[-1].endswith(("\n", "\r")):
+            self._glued = self._glued or self._digest.copy()
+            self._digest.update(b"\n")
+            self._broken.add(len(self._texts))
+        self._digest.update(content)
+        if self._glued is not None:
+            self._glued.update(content)
+        self.encodings.append(encoding)
+        if text:
+            self._texts.append(text)
+
+    def result(self, known_sha256: str | None) -> tuple[str, str]:
+        """Return digest and text; without the line breaks put between if the digest is known so."""
+        if self._glued is not None and self._glued.hexdigest() == known_sha256:
+            return known_sha256, "".join(self._texts)
+        texts = (f"\n{text}" if i in self._broken else text for i, text in enumerate(self._texts))
+        return self._digest.hexdigest(), "".join(texts)
+
+
+def _taken(source: Sequence[str], num_read: int, left_out: dict[str, str]) -> str:
+    """Return how many files were taken, and which were left out as they are no text."""
+    listed = f"; left out {len(left_out)}: " if left_out else ""
+    listed += _listed([f"{os.path.basename(name)} ({kind})" for name, kind in left_out.items()])  # noqa: PTH119
+    if not num_read:
+        raise JaxcharError(
+            f"the corpus {' '.join(source)!r} holds no text files{listed}; put text files into it"
+        )
+    return f"Took {num_read} {'file' if num_read == 1 else 'files'}{listed}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
+
+
+def _line_ends(text: str) -> str:
+    """Return what should be said of a text with carriage returns, or nothing."""
+    returns = text.count("\r")
+    if not returns:
+        return ""
+    windows = text.count("\r\n")
+    others = text.count("\n") - windows
+    kinds = ((windows, "Windows (\\r\\n)"), (returns - windows, "old Mac (\\r)"), (others, "Unix (\\n)"))
+    counts = ", ".join(f"{count:,} {kind}" for count, kind in kinds if count)
+    return (
+        f"The text has line ends of {counts}; \\r is a character of its own to the model. To be without it: "
+        "tr -d '\\r' < old.txt > new.txt"
+    )
 
 
 def _python_documentation() -> bytes:
@@ -152,9 +263,17 @@ def _python_documentation() -> bytes:
     return "\n\n".join(topics[name] for name in sorted(topics)).encode()
 
 
-def _files_of(source: str) -> list[Path]:
-    """Return the files that a path, a folder or a glob stands for, in sorted order."""
+class _Files(NamedTuple):
+    """What a path, a folder or a glob stands for."""
+
+    source: str  # the same, absolute
+    paths: list[Path]  # in sorted order
+    searched: bool  # they were found in a folder or by a glob, not named
+
+
+def _files_of(source: str) -> _Files:
     try:
+        refuse_text_as_path(source)
         return _files_at(source, Path(source).expanduser())
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, JaxcharError):
@@ -162,24 +281,56 @@ def _files_of(source: str) -> list[Path]:
         raise JaxcharError(f"the corpus path {source!r} cannot be used: {error}") from error
 
 
-def _files_at(source: str, path: Path) -> list[Path]:
+def _files_at(source: str, path: Path) -> _Files:
     if path.is_dir():
         inside = (file for file in path.rglob("*") if file.is_file())
         files = sorted(f for f in inside if not any(p.startswith(".") for p in f.relative_to(path).parts))
         if not files:
             raise JaxcharError(f"the corpus folder {source!r} holds no files; put text files into it")
-        return files
+        return _Files(_absolute(path), files, searched=True)
     if path.exists():
-        return [path]
-    matches = glob.glob(str(path), recursive=True)  # noqa: PTH207, Path.glob takes no absolute pattern
-    files = sorted(Path(match) for match in matches if Path(match).is_file())
+        return _Files(_absolute(path), [path], searched=False)
+    files = sorted(Path(match) for match in set(_matches(path)) if Path(match).is_file())
     if not files:
         names = ", ".join(["auto", *REMOTE_CORPORA, "python"])
-        raise JaxcharError(
+        raise MissingCorpusError(
             f"no corpus {source!r}: expected files, folders and globs, or '-' for standard input, or one of "
             f"the names {names}, by itself; check the path"
         )
-    return files
+    pattern = path if path.is_absolute() else Path(glob.escape(str(Path.cwd()))) / path
+    return _Files(str(pattern), files, searched=True)
+
+
+def _absolute(path: Path) -> str:
+    """Return a path that means the same from any folder."""
+    return str(path.resolve() if ".." in path.parts else path.absolute())
+
+
+def _matches(pattern: Path) -> Iterator[str]:
+    """Yield what a glob matches; ``**`` enters every folder once, whatever links lead to it."""
+    parts = pattern.parts
+    if "**" not in parts:
+        yield from glob.glob(str(pattern))  # noqa: PTH207, Path.glob takes no absolute pattern
+        return
+    place = parts.index("**")
+    below = Path(*(parts[place + 1 :] or ("*",)))
+    for root in glob.glob(str(Path(*parts[:place]))):  # noqa: PTH207
+        for folder in _folders_below(root):
+            yield from _matches(Path(glob.escape(folder)) / below)
+
+
+def _folders_below(root: str) -> Iterator[str]:
+    """Yield a folder and the visible ones below it, each once: a link may lead back up."""
+    seen = {os.path.realpath(root)}
+    for folder, inside, _ in os.walk(root, followlinks=True):
+        yield folder
+        unseen = []
+        for name in sorted(inside):
+            real = os.path.realpath(Path(folder) / name)
+            if not name.startswith(".") and real not in seen:
+                seen.add(real)
+                unseen.append(name)
+        inside[:] = unseen
 
 
 def _file_content(file: Path) -> bytes:
@@ -189,18 +340,6 @@ def _file_content(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise JaxcharError(f"cannot read the corpus file {str(file)!r}: {error.strerror}") from error
-
-
-def _decoded(name: str, content: bytes) -> str:
-    """Decode UTF-8, less a byte-order mark; line endings stay as they are."""
-    try:
-        return content.removeprefix(BYTE_ORDER_MARK).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise JaxcharError(
-            f"{name!r} is not UTF-8: byte 0x{error.object[error.start]:02x} at position "
-            f"{error.start + len(content) - len(error.object):,}; "
-            "convert it first, for instance with `iconv -f LATIN1 -t UTF-8`"
-        ) from error
 
 
 # ---- named corpora -------------------------------------------------------------------------------
@@ -220,7 +359,7 @@ def _remote_content(name: str) -> bytes:
 
 
 def _fetched(name: str, remote: RemoteCorpus, file: Path) -> bytes:
-    remedy = f"put the file at {file} by hand, or choose --corpus python, which needs no network"
+    remedy = f"put the file at {file} by hand, or choose --corpus=python, which needs no network"
     try:
         with urllib.request.urlopen(remote.address, timeout=FETCH_TIMEOUT_SECONDS) as response:
             content = response.read(remote.num_bytes + 1)

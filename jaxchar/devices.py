@@ -5,10 +5,6 @@ gradients up between them. So a run is the same on any number of devices, but fo
 """
 
 import contextlib
-import hashlib
-import os
-import platform
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,7 +12,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxchar.corpus import cache_folder
+from jaxchar.ambient import start_jax
 from jaxchar.errors import JaxcharError
 
 AXIS = "batch"
@@ -38,6 +34,7 @@ def make_mesh(devices: int | None = 1, batch_size: int = 0) -> Mesh:
     if devices is not None and devices > max(1, jax.config.jax_num_cpu_devices):  # type: ignore[attr-defined]
         with contextlib.suppress(RuntimeError):  # JAX has begun; what it has is counted below
             jax.config.update("jax_num_cpu_devices", devices)
+    start_jax()
     there = jax.local_device_count()
     if devices is None:
         devices = 1 if jax.default_backend() == "cpu" else _most_even(there, batch_size)
@@ -99,47 +96,3 @@ def split_rows(tree: Any, mesh: Mesh) -> Any:
 def on_one_device(tree: Any) -> Any:
     """Return replicated arrays as they are on this process's first device."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
-
-
-# ---- compiled programs ---------------------------------------------------------------------------
-
-
-def keep_what_is_compiled() -> None:
-    """Let JAX keep compiled programs in our cache folder, unless the user has chosen one.
-
-    What XLA compiles depends on the processor and on how many cores it may use, which JAX's own key does
-    not tell apart; so each kind of machine has a folder of its own.
-    """
-    if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
-        return
-    folder = folder_for_compiled() / f"{num_cores()}-cores"
-    with contextlib.suppress(OSError):  # a folder that cannot be written is done without
-        folder.mkdir(parents=True, exist_ok=True)
-    if os.access(folder, os.W_OK):
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
-
-def folder_for_compiled() -> Path:
-    """Return where programs lie that only this kind of processor can run.
-
-    In ``JAXCHAR_COMPILED``, else in the cache folder.
-    """
-    chosen = os.environ.get("JAXCHAR_COMPILED")
-    return (Path(chosen) if chosen else cache_folder() / "compiled") / _kind_of_processor()
-
-
-def num_cores() -> int:
-    """Return how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _kind_of_processor() -> str:
-    """Return a short name that two machines share only if each can run what the other compiled."""
-    features = platform.processor()
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        features = "".join(
-            sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
-        )
-    return f"{platform.machine()}-{hashlib.sha256(features.encode()).hexdigest()[:12]}"

@@ -19,6 +19,18 @@ def typed_separator(typed: str) -> str | None:
     return re.sub(r"\\([ntrf0\\])", lambda found: _ESCAPES[found[1]], typed)
 
 
+def documents_in_words(separator: str) -> str:
+    """Return how documents are parted, as a user would say it."""
+    lines = separator.replace("\r\n", "\n")
+    if lines == "\n":
+        return "one a line"
+    if lines == "\n\n":
+        return "parted by empty lines"
+    if lines.startswith("\n") and lines.endswith("\n") and "\n" not in lines[1:-1]:
+        return f"parted by lines of {lines[1:-1]!r}"
+    return f"each ended by {separator!r}"
+
+
 def require_documents(separator: str | None) -> str:
     """Return the separator, or raise a JaxcharError where a model was trained on one running text."""
     if separator is None:
@@ -50,7 +62,10 @@ def detect_separator(text: str) -> str | None:
     titles, one a line. Prose, verse, plays, code, tables and logs are running texts: their order matters.
     """
     breaks = "\r\n" if text.count("\r\n") > text.count("\n") / 2 else "\n"
-    part = _looked_at(text).replace("\r\n", "\n")
+    parts = [text[part] for part in parts_to_look_at(len(text))]
+    if len(parts) > 1:  # of whole lines
+        parts = [part[part.find("\n") + 1 : part.rfind("\n")] for part in parts]
+    part = "\n".join(parts).replace("\r\n", "\n")
     for mark in MARKS:
         if _is_parted_by(part, mark):
             return f"{breaks}{mark}{breaks}"
@@ -59,13 +74,12 @@ def detect_separator(text: str) -> str | None:
     return breaks if _is_list(part) else None
 
 
-def _looked_at(text: str) -> str:
-    """Return the text, or three large parts of it, of whole lines."""
-    if len(text) <= 3 * LOOKED_AT:
-        return text
-    starts = (0, (len(text) - LOOKED_AT) // 2, len(text) - LOOKED_AT)
-    parts = (text[start : start + LOOKED_AT] for start in starts)
-    return "\n".join(part[part.find("\n") + 1 : part.rfind("\n")] for part in parts)
+def parts_to_look_at(num_chars: int) -> list[slice]:
+    """Return what of a text tells its kind: all of it, or three large parts."""
+    if num_chars <= 3 * LOOKED_AT:
+        return [slice(0, num_chars)]
+    starts = (0, (num_chars - LOOKED_AT) // 2, num_chars - LOOKED_AT)
+    return [slice(start, start + LOOKED_AT) for start in starts]
 
 
 def _share(found: Iterable[object]) -> float:

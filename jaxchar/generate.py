@@ -27,6 +27,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
+from jaxchar.ambient import random_key
 from jaxchar.config import DrawConfig
 from jaxchar.draw import Controls, draw
 from jaxchar.model import CharRNN
@@ -46,7 +47,7 @@ def text_keys(seed: int, numbers: Sequence[int]) -> jax.Array:
 
     The others are counted from the end, where no character's number ever comes.
     """
-    return _text_keys(jax.random.key(seed), np.array(numbers, np.uint32))
+    return _text_keys(random_key(seed), np.array(numbers, np.uint32))
 
 
 @jax.jit

@@ -8,11 +8,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from tyro.conf import Positional, arg
+
+from jaxchar.command_line import parse_command
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
-from jaxchar.console import one_line_errors, parse
+from jaxchar.console import one_line_errors
 from jaxchar.errors import JaxcharError
+from jaxchar.newest_run import run_to_use, say_run
+from jaxchar.paths import refuse_urls
 from jaxchar.tables import inspection
 
 if TYPE_CHECKING:  # these import JAX, which --help need not wait for
@@ -26,15 +31,19 @@ class Arguments:
     Where anything is damaged, the exit code is 1.
     """
 
-    ckpt: str  # a run folder, its checkpoints folder, or one checkpoint's folder
+    # A run's folder, its checkpoints folder, or one checkpoint's; none: the newest run in runs/.
+    run: Annotated[str | None, Positional, arg(metavar="[RUN]", help_behavior_hint="")] = None
+    ckpt: str | None = None  # the same, as an option
     json: bool = False  # print one JSON object
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Inspect as the command line says; what is found on standard output."""
     with one_line_errors():
-        typed = parse(Arguments, door="jaxchar.inspect", arguments=arguments)
-        result = inspect(typed.ckpt)
+        typed = parse_command(Arguments, "inspect", arguments)
+        run = run_to_use(typed)
+        result = inspect(run)
+        say_run(typed, run)
         if typed.json:
             print(json.dumps(result))
         else:
@@ -64,6 +73,7 @@ def _checkpoints(path: str) -> list[Path]:
     """Return the checkpoints that a path means, newest first."""
     from jaxchar.checkpoint import FOLDER, peek, steps_in
 
+    refuse_urls(path, "the path")
     try:
         given = Path(path).expanduser().resolve()
         folder = given / FOLDER if (given / FOLDER).is_dir() else given
@@ -86,7 +96,7 @@ def verify(checkpoint: Path) -> dict[str, Any]:
     import jax
 
     from jaxchar.checkpoint import read_metadata, read_state
-    from jaxchar.launch import state_structure
+    from jaxchar.step import state_structure
 
     result: dict[str, Any] = {
         "path": str(checkpoint),
@@ -137,7 +147,7 @@ def describe(metadata: "Metadata") -> dict[str, Any]:
     """Return what a checkpoint's metadata say, as a JSON object."""
     from flax import nnx
 
-    from jaxchar.launch import state_structure
+    from jaxchar.step import state_structure
 
     structure = state_structure(metadata)
     settings, defaults = metadata.config.to_json(), Config().to_json()

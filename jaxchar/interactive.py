@@ -4,6 +4,7 @@
 gives it one, with history and editing by prompt_toolkit.
 """
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from jaxchar.config import SampleConfig
-from jaxchar.errors import JaxcharError
+from jaxchar.errors import JaxcharError, quoted, speaking
+from jaxchar.prompt import notes_of, refuse_impossible_stop
 from jaxchar.sample_display import Display, named
 from jaxchar.vocabulary import Unknown
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
     from jaxchar.writer import Passage, Writer
 
 HELP = """\
-some words         begin a new text with them ("\\n" is a line break, "\\t" a tab)
+some words         begin a new text with them: \\n is a line break, \\t a tab, \\\\ one backslash
+\\:some words       likewise, where they begin with a colon
 an empty line      go on from where the text stopped
 :add some words    put words into the text, and go on
 :pick 5            choose the next character among the 5 most probable, by its number, again and again
@@ -37,6 +40,7 @@ an empty line      go on from where the text stopped
 
 KIND_OF = {"temperature": float, "top_k": int, "top_p": float, "min_p": float, "length": int, "seed": int}
 MOST_PICKS = 20
+ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", ":": ":"}  # typed after a backslash; others stay as they are
 
 
 class Shown(NamedTuple):
@@ -103,15 +107,16 @@ class Session:
         if setting in KIND_OF:
             return self._set(setting, rest.strip())
         if name not in self._commands:
-            raise JaxcharError(f"there is no command :{name}; see :help")
+            raise JaxcharError(f"there is no command :{name[:40]}; see :help")
         return self._commands[name](rest)
 
     # ---- writing ---------------------------------------------------------------------------------
 
     def _begin(self, typed: str) -> Iterator[Shown]:
-        prompt = self._adapted(typed)
+        prompt, notes = self._adapted("prompt", typed)
         self._move_to(self._writer.start(prompt))
         self._number = 0
+        yield from notes
         yield Shown("prompt", prompt)
         yield from self._write()
 
@@ -120,8 +125,9 @@ class Session:
         yield from self._write()
 
     def _add(self, typed: str) -> Iterator[Shown]:
-        added = self._adapted(typed)
+        added, notes = self._adapted("prompt", typed)
         self._move_to(self._writer.extend(self._current(), added))
+        yield from notes
         yield Shown("prompt", added)
         yield from self._write()
 
@@ -153,9 +159,11 @@ class Session:
             raise JaxcharError("there is no text yet to go on from; type a prompt")
         return self._passage
 
-    def _adapted(self, typed: str) -> str:
-        text = typed.replace("\\n", "\n").replace("\\t", "\t")
-        return self._writer.vocabulary.adapt(text, self._unknown)
+    def _adapted(self, what: str, typed: str) -> tuple[str, list[Shown]]:
+        """Return typed text as the training text would have it, and notes of what was done for that."""
+        found = self._writer.fitted(unescaped(typed), what)
+        notes = [Shown("note", f"note: {line}") for line in notes_of(what, [found])]
+        return self._writer.vocabulary.adapt(found.text, self._unknown), notes
 
     # ---- picking ---------------------------------------------------------------------------------
 
@@ -183,15 +191,18 @@ class Session:
 
     def _set(self, name: str, rest: str) -> Iterator[Shown]:
         if rest:
-            value = _number(KIND_OF[name], name, rest)
+            value = _number(KIND_OF[name], f"--{name.replace('_', '-')}", rest)
             self.config = replace(self.config, **{name: value})
             self._number = 0 if name == "seed" else self._number
             self.warm_up()
         yield Shown("note", f"{name} {getattr(self.config, name)}")
 
     def _set_stop(self, typed: str) -> Iterator[Shown]:
-        self.config = replace(self.config, stop=(self._adapted(typed),) if typed else None)
-        yield Shown("note", f"stop {typed!r}" if typed else "no stop: always the full length")
+        stop, notes = self._adapted("stop", typed)
+        refuse_impossible_stop([stop], self._writer.vocabulary)
+        self.config = replace(self.config, stop=(stop,) if typed else None)
+        yield from notes
+        yield Shown("note", f"stop {stop!r}" if typed else "no stop: always the full length")
 
     def warm_up(self) -> None:
         """Compile what the settings need, so that the next text comes at once."""
@@ -228,7 +239,12 @@ def _number(kind: type, name: str, typed: str) -> Any:
         return kind(typed)
     except ValueError:
         expected = "a whole number" if kind is int else "a number"
-        raise JaxcharError(f"{name} must be {expected}, but it is {typed!r}") from None
+        raise JaxcharError(f"{name} must be {expected}, but it is {quoted(typed)}") from None
+
+
+def unescaped(typed: str) -> str:
+    """Return a typed line with what its escapes stand for: line breaks, tabs, backslashes."""
+    return re.sub(r"\\([nt\\]|(?<=^\\):)", lambda escape: ESCAPES[escape[1]], typed)
 
 
 # ---- the terminal --------------------------------------------------------------------------------
@@ -240,15 +256,16 @@ def converse(writer: "Writer", config: SampleConfig, display: Display, unknown: 
     display.note(f"compiling ...  (seed {config.seed})")
     session.warm_up()
     display.note("Type a prompt; an empty line goes on; :help shows the rest; :quit leaves.")
-    for line in _lines():
-        try:
-            _show(session.reply(line), display)
-        except JaxcharError as error:
-            display.note(f"error: {error}")
-        except KeyboardInterrupt:  # what has been written stays
-            display.end()
-        if session.ended:
-            break
+    with speaking("session"):
+        for line in _lines():
+            try:
+                _show(session.reply(line), display)
+            except JaxcharError as error:
+                display.note(f"error: {error}")
+            except KeyboardInterrupt:  # what has been written stays
+                display.end()
+            if session.ended:
+                break
 
 
 def _show(reply: Iterator[Shown], display: Display) -> None:
@@ -266,8 +283,9 @@ def _show(reply: Iterator[Shown], display: Display) -> None:
 def _lines() -> Iterator[str]:
     """Yield the lines that are typed, with history and editing, or those of a pipe."""
     if not sys.stdin.isatty():
-        for line in sys.stdin:
-            yield line.removesuffix("\n")
+        for number, line in enumerate(sys.stdin):
+            line = line if number else line.removeprefix("\ufeff")
+            yield line.removesuffix("\n").removesuffix("\r")
         return
     from prompt_toolkit import PromptSession
 

@@ -1,20 +1,24 @@
 """A trained model in hand: load it, write text with it."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 from flax import nnx
 
+from jaxchar.ambient import pinned
 from jaxchar.checkpoint import Loaded, Which, load_checkpoint
 from jaxchar.config import Config, SampleConfig
 from jaxchar.documents import require_documents
-from jaxchar.errors import JaxcharError
+from jaxchar.errors import JaxcharError, in_callers_words, quoted
 from jaxchar.metadata import Metadata
+from jaxchar.prompt import notes_of, refuse_unknown
 from jaxchar.score import Evaluation, Predictions, Protocol, Score, predict, predict_one_by_one
 from jaxchar.step import split_model
-from jaxchar.vocabulary import UnknownCharactersError, Vocabulary
+from jaxchar.vocabulary import Unknown, Vocabulary
 from jaxchar.writer import Writer
 
 
@@ -29,7 +33,7 @@ class LanguageModel:
         self.vocabulary = vocabulary
         self.graphdef = graphdef
         self.params = params
-        self.writer = Writer(graphdef, params, vocabulary, config.context_limit)
+        self.writer = Writer(graphdef, params, vocabulary, config.context_limit, config)
 
     def generate(
         self,
@@ -40,7 +44,7 @@ class LanguageModel:
         top_k: int = 0,
         top_p: float = 1.0,
         min_p: float = 0.0,
-        stop: str | Sequence[str] = (),
+        stop: str | Iterable[str] | None = None,
         seed: int = 0,
     ) -> str:
         """Return new characters that go on from a prompt.
@@ -50,7 +54,8 @@ class LanguageModel:
         :func:`jaxchar.generate.left_by_filters`.
 
         Args:
-            prompt: at least one character, all of them in the vocabulary.
+            prompt: at least one character. Characters that the vocabulary lacks are made to fit as the
+                training text was (lower-cased, for example), with a warning, or else refused.
             length: characters to write, 0 or more; the prompt is not counted and not returned.
             temperature: 0 to 1,000. Below 1 bolder towards the probable, above 1 wilder; 0 always the
                 most probable character.
@@ -59,15 +64,16 @@ class LanguageModel:
                 and at most 1; 1: all.
             min_p: only characters with at least this share, 0 to 1, of the most probable one's
                 probability; 0: all.
-            stop: the text ends with the first of these strings that comes up in it.
+            stop: the text ends with this string, or with the first of these strings that comes up in it.
             seed: 0 to 2^32 - 1. The same seed gives the same text, and the first part of it where
                 ``length`` is less.
 
         Raises:
-            JaxcharError: the prompt is empty or holds a character outside the vocabulary, or a number is
-                outside its range.
+            JaxcharError: the prompt is empty, or it or a stop holds a character outside the vocabulary, or
+                a number is outside its range.
         """
-        settings = _settings(length, temperature, top_k, top_p, min_p, stop, seed)
+        settings = self._settings(length, temperature, top_k, top_p, min_p, stop, seed)
+        (prompt,) = self._fitted("prompt", prompt)
         return "".join(self._stream(prompt, settings))
 
     def stream(
@@ -79,22 +85,24 @@ class LanguageModel:
         top_k: int = 0,
         top_p: float = 1.0,
         min_p: float = 0.0,
-        stop: str | Sequence[str] = (),
+        stop: str | Iterable[str] | None = None,
         seed: int = 0,
     ) -> Iterator[str]:
         """Yield the text that :meth:`generate` returns, piece by piece as it is drawn."""
-        return self._stream(prompt, _settings(length, temperature, top_k, top_p, min_p, stop, seed))
+        settings = self._settings(length, temperature, top_k, top_p, min_p, stop, seed)
+        (prompt,) = self._fitted("prompt", prompt)
+        return self._stream(prompt, settings)
 
     def generate_batch(
         self,
-        prompts: Sequence[str],
+        prompts: Iterable[str],
         length: int = 1000,
         *,
         temperature: float = 1.0,
         top_k: int = 0,
         top_p: float = 1.0,
         min_p: float = 0.0,
-        stop: str | Sequence[str] = (),
+        stop: str | Iterable[str] | None = None,
         seed: int = 0,
     ) -> list[str]:
         """Return a text for every prompt, of any lengths, drawn as one batch.
@@ -103,9 +111,10 @@ class LanguageModel:
         :meth:`generate` returns for its prompt. For several texts that go on from the same prompt, give
         it several times. The arguments and errors are those of :meth:`generate`.
         """
+        settings = self._settings(length, temperature, top_k, top_p, min_p, stop, seed)
+        prompts = self._fitted("prompt", *_listed(prompts))
         if not prompts:
             return []
-        settings = _settings(length, temperature, top_k, top_p, min_p, stop, seed)
         pieces = self.writer.write_batch(prompts, settings)
         return ["".join(texts) for texts in zip([""] * len(prompts), *pieces, strict=True)]
 
@@ -135,16 +144,53 @@ class LanguageModel:
             JaxcharError: the model was trained on one running text, or a number is outside its range.
         """
         separator = require_documents(self.config.separator)
-        settings = _settings(longest, temperature, top_k, top_p, min_p, (), seed)
+        if not isinstance(count, int) or count < 0:
+            raise JaxcharError(f"count must be a whole number of at least 0, but it is {quoted(count)}")
+        settings = SampleConfig(
+            length=longest, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed
+        )
         return [document.text for document in self.writer.write_documents(separator, count, settings)]
 
     def _stream(self, prompt: str, settings: SampleConfig) -> Iterator[str]:
         start = self.writer.start(prompt)
         return (piece for piece, _ in self.writer.write(start, settings))
 
+    def _fitted(self, what: str, *texts: str) -> list[str]:
+        """Return texts reduced as the training text was, with a warning to the caller's caller."""
+        found = [self.writer.fitted(text, what) for text in texts]
+        for note in notes_of(what, found):
+            warnings.warn(note, stacklevel=3)
+        return [each.text for each in found]
+
+    def _settings(
+        self,
+        length: int,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        min_p: float,
+        stop: str | Iterable[str] | None,
+        seed: int,
+    ) -> SampleConfig:
+        """Return the settings of one call, checked; the stops reduced as the training text was."""
+        settings = SampleConfig(
+            length=length,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            stop=_stops(stop),
+            seed=seed,
+        )
+        found = [self.writer.fitted(text, "stop") for text in settings.stop or ()]
+        for note in notes_of("stop", found):
+            warnings.warn(note, stacklevel=3)
+        return replace(settings, stop=tuple(each.text for each in found) or None)
+
     # ---- scoring ---------------------------------------------------------------------------------
 
-    def score(self, text: str, *, context: str = "") -> Score:
+    @pinned()
+    def score(self, text: str, *, context: str = "", unknown: Unknown = "error") -> Score:
         """Return how surprising the model finds each character of a text.
 
         Every character is predicted from all that comes before it, or, by a model trained on windows,
@@ -154,68 +200,85 @@ class LanguageModel:
             text: the characters to predict. Without a context the first one cannot be predicted: it is
                 taken for the context of the others.
             context: what the model reads before, and is not asked for.
+            unknown: what becomes of characters that are not in the vocabulary: "error" refuses them,
+                "skip" leaves them out, "replace" takes their other case, or a space. The score says
+                how many there were in text and context.
 
         Raises:
             JaxcharError: there is no character to predict, or one that is not in the vocabulary.
         """
+        text, context = self._fitted("text to score", text, context)
+        text, *changes = self.vocabulary.adapt_and_count(text, unknown)
+        context, *changes_before = self.vocabulary.adapt_and_count(context, unknown)
         if not text or len(context + text) < 2:
             raise JaxcharError(
                 f"the text to score has {len(text)} characters, but a prediction needs 2 of them, or 1 "
                 "and a context; give more text"
             )
-        try:
-            ids = self.vocabulary.encode(context + text)
-        except UnknownCharactersError as error:
-            raise UnknownCharactersError(f"text to score: {error}") from error
+        refuse_unknown("text to score", context + text, self.vocabulary)
+        ids = self.vocabulary.encode(context + text)
         found = predict_one_by_one(self.graphdef, self.params, ids, self.config.context_limit)
         start = max(len(context), 1)
         asked = found.positions >= start
+        replaced, left_out = map(sum, zip(changes, changes_before, strict=True))
         return Score(
-            (context + text)[:start], (context + text)[start:], found.surprises[asked], found.ranks[asked]
+            context=(context + text)[:start],
+            text=(context + text)[start:],
+            surprises=found.surprises[asked],
+            ranks=found.ranks[asked],
+            replaced=replaced,
+            left_out=left_out,
         )
 
+    @pinned()
     def predictions(self, ids: jax.Array, protocol: Protocol) -> Predictions:
         """Return surprise and rank of the characters of ids, [N], by a protocol of :mod:`jaxchar.batches`."""
         return predict(self.graphdef, self.params, ids, protocol)
 
+    @pinned()
     def evaluate(self, ids: jax.Array, protocol: Protocol) -> Evaluation:
         """Return the figures of ids, [N], with intervals, by a protocol of :mod:`jaxchar.batches`."""
         return Evaluation.of(self.predictions(ids, protocol), protocol)
 
 
-def _settings(
-    length: int,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    min_p: float,
-    stop: str | Sequence[str],
-    seed: int,
-) -> SampleConfig:
-    """Return the settings of one call, checked."""
-    return SampleConfig(
-        length=length,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        stop=((stop,) if isinstance(stop, str) else tuple(stop)) or None,
-        seed=seed,
-    )
+def _stops(stop: str | Iterable[str] | None) -> Any:
+    """Return stops as the settings take them: none of them as None."""
+    if isinstance(stop, Iterable) and not isinstance(stop, str | bytes):
+        return tuple(stop) or None
+    return stop
 
 
-def load(path: str | Path, which: Which = "last") -> LanguageModel:
+def _listed(prompts: Iterable[str]) -> list[str]:
+    """Return several prompts as a list.
+
+    Raises:
+        JaxcharError: they are one text, or nothing that has items.
+    """
+    if isinstance(prompts, str | bytes) or not isinstance(prompts, Iterable):
+        raise JaxcharError(
+            f"prompts must be a list of texts, but it is {quoted(prompts)}; for one text call generate(), or "
+            "give a list of one"
+        )
+    return list(prompts)
+
+
+def load(path: str | Path, which: Which | None = None) -> LanguageModel:
     """Load the model of a run folder, of its checkpoint folder, or of one checkpoint.
 
     Where the run kept a weight average, the model has the average's weights. A damaged checkpoint is
     passed over for the next one that is whole, with a warning.
+
+    Args:
+        path: what to load.
+        which: of a run's checkpoints, the "last", or the "best": that with the lowest validation loss.
+            None takes the best where the run was validated, else the last.
 
     Raises:
         JaxcharError: there is no whole checkpoint.
     """
     loaded = load_checkpoint(path, weights_structure, which)
     for warning in loaded.warnings:
-        warnings.warn(warning, stacklevel=2)
+        warnings.warn(in_callers_words(warning), stacklevel=2)
     return from_checkpoint(loaded)
 
 
@@ -232,5 +295,6 @@ def weights_structure(metadata: Metadata) -> dict[str, nnx.State]:
     return {"average" if metadata.config.ema_decay else "params": params}
 
 
+@pinned()
 def _structure(metadata: Metadata) -> tuple[nnx.GraphDef, nnx.State]:
     return jax.eval_shape(lambda: split_model(metadata.config, len(metadata.vocabulary)))

@@ -3,10 +3,14 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from jaxchar.console import one_line_errors, parse, warn
+from tyro.conf import Positional, arg
+
+from jaxchar.command_line import parse_command
+from jaxchar.console import one_line_errors, warn
 from jaxchar.errors import JaxcharError
+from jaxchar.newest_run import run_to_use, say_model
 from jaxchar.tables import memorization_table
 
 if TYPE_CHECKING:  # these import JAX, which --help need not wait for
@@ -27,25 +31,31 @@ class Arguments:
     gives the measure: by how much it, too, agrees with the training text.
     """
 
-    ckpt: str  # a run folder, its checkpoints folder, or one checkpoint's folder
+    # A run's folder, its checkpoints folder, or one checkpoint's; none: the newest run in runs/.
+    run: Annotated[str | None, Positional, arg(metavar="[RUN]", help_behavior_hint="")] = None
+    ckpt: str | None = None  # the same, as an option
     text: str | None = None  # judge this file (or folder, or - for standard input); None: let the model write
     length: int = 100_000  # characters that the model writes, and of held-out text at the most
     temperature: float = 1.0  # of what the model writes; lower ones copy more
     seed: int = 0  # the same seed writes the same text
-    # Where the corpus lies now, if it has moved; it must be the one that the run was trained on.
+    # Where the corpus lies now, if it has moved; it must be the text of the run, by its SHA-256.
     corpus: tuple[str, ...] | None = None
-    which: Literal["last", "best"] = "last"  # of a run's checkpoints
+    encoding: str | None = None  # of --text, where it is not UTF-8; None: as in training
+    # Of the run's checkpoints; None: the best, where the run was validated, else the last.
+    which: Literal["last", "best"] | None = None
     json: bool = False  # print one JSON object
 
     def __post_init__(self) -> None:
         if self.length < 1:
             raise JaxcharError(f"length must be a whole number of 1 or more, but it is {self.length}")
+        if self.encoding is not None and self.text is None:
+            raise JaxcharError("--encoding is that of --text; leave it out, or give a --text")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Report as the command line says; figures on standard output."""
     with one_line_errors():
-        typed = parse(Arguments, door="jaxchar.memorization", arguments=arguments)
+        typed = parse_command(Arguments, "memorization", arguments)
         result = memorization(typed)
         if typed.json:
             print(json.dumps(result))
@@ -55,28 +65,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def memorization(typed: Arguments) -> dict[str, Any]:
     """Return what the text and held-out text share with the training text, as a JSON object."""
+    run = run_to_use(typed)
     import numpy as np
 
+    from jaxchar.cache import keep_what_is_compiled
     from jaxchar.checkpoint import load_checkpoint
-    from jaxchar.dataset import load_dataset, refuse_another_corpus
-    from jaxchar.devices import keep_what_is_compiled
+    from jaxchar.dataset import load_own_dataset
     from jaxchar.language_model import from_checkpoint, weights_structure
     from jaxchar.vocabulary import Vocabulary
 
     keep_what_is_compiled()
-    loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
+    loaded = load_checkpoint(run, weights_structure, typed.which)
     warn(loaded.warnings)
     model, config = from_checkpoint(loaded), loaded.metadata.config
-    given = None if typed.text is None else _given(typed.text, config)
+    given = None if typed.text is None else _given(typed, config)
     # A given text may hold characters that the corpus lacks, and that only means that they are not copied.
     vocabulary = Vocabulary(model.vocabulary.symbols + (given or ""))
-    dataset = load_dataset(config.replace(corpus=typed.corpus or config.corpus), vocabulary)
-    refuse_another_corpus(loaded.metadata.corpus, dataset.identity)
+    dataset = load_own_dataset(
+        config.replace(corpus=typed.corpus or config.corpus), vocabulary, loaded.metadata.corpus
+    )
     training = _trained_on(config, np.asarray(dataset.splits["train"]))
     held_out = np.concatenate([dataset.splits["validation"], dataset.splits["test"]])
     if given is None:
         opening = held_out if len(held_out) else training
         given = _written(model, vocabulary.decode(opening[:PROMPT_CHARS]), typed)
+    say_model(typed, run, loaded)
     return {
         "checkpoint": str(loaded.path),
         "step": loaded.metadata.step,
@@ -101,11 +114,14 @@ def _trained_on(config: "Config", training: "np.ndarray") -> "np.ndarray":
     return training[: (batches.count - 1) * batches.stride + batches.seq_len + 1]
 
 
-def _given(path: str, config: "Config") -> str:
+def _given(typed: Arguments, config: "Config") -> str:
     """Return the text of a file, reduced to the corpus's alphabet as the corpus was."""
     from jaxchar.corpus import load_corpus
 
-    return load_corpus(config.replace(corpus=(path,), max_chars=None)).text
+    encoding = typed.encoding or config.encoding
+    corpus = load_corpus(config.replace(corpus=(typed.text,), max_chars=None, encoding=encoding))
+    warn(corpus.notice.splitlines())
+    return corpus.text
 
 
 def _written(model: "LanguageModel", prompt: str, typed: Arguments) -> str:

@@ -15,9 +15,10 @@ import jax
 
 import jaxchar
 from jaxchar import native
+from jaxchar.ambient import compiler_settings
 from jaxchar.config import Config
-from jaxchar.devices import num_cores
 from jaxchar.errors import JaxcharError
+from jaxchar.machine import num_cores
 from jaxchar.vocabulary import Vocabulary
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -33,7 +34,7 @@ class Metadata(NamedTuple):
     steps_per_epoch: int
     config: Config
     vocabulary: Vocabulary
-    corpus: dict[str, Any]  # source, sha256, characters
+    corpus: dict[str, Any]  # source, sha256, characters; encoding, where it is not UTF-8
     metrics: dict[str, float]  # at this step
     last: dict[str, float]  # step, val_loss and val_accuracy of the last evaluation, or nothing
     best: dict[str, float]  # step and val_loss of the best evaluation so far, or nothing
@@ -79,6 +80,7 @@ def describe_machine(devices: int = 1) -> dict[str, Any]:
         devices: how many of them share the work.
     """
     device = jax.devices()[0]
+    compiler = compiler_settings()
     return {
         "platform": device.platform,
         "device_kind": device.device_kind,
@@ -86,6 +88,7 @@ def describe_machine(devices: int = 1) -> dict[str, Any]:
         "processor": platform.machine(),
         "cores": num_cores(),
         "recurrence": native.identity() or "fused",
+        **({"compiler_settings": compiler} if compiler else {}),  # older checkpoints have none
     }
 
 
@@ -115,7 +118,9 @@ def _is_count(value: Any) -> bool:
 
 def _check_corpus(corpus: Any) -> None:
     keys = {"source", "sha256", "characters"}
-    _require(isinstance(corpus, dict) and corpus.keys() == keys, f"corpus does not hold {sorted(keys)}")
+    holds = isinstance(corpus, dict) and corpus.keys() - {"encoding"} == keys
+    _require(holds, f"corpus does not hold {sorted(keys)}")
+    _require(isinstance(corpus.get("encoding", ""), str), "corpus encoding is no text")
     source = corpus["source"]
     _require(
         isinstance(source, list | tuple) and all(isinstance(part, str) for part in source),

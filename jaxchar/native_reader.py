@@ -15,7 +15,16 @@ from jaxchar import native
 from jaxchar.model import CharRNN
 from jaxchar.native_layer import keeps_memory
 from jaxchar.reader import Context, WindowContext
-from jaxchar.unroll import Carry, Cell, HiddenCarry, LSTMCarry, bias_of, native_name, project
+from jaxchar.unroll import (
+    Carry,
+    Cell,
+    HiddenCarry,
+    LSTMCarry,
+    bias_of,
+    could_be_native,
+    native_name,
+    project,
+)
 
 BLOCKS = 4  # of H columns: what the products add up to before a layer's activations
 
@@ -45,8 +54,12 @@ class NativeReader:
     @classmethod
     def of(cls, model: CharRNN) -> "NativeReader | None":
         """Form what a model's steps have in common; None where the library cannot compute it."""
+        if model.config.implementation not in ("auto", "native"):
+            return None
         cell = native_name(model.cells[0])
-        if cell is None or model.config.implementation not in ("auto", "native"):
+        if cell is None:
+            if could_be_native(model.cells[0]):
+                native.tell_why_slower()
             return None
         head_bias: Any = model.head.bias
         symbols = model.embedded(jnp.arange(model.vocab_size)[:, None])  # a text of every symbol, once

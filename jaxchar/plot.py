@@ -1,36 +1,88 @@
-"""The picture of a run: its loss over the steps."""
+"""The picture of a run: its loss over the steps. And pictures in general, drawn beside those of the host."""
 
+import contextlib
+import os
+import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from jaxchar.run_folder import Series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DOTS_PER_INCH = 120
 
 
 def plot_loss(metrics: Mapping[str, Series], title: str, picture: Path) -> None:
     """Draw training and validation loss over steps into a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")  # no window, on any machine
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     styles: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("train_loss", "training", {"linewidth": 1.2, "color": "tab:blue"}),
         ("val_loss", "validation", {"marker": "o", "markersize": 4, "color": "tab:orange"}),
     )
-    for name, label, style in styles:
-        if name in metrics:
-            steps, losses = metrics[name]
-            axes.plot(steps, losses, label=f"{label} ({losses[-1]:.3f} at the end)", **style)
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss (nats per character)")
-    axes.set_title(title, parse_math=False)
-    axes.grid(alpha=0.3)
-    if axes.has_data():
-        axes.legend()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a run's name may have any character
-        figure.savefig(picture, dpi=120)
-    plt.close(figure)
+    with drawn(picture, (8, 4.5)) as (_, axes):
+        for name, label, style in styles:
+            if name in metrics:
+                steps, losses = metrics[name]
+                axes.plot(steps, losses, label=f"{label} ({losses[-1]:.3f} at the end)", **style)
+        if "val_loss" in metrics:
+            _mark_best(axes, metrics["val_loss"])
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss (nats per character)")
+        axes.set_title(title, parse_math=False)
+        axes.grid(alpha=0.3)
+        if axes.has_data():
+            axes.legend()
+
+
+def _mark_best(axes: "Axes", validation: Series) -> None:
+    """Mark the lowest validation loss, that of the best checkpoint, and say in the legend what it is."""
+    best = int(np.argmin(np.nan_to_num(validation.values, nan=np.inf)))
+    step, loss = int(validation.steps[best]), float(validation.values[best])
+    label = f"best ({loss:.3f} at step {step:,})"
+    axes.plot([step], [loss], "*", markersize=14, color="tab:green", label=label, zorder=3)
+
+
+@contextlib.contextmanager
+def drawn(picture: Path, inches: tuple[float, float]) -> Iterator[tuple["Figure", "Axes"]]:
+    """Give a figure to draw on, and save it as a PNG at the end of the block.
+
+    It has no window and is not one of pyplot's, so the host's figures, backend and settings stay as they
+    are; and it is drawn in Matplotlib's own style, whatever style the host has chosen.
+
+    Args:
+        picture: the file.
+        inches: width and height.
+    """
+    _import_matplotlib()
+    from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with style.context("default"):
+        figure = Figure(figsize=inches, layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure, figure.subplots()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # a run's name may have any character
+            figure.savefig(picture, dpi=DOTS_PER_INCH, format="png")
+
+
+def _import_matplotlib() -> None:
+    """Import Matplotlib, which refuses to be imported where MPLBACKEND names an unknown backend."""
+    if "matplotlib" in sys.modules:
+        return
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:  # for whoever shows figures after us, as Matplotlib would have done it
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend

@@ -67,6 +67,16 @@ def all_or_none() -> Iterator[None]:
         raise JaxcharError("another process of this run could not go on; what it says will tell why")
 
 
+def agreed_text(text: str) -> str:
+    """Return the first process's text; all processes must call this together."""
+    if jax.process_count() == 1:
+        return text
+    (length,) = agree(len(text.encode()))
+    mine = np.zeros(length, np.uint8)
+    mine[: len(text.encode())] = np.frombuffer(text.encode(), np.uint8)
+    return bytes(multihost_utils.broadcast_one_to_all(mine)).rstrip(b"\0").decode()
+
+
 def refuse_differences(what: str) -> None:
     """Raise a JaxcharError unless all processes give the same text."""
     digest = int.from_bytes(hashlib.sha256(what.encode()).digest()[:4], "big") >> 1

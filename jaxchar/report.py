@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from jaxchar.console import visible
 from jaxchar.errors import JaxcharError
+from jaxchar.paths import refuse_urls
 from jaxchar.score import Predictions
 from jaxchar.vocabulary import Vocabulary
 
@@ -44,6 +45,7 @@ class ReportFolder:
         Raises:
             JaxcharError: it, or a folder that it would lie in, is a file.
         """
+        refuse_urls(path, "--per-character")
         try:
             self.path = Path(path).expanduser()
             files = [p for p in (self.path, *self.path.parents) if p.exists() and not p.is_dir()]

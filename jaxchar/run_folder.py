@@ -1,15 +1,21 @@
 """The folder of a run, less its checkpoints: settings, metrics, samples, summary, picture."""
 
+import contextlib
 import errno
+import itertools
 import json
 import os
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxchar.config import Config
-from jaxchar.errors import JaxcharError
+from jaxchar.errors import JaxcharError, quoted_path, reason_of
+from jaxchar.paths import refuse_urls
 
 # What the files of a run are called. The logs grow while it lasts; on resuming they are cut back to
 # where they stood when the checkpoint was saved, so that nothing is told twice.
@@ -39,11 +45,12 @@ class RunFolder:
         Raises:
             JaxcharError: the path is a file.
         """
+        refuse_urls(path, "--run-dir")
         try:
             self.path = Path(path).expanduser()
             is_file = self.path.exists() and not self.path.is_dir()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise JaxcharError(f"--run-dir {str(path)!r} cannot be used: {error}") from error
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            raise JaxcharError(f"--run-dir {quoted_path(path)} cannot be used: {reason_of(error)}") from error
         if is_file:
             raise JaxcharError(f"--run-dir {str(path)!r} is a file; give a folder, existing or new")
         self.problem: str | None = None  # why the newest entry of a log is not written yet, if it is not
@@ -78,6 +85,18 @@ class RunFolder:
         partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         partial.replace(self.path / name)
 
+    def has(self, name: str) -> bool:
+        """Whether a file of the run is there."""
+        return (self.path / name).exists()
+
+    def summary(self) -> dict[str, Any] | None:
+        """Return the summary, or None where there is none that can be read."""
+        try:
+            record = json.loads((self.path / SUMMARY).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return record if isinstance(record, dict) else None
+
     def metrics(self) -> dict[str, Series]:
         """Return every figure that was logged, by its name in ``metrics.jsonl``: train_loss, val_loss, ..."""
         file = self.path / METRICS
@@ -100,6 +119,15 @@ class RunFolder:
     def _log(self, name: str, entry: str) -> None:
         """Add an entry to a log, whole or not at all; what a full disk refuses is kept for the next time."""
         self._unwritten[name] += entry.encode()
+        self._write_unwritten(name)
+
+    def write_what_is_left(self) -> None:
+        """Try once more to write what a full disk has refused."""
+        for name in LOGS:
+            if self._unwritten[name]:
+                self._write_unwritten(name)
+
+    def _write_unwritten(self, name: str) -> None:
         try:
             with (self.path / name).open("ab", buffering=0) as file:
                 before = file.tell()
@@ -161,6 +189,9 @@ class WatchedFolder(RunFolder):
     def write_json(self, name: str, record: dict[str, Any]) -> None:
         """Leave it to the one that writes."""
 
+    def summary(self) -> None:
+        """Return nothing: each process sums up for itself."""
+
     def metrics(self) -> dict[str, Series]:
         """Return nothing: the file is being written."""
         return {}
@@ -179,9 +210,98 @@ def _hidden(path: Path) -> bool:
     return path.name.startswith(".")
 
 
+def make_next_free(path: Path) -> Path:
+    """Make and return the folder, or the first of path-2, path-3, ... that does not exist.
+
+    Of several processes that ask at once, each gets a folder of its own.
+
+    Raises:
+        JaxcharError: no folder can be made there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for candidate in _numbered(path):
+            with contextlib.suppress(FileExistsError):
+                candidate.mkdir()
+                return candidate
+    except OSError as error:
+        raise JaxcharError(
+            f"cannot make a folder for the run in {str(path.parent)!r}: {error.strerror}; give a --run-dir "
+            "that can be written to"
+        ) from error
+    raise AssertionError  # there is always a number more
+
+
 def next_free(path: Path) -> Path:
     """Return the path, or the first of path-2, path-3, ... that does not exist."""
-    if not path.exists():
-        return path
-    numbers = iter(range(2, 1_000_000))
-    return next(p for n in numbers if not (p := path.with_name(f"{path.name}-{n}")).exists())
+    return next(candidate for candidate in _numbered(path) if not candidate.exists())
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    yield path
+    for number in itertools.count(2):
+        yield path.with_name(f"{path.name}-{number}")
+
+
+# ---- names ---------------------------------------------------------------------------------------
+
+FALLBACK_NAME = "run"
+MOST_NAME_BYTES = 100  # of the 255 that file systems allow
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".lzma")
+SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}$")  # not that of "v1.5"
+WILDCARD = re.compile(r"\*+|\?|\[[^\]]*\]")
+
+
+def name_for(sources: Sequence[str]) -> str:
+    """Return what to call a run: the name of its corpus, without folders and suffixes.
+
+    Args:
+        sources: the corpus, as :class:`jaxchar.config.CorpusConfig` has it, with "auto" resolved. The first
+            one that makes a name is taken.
+    """
+    names = (_clean(name) for source in sources for name in _candidate_names(source))
+    return next(filter(None, names), FALLBACK_NAME)
+
+
+def _candidate_names(source: str) -> Iterator[str]:
+    """Yield what a source might be called, the best name first."""
+    if source == "-":
+        yield "stdin"
+        return
+    try:
+        path = Path(source).expanduser()
+        if path.is_fifo() or path.is_char_device():
+            yield "pipe"  # what a shell calls /dev/fd/63
+            return
+        is_glob = not path.exists()
+        path = path.resolve() if path.name in ("", "..") else path.absolute()
+    except (OSError, RuntimeError, ValueError):
+        return
+    names = [path.name if path.is_dir() else _stem(path.name), *(parent.name for parent in path.parents)]
+    yield from (WILDCARD.sub(" ", name) if is_glob else name for name in names)
+
+
+def _stem(name: str) -> str:
+    """Return a file's name without its suffix, and without that of a compressed file before it."""
+    name = name.lstrip(".")  # a hidden file's first one begins no suffix
+    suffix = SUFFIX.search(name)
+    if suffix is None:
+        return name
+    stem = name[: suffix.start()]
+    return _stem(stem) if suffix[0].lower() in COMPRESSED else stem
+
+
+def _clean(name: str) -> str:
+    """Return a name that is safe and handy in paths and command lines; it may be empty."""
+    name = unicodedata.normalize("NFC", name)
+    kept = "".join(c if _is_plain(c) else "/" for c in name)
+    cut = re.sub("/+", "_", kept).encode()[:MOST_NAME_BYTES].decode(errors="ignore")
+    return cut.strip("._-")
+
+
+def _is_plain(character: str) -> bool:
+    """Whether a character is a letter, a number, a mark, a picture, or one of ``._-``."""
+    if character.isascii():
+        return character.isalnum() or character in "._-"
+    category = unicodedata.category(character)
+    return category[0] in "LMN" or category == "So"

@@ -1,17 +1,23 @@
 """Write text with a trained model: ``python -m jaxchar.sample --ckpt runs/mine --prompt "ROMEO:"``."""
 
+import codecs
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from tyro.conf import Positional, arg
+
+from jaxchar.command_line import parse_command
 from jaxchar.config import SampleConfig
-from jaxchar.console import one_line_errors, parse, warn
+from jaxchar.console import note, one_line_errors, warn
 from jaxchar.documents import require_documents
-from jaxchar.errors import JaxcharError
+from jaxchar.errors import JaxcharError, quoted_path, reason_of
+from jaxchar.newest_run import run_to_use, say_model
 from jaxchar.sample_display import Display, Pace
 
 if TYPE_CHECKING:
@@ -23,14 +29,19 @@ if TYPE_CHECKING:
 class Arguments:
     """Write text with a trained model."""
 
-    ckpt: str  # a run folder, its checkpoints folder, or one checkpoint's folder
-    prompt: str | None = None  # what the text goes on from; None: a line break, or a space
+    # A run's folder, its checkpoints folder, or one checkpoint's; none: the newest run in runs/.
+    run: Annotated[str | None, Positional, arg(metavar="[RUN]", help_behavior_hint="")] = None
+    ckpt: str | None = None  # the same, as an option
+    # What the text goes on from; None: a line break, or a space. A line break in it: $'first\nsecond'.
+    prompt: str | None = None
     prompt_file: str | None = None  # likewise, the whole of a UTF-8 file; -: standard input
     from_corpus: int | None = None  # likewise, seq_len characters of the checkpoint's text, at this position
+    corpus: tuple[str, ...] | None = None  # where that text lies now, if it has moved; checked by its SHA-256
     unknown: Literal["error", "skip", "replace"] = "error"  # prompt characters that the model lacks
     length: int | None = None  # characters to write; None: 500, and of a document at most 10,000
     documents: int | None = None  # write so many whole texts, of a model trained on many with --separator
-    stop: tuple[str, ...] | None = None  # the text ends with the first of these that comes up in it
+    # The text ends with the first of these that comes up in it. A line break is $'\n'.
+    stop: tuple[str, ...] | None = None
     temperature: tuple[float, ...] = (1.0,)  # below 1 safer, above 1 wilder; several: a block for each
     greedy: bool = False  # always take the most probable character, as --temperature 0 does
     top_k: int = 0  # draw from the k most probable characters only; 0: from all
@@ -42,23 +53,30 @@ class Arguments:
     json: bool = False  # print one JSON object a text
     raw: bool = False  # show a terminal control characters as they are, not as symbols
     interactive: bool = False  # a session: type prompts, change settings, pick characters, undo, save
-    which: Literal["last", "best"] = "last"  # of a run's checkpoints
+    # Of the run's checkpoints; None: the best, where the run was validated, else the last.
+    which: Literal["last", "best"] | None = None
 
     def __post_init__(self) -> None:
         if sum(given is not None for given in (self.prompt, self.prompt_file, self.from_corpus)) > 1:
             raise JaxcharError(
                 "--prompt, --prompt-file and --from-corpus are one or the other; give only one"
             )
+        if self.corpus is not None and self.from_corpus is None:
+            raise JaxcharError(
+                "--corpus is for a prompt from the training text; give --from-corpus POSITION, too"
+            )
         if self.greedy and self.temperature != (1.0,):
             raise JaxcharError("--greedy is temperature 0; leave one of --greedy and --temperature out")
         if self.documents is not None:
             self._check_documents(self.documents)
         if not 1 <= self.num_samples <= 10_000:
-            raise JaxcharError(f"num_samples must be a number from 1 to 10,000, but it is {self.num_samples}")
+            raise JaxcharError(
+                f"--num-samples must be a number from 1 to 10,000, but it is {self.num_samples}"
+            )
 
     def _check_documents(self, count: int) -> None:
         if not 1 <= count <= 1_000_000:
-            raise JaxcharError(f"documents must be a number from 1 to 1,000,000, but it is {count}")
+            raise JaxcharError(f"--documents must be a number from 1 to 1,000,000, but it is {count}")
         others = {
             "--prompt": self.prompt is not None,
             "--prompt-file": self.prompt_file is not None,
@@ -95,34 +113,72 @@ class Arguments:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Sample as the command line says: text on standard output, figures on standard error."""
     with one_line_errors():
-        typed = parse(Arguments, door="jaxchar.sample", arguments=arguments)
+        typed = parse_command(Arguments, "sample", arguments)
         settings = typed.settings(time.time_ns() % 2**32 if typed.seed is None else typed.seed)
+        run = run_to_use(typed)
+        from jaxchar.cache import keep_what_is_compiled
         from jaxchar.checkpoint import load_checkpoint
-        from jaxchar.devices import keep_what_is_compiled
         from jaxchar.language_model import from_checkpoint, weights_structure
 
         keep_what_is_compiled()
-        loaded = load_checkpoint(typed.ckpt, weights_structure, typed.which)
+        loaded = load_checkpoint(run, weights_structure, typed.which)
         warn(loaded.warnings)
         writer = from_checkpoint(loaded).writer
         if typed.documents is not None:
-            if not _write_documents(writer, loaded.metadata.config.separator, settings[0], typed):
+            separator = require_documents(loaded.metadata.config.separator)
+            say_model(typed, run, loaded)
+            if not _write_documents(writer, separator, settings[0], typed):
                 raise SystemExit(130)
             return
+        settings = _with_fitted_stops(writer, settings)
         if typed.interactive:
             from jaxchar.interactive import converse
 
+            say_model(typed, run, loaded)
             converse(writer, settings[0], Display(typed.raw), typed.unknown)
             return
-        prompt = writer.vocabulary.adapt(_prompt(typed, loaded), typed.unknown)
+        prompt = _fitted(writer, "prompt", _prompt(typed, loaded))
+        prompt = writer.vocabulary.adapt(prompt, typed.unknown)
+        if not writer.vocabulary.unknown(prompt):  # else an error follows, which stands alone
+            say_model(typed, run, loaded)
         if not _write(writer, prompt, settings, typed):
             raise SystemExit(130)
+
+
+def _with_fitted_stops(writer: "Writer", settings: Sequence[SampleConfig]) -> list[SampleConfig]:
+    """Return settings with stops as the training text would have them; refuse those that cannot come up."""
+    from jaxchar.prompt import refuse_impossible_stop
+
+    stop = tuple(_fitted(writer, "stop", text) for text in settings[0].stop or ()) or None
+    refuse_impossible_stop(stop, writer.vocabulary)
+    return [replace(config, stop=stop) for config in settings]
+
+
+def _fitted(writer: "Writer", what: str, text: str) -> str:
+    """Return a typed text reduced as the training text was, and say so on standard error."""
+    from jaxchar.prompt import escape_note, notes_of
+
+    found = writer.fitted(_typed(text), what)
+    note(notes_of(what, [found]))
+    if not writer.vocabulary.unknown(found.text):
+        note(filter(None, [escape_note(what, found.text)]))
+    return found.text
+
+
+def _typed(text: str) -> str:
+    """Return a word of the command line as the UTF-8 that it is, where the locale knows only ASCII."""
+    if not any("\udc80" <= character <= "\udcff" for character in text):
+        return text
+    try:
+        return os.fsencode(text).decode("utf-8")
+    except ValueError:
+        return text
 
 
 def _prompt(typed: Arguments, loaded: "Loaded") -> str:
     """Return what the text is to go on from."""
     if typed.from_corpus is not None:
-        return _corpus_at(typed.from_corpus, loaded)
+        return _corpus_at(typed.from_corpus, typed.corpus, loaded)
     if typed.prompt_file is not None:
         return _file_content(typed.prompt_file)
     if typed.prompt is not None:
@@ -134,22 +190,33 @@ def _prompt(typed: Arguments, loaded: "Loaded") -> str:
 def _file_content(path: str) -> str:
     try:
         content = sys.stdin.buffer.read() if path == "-" else Path(path).expanduser().read_bytes()
-        return content.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError, RuntimeError) as error:
+        # A mark at the start tells UTF-16, which some editors write.
+        with_mark = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return content.decode("utf-16" if with_mark else "utf-8-sig")
+    except UnicodeDecodeError as error:
         raise JaxcharError(
-            f"cannot read the prompt file {path!r}: {error}; give a UTF-8 text file"
+            f"cannot read the prompt file {quoted_path(path)}: byte 0x{error.object[error.start]:02x} at "
+            f"position {error.start:,} is not {error.encoding.upper()}; convert it to UTF-8 first, for "
+            "instance with `iconv -f CP1252 -t UTF-8`"
+        ) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise JaxcharError(
+            f"cannot read the prompt file {quoted_path(path)}: {reason_of(error)}; give a UTF-8 text file"
         ) from error
 
 
-def _corpus_at(position: int, loaded: "Loaded") -> str:
-    """Return seq_len characters of the text that the checkpoint was trained on."""
+def _corpus_at(position: int, corpus: tuple[str, ...] | None, loaded: "Loaded") -> str:
+    """Return seq_len characters of the text that the checkpoint was trained on, wherever it lies now."""
     import numpy as np
 
-    from jaxchar.dataset import load_dataset, refuse_another_corpus
+    from jaxchar.dataset import load_own_dataset
 
     config, vocabulary = loaded.metadata.config, loaded.metadata.vocabulary
-    dataset = load_dataset(config.replace(separator=None), vocabulary)  # the text in its own order
-    refuse_another_corpus(loaded.metadata.corpus, dataset.identity)
+    dataset = load_own_dataset(
+        config.replace(corpus=corpus or config.corpus, separator=None),  # in its own order
+        vocabulary,
+        loaded.metadata.corpus,
+    )
     ids = np.concatenate([np.asarray(split) for split in dataset.splits.values()])
     last = max(0, len(ids) - config.seq_len)
     if not 0 <= position <= last:
@@ -179,9 +246,9 @@ def _write(writer: "Writer", prompt: str, settings: Sequence[SampleConfig], type
     return to_the_end
 
 
-def _write_documents(writer: "Writer", separator: str | None, config: SampleConfig, typed: Arguments) -> bool:
+def _write_documents(writer: "Writer", separator: str, config: SampleConfig, typed: Arguments) -> bool:
     """Write documents as they would stand in a file; return whether to the end."""
-    pace, display, separator = Pace(), Display(typed.raw), require_documents(separator)
+    pace, display = Pace(), Display(typed.raw)
     assert typed.documents is not None
     written, cut_off, to_the_end = 0, 0, True
     try:

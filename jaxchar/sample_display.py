@@ -1,13 +1,13 @@
 """What a person sees of a text that is being written: text on standard output, figures on the other."""
 
 import math
-import os
 import sys
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from jaxchar.console import visible
+from jaxchar.screen import has_colour
 
 if TYPE_CHECKING:  # writer imports JAX, which --help need not wait for
     from jaxchar.writer import Choice
@@ -59,7 +59,7 @@ class Display:
     def __init__(self, raw: bool = False) -> None:
         """Look at what standard output is; ``raw`` shows control characters to a terminal as they are."""
         self._terminal = sys.stdout.isatty()
-        self._shades = self._terminal and not os.environ.get("NO_COLOR")
+        self._shades = self._terminal and has_colour(sys.stdout)  # a text in a file is only text
         self._symbols = self._terminal and not raw
 
     def text(self, text: str) -> None:

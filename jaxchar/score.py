@@ -20,6 +20,7 @@ import optax
 from flax import nnx
 from jax import lax
 
+from jaxchar.ambient import random_key
 from jaxchar.batches import Blocks, Streams, Windows
 from jaxchar.loss import bits_per_char
 
@@ -129,7 +130,7 @@ def _predict_steps(
     They are [K, B, T], or [K, B] with one target after each window.
     """
     model = nnx.merge(graphdef, params)
-    no_key = jax.random.key(0)  # no protocol shuffles
+    no_key = random_key(0)  # no protocol shuffles
     places = jnp.arange(protocol.num_chars)  # read as if they were ids, they say where each target stands
     stateful = isinstance(protocol, Streams)
 
@@ -258,6 +259,8 @@ class Score:
     text: str  # the characters that were predicted
     surprises: np.ndarray  # [len(text)] float32, nats
     ranks: np.ndarray  # [len(text)] int32, 1 where the model thought it the most probable
+    replaced: int = 0  # characters that the model lacks and another one stands for
+    left_out: int = 0  # characters that the model lacks and that are not in the text
 
     @property
     def loss(self) -> float:

@@ -10,11 +10,13 @@ from flax import nnx
 from jax import lax
 from jax.sharding import Mesh
 
+from jaxchar.ambient import pinned, random_key
 from jaxchar.batches import Batch, Blocks, Documents, Ordered, Streams, Text, Windows
 from jaxchar.config import Config
 from jaxchar.devices import make_mesh, replicated, split_rows
 from jaxchar.errors import JaxcharError
 from jaxchar.loss import Totals, cross_entropy_totals
+from jaxchar.metadata import Metadata
 from jaxchar.model import CharRNN
 from jaxchar.optimizer import average_weights, make_optimizer
 from jaxchar.unroll import Carry
@@ -59,7 +61,7 @@ def evaluation_params(state: TrainState) -> nnx.State:
 
 def purpose_key(seed: int, purpose: int) -> jax.Array:
     """Return the key of one purpose (INIT_KEY, SHUFFLE_KEY, ...) under a seed."""
-    return jax.random.fold_in(jax.random.key(seed), purpose)
+    return jax.random.fold_in(random_key(seed), purpose)
 
 
 def training_batches(config: Config, num_chars: int) -> Windows | Streams:
@@ -89,6 +91,7 @@ def total_steps(config: Config, steps_per_epoch: int) -> int:
     return steps if config.max_steps is None else min(steps, config.max_steps)
 
 
+@pinned()
 def split_model(config: Config, vocab_size: int) -> tuple[nnx.GraphDef, nnx.State]:
     """Return the structure of the model and its first parameters, drawn from the seed."""
     model = CharRNN(config, vocab_size, rngs=nnx.Rngs(purpose_key(config.seed, INIT_KEY)))
@@ -168,6 +171,13 @@ def make_program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh | N
         steps,
         mesh,
     )
+
+
+@pinned()
+def state_structure(metadata: Metadata) -> TrainState:
+    """Return the structure of the training state that a checkpoint's metadata promises."""
+    program = make_program(metadata.config, len(metadata.vocabulary), metadata.corpus["characters"])
+    return jax.eval_shape(program.initial_state)
 
 
 def _make_step(
@@ -303,7 +313,7 @@ def make_evaluation(
     mesh = mesh or make_mesh()
     evenly = batches.batch_size % mesh.size == 0
     stateful = isinstance(batches, Streams)
-    no_key = jax.random.key(0)  # no protocol shuffles
+    no_key = random_key(0)  # no protocol shuffles
 
     def evaluate(params: nnx.State, ids: jax.Array) -> Totals:
         """Add up the predictions of every batch of the text."""

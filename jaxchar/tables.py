@@ -1,15 +1,13 @@
 """What a person sees of a model that is judged: tables of scores, of copied passages, of contents."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from jaxchar.console import visible
+from jaxchar.screen import can_draw, drawn, make_console, make_table, say
 
 # ---- evaluation ----------------------------------------------------------------------------------
 
@@ -25,28 +23,32 @@ EVALUATION_ROWS = {
 
 def evaluation_table(result: dict[str, Any]) -> None:
     """Show the figures of every split that ``jaxchar.evaluate`` scored, with their intervals."""
-    console = Console(highlight=False)
+    console = make_console()
+    plus_minus = "±" if can_draw(console.file) else "+/-"
     title = f"{result['checkpoint']}: {result['corpus']}, {result['protocol']}"
-    console.print(title, markup=False, soft_wrap=True)
-    table = Table("")
+    say(console, title)
+    table = make_table(console, "")
     for split in result["splits"]:
-        table.add_column(split, justify="right")
+        table.add_column(split, justify="right", overflow="fold")
     figures = result["splits"].values()
     table.add_row("Characters predicted", *(f"{of_split['predictions']:,}" for of_split in figures))
     for name, label in EVALUATION_ROWS.items():
-        table.add_row(label, *(_with_interval(of_split, name) for of_split in figures))
-    console.print(table)
-    console.print(f"± {_interval_in_words(result['splits'])}", markup=False)
+        table.add_row(label, *(_with_interval(of_split, name, plus_minus) for of_split in figures))
+    say(console, drawn(table, console))
+    if any(result["unknown"].values()):
+        replaced, left_out = (f"{result['unknown'][name]:,}" for name in ("replaced", "left_out"))
+        console.print(f"Characters that the model lacks: {replaced} replaced, {left_out} left out")
+    console.print(f"{plus_minus} {_interval_in_words(result['splits'])}")
     for of_split in figures:
         for file in of_split.get("files", ()):
-            console.print(f"Wrote {file}", markup=False, soft_wrap=True)
+            say(console, f"Wrote {file}")
 
 
-def _with_interval(figures: dict[str, Any], name: str) -> str:
+def _with_interval(figures: dict[str, Any], name: str, plus_minus: str) -> str:
     if figures["interval"] is None:
         return f"{figures[name]:.4f}"
     low, high = figures["interval"][name]
-    return f"{figures[name]:.4f} ± {(high - low) / 2:.4f}"
+    return f"{figures[name]:.4f} {plus_minus} {(high - low) / 2:.4f}"
 
 
 def _interval_in_words(splits: dict[str, Any]) -> str:
@@ -70,37 +72,37 @@ PASSAGE_SHOWN = 400  # characters of the longest copied passage
 
 def memorization_table(result: dict[str, Any]) -> None:
     """Show what ``jaxchar.memorization`` found: shares by length, and the longest copied passages."""
-    console = Console(highlight=False)
+    console = make_console()
     text, held_out = result["text"], result["held_out"]
-    console.print(
+    say(
+        console,
         f"{result['checkpoint']}: how much stands verbatim in the {result['training_chars']:,} characters "
         f"that it was trained on ({result['corpus']})",
-        markup=False,
-        soft_wrap=True,
     )
     columns = {Path(text["source"]).name: text} | ({"held-out text": held_out} if held_out else {})
-    table = Table("Passages of")
+    table = make_table(console, "Passages of")
     for heading, column in columns.items():
-        table.add_column(f"{escape(visible(heading))}\n{column['characters']:,} characters", justify="right")
+        title = f"{visible(heading)}\n{column['characters']:,} characters"
+        table.add_column(title, justify="right", overflow="fold")
     for n in text["copied_share"]:
         shares = (column["copied_share"][n] for column in columns.values())
         table.add_row(f"{n} characters", *("" if share is None else f"{share:.2%}" for share in shares))
     lengths = (f"{column['longest']['length']:,} characters" for column in columns.values())
     table.add_section()
     table.add_row("the longest", *lengths)
-    console.print(table)
+    say(console, drawn(table, console))
     _show_longest(console, text["longest"])
 
 
 def _show_longest(console: Console, longest: dict[str, Any]) -> None:
     passage = longest["passage"]
     more = f" (its first {PASSAGE_SHOWN})" if len(passage) > PASSAGE_SHOWN else ""
-    console.print(
+    say(
+        console,
         f"The longest copied passage, {longest['length']:,} characters{more}: at "
         f"{longest['text_position']:,} in the text, at {longest['corpus_position']:,} in the corpus",
-        soft_wrap=True,
     )
-    console.print(visible(passage[:PASSAGE_SHOWN]), markup=False, soft_wrap=True, style="dim")
+    say(console, passage[:PASSAGE_SHOWN], "dim")
 
 
 # ---- inspection ----------------------------------------------------------------------------------
@@ -108,33 +110,34 @@ def _show_longest(console: Console, longest: dict[str, Any]) -> None:
 
 def inspection(result: dict[str, Any]) -> None:
     """Show what ``jaxchar.inspect`` found: every checkpoint's soundness, one checkpoint's contents."""
-    console = Console(highlight=False)
-
-    def say(line: str, style: str = "") -> None:
-        # A checkpoint may come from anywhere, with anything in its names.
-        console.print(visible(line), style=style, markup=False, soft_wrap=True)
-
+    console = make_console()
     shown = result["shown"]
     if shown is not None:
-        _show_contents(console, say, shown)
-        say("")
+        _show_contents(console, shown)
+        say(console, "")
     for found in result["checkpoints"]:
-        say(f"{found['path']}: {_soundness(found)}", "" if not found["damage"] else "bold red")
+        say(console, f"{found['path']}: {_soundness(found)}", "" if not found["damage"] else "bold red")
 
 
-def _show_contents(console: Console, say: Callable[..., None], shown: dict[str, Any]) -> None:
-    say(shown["path"], "bold")
-    say(f"step {shown['step']:,}, epoch {shown['epoch']} (of {shown['steps_per_epoch']:,} steps each)")
+def _show_contents(console: Console, shown: dict[str, Any]) -> None:
+    say(console, shown["path"], "bold")
+    say(
+        console,
+        f"step {shown['step']:,}, epoch {shown['epoch']} (of {shown['steps_per_epoch']:,} steps each)",
+    )
     for heading in ("metrics", "last", "best"):
-        say(f"{heading}: {_pairs(shown[heading]) or 'none'}")
+        say(console, f"{heading}: {_pairs(shown[heading]) or 'none'}")
     corpus = shown["corpus"]
     source = " ".join(corpus["source"])
-    say(f"corpus: {source}, {corpus['characters']:,} characters, SHA-256 {corpus['sha256']}")
+    read_as = f", read as {corpus['encoding']}" if "encoding" in corpus else ""
+    say(
+        console, f"corpus: {source}, {corpus['characters']:,} characters{read_as}, SHA-256 {corpus['sha256']}"
+    )
     symbols = "".join(shown["vocabulary"])
-    say(f"vocabulary, {len(symbols)} symbols: {_symbols(symbols)}")
+    say(console, f"vocabulary, {len(symbols)} symbols: {_symbols(symbols)}")
     for heading, record in (("versions", shown["versions"]), ("machine", shown["machine"])):
-        say(f"{heading}: {_pairs(record)}")
-    _show_settings(say, shown)
+        say(console, f"{heading}: {_pairs(record)}")
+    _show_settings(console, shown)
     _show_parameters(console, shown)
     for heading in ("optimizer_state", "weight_average", "carry"):
         size = shown[heading]
@@ -143,32 +146,35 @@ def _show_contents(console: Console, say: Callable[..., None], shown: dict[str, 
             if size
             else "none"
         )
-        say(f"{heading.replace('_', ' ')}: {said}")
+        say(console, f"{heading.replace('_', ' ')}: {said}")
 
 
-def _show_settings(say: Callable[..., None], shown: dict[str, Any]) -> None:
+def _show_settings(console: Console, shown: dict[str, Any]) -> None:
     """Show the settings by group: each that was changed on a line of its own, the others together."""
     settings, defaults = shown["config"], shown["changed"]
     for group, names in shown["groups"].items():
-        say(f"{group} settings", "bold")
+        say(console, f"{group} settings", "bold")
         for name in names:
             if name in defaults:
-                say(f"  {name} = {settings[name]!r}  (default {defaults[name]!r})", "bold cyan")
+                said = f"  {name} = {settings[name]!r}  (default {defaults[name]!r})"
+                say(console, said, "bold cyan")
         by_default = ", ".join(f"{name} {settings[name]!r}" for name in names if name not in defaults)
-        say(f"  by default: {by_default or 'nothing'}", "dim")
+        say(console, f"  by default: {by_default or 'nothing'}", "dim")
 
 
 def _show_parameters(console: Console, shown: dict[str, Any]) -> None:
-    table = Table("Parameters", "Shape")
-    table.add_column("Count", justify="right")
+    table = make_table(console, "Parameters", "Shape")
+    table.add_column("Count", justify="right", overflow="fold")
     for array in shown["parameters"]:
-        table.add_row(array["name"], f"{array['dtype']} {array['shape']}", f"{math.prod(array['shape']):,}")
+        table.add_row(
+            visible(array["name"]), f"{array['dtype']} {array['shape']}", f"{math.prod(array['shape']):,}"
+        )
     table.add_section()
     for layer in shown["layers"]:
         table.add_row(layer["name"], layer["output_shape"], f"{layer['parameters']:,}")
     table.add_section()
     table.add_row("total", "", f"{sum(layer['parameters'] for layer in shown['layers']):,}")
-    console.print(table, markup=False)
+    say(console, drawn(table, console))
 
 
 def _soundness(found: dict[str, Any]) -> str:

@@ -6,9 +6,6 @@ something is to be done, and where the cuts lie changes no bit of the result.
 
 import contextlib
 import math
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,10 +18,11 @@ from flax import nnx
 from jaxchar.batches import Streams
 from jaxchar.checkpoint import CheckpointStore
 from jaxchar.config import Config
-from jaxchar.console import TrainingDisplay
 from jaxchar.dataset import Dataset
 from jaxchar.devices import on_one_device, replicate
+from jaxchar.display_guard import GuardedDisplay, reason_of
 from jaxchar.errors import JaxcharError
+from jaxchar.forecast import Forecast, times_left
 from jaxchar.generate import Generator
 from jaxchar.loss import Means, bits_per_char
 from jaxchar.metadata import Metadata, describe_machine, library_versions
@@ -32,7 +30,9 @@ from jaxchar.optimizer import make_schedule
 from jaxchar.plot import plot_loss
 from jaxchar.processes import agree
 from jaxchar.reader import Context, StreamContext
+from jaxchar.reference_losses import reference_losses
 from jaxchar.run_folder import PICTURE, SUMMARY, RunFolder, Series
+from jaxchar.signals import name_of, stop_requests
 from jaxchar.step import (
     SAMPLE_KEY,
     Program,
@@ -42,10 +42,14 @@ from jaxchar.step import (
     last_character,
     make_evaluation,
     purpose_key,
+    total_steps,
 )
+from jaxchar.training_display import TrainingDisplay
 
+# A validation loss so many times the best one, and so far above the training loss (nats), tells that the
+# training text is being learned by heart. Less than that comes and goes with the learning rate.
+BY_HEART_WORSE, BY_HEART_GAP = 1.03, 0.3
 CHUNK_SECONDS = 0.25  # how long one call of train_steps should last: progress, Ctrl-C
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class RunResult(NamedTuple):
@@ -72,7 +76,7 @@ class Trainer:
         state: TrainState,
         folder: RunFolder,
         store: CheckpointStore,
-        display: TrainingDisplay,
+        display: TrainingDisplay | GuardedDisplay,
     ) -> None:
         """Take everything that a run is made of; see :func:`jaxchar.fit` for the usual way in."""
         self.config = config
@@ -81,14 +85,21 @@ class Trainer:
         self.state = replicate(state, program.mesh)
         self.folder = folder
         self.store = store
-        self.display = display
+        self.display = GuardedDisplay.of(display)
         self.step = int(state.step)
         self.last: dict[str, float] = {}  # evaluation: step, val_loss, val_accuracy
         self.best: dict[str, float] = {}  # evaluation: step, val_loss, evaluations_since
+        self._forecast = Forecast()
         self.seconds = 0.0  # of training: no compilation, evaluation, sampling or saving
+        self.is_finished = False  # whether nothing is left to train
+        self.deadline: float | None = None  # by time.monotonic(); training stops then, wherever it is
         self._saved_at: int | None = None
         self._problems: tuple[str | None, ...] = (None, None)  # of writing, that the user has been told
         self._skipped = int(state.skipped)
+        self._out_of_time = 0
+        self._told_by_heart = False
+        # Asked now: what is installed may be another version by the next save, or gone.
+        self._versions, self._machine = library_versions(), describe_machine(program.mesh.size)
         self._steps_timed = 0
         self._seconds_timed = 0.0
         self._text = replicate(dataset.training_text, program.mesh)
@@ -105,29 +116,61 @@ class Trainer:
         self.last = dict(metadata.last)
         self._saved_at = metadata.step
         self.folder.cut_logs(metadata.logs)
+        # A run that was stopped early goes on where more steps are asked for than before.
+        before = total_steps(metadata.config, self.program.batches.steps_per_epoch)
+        self.is_finished = self._is_at_the_end() or (self._gave_up() and self.program.total_steps <= before)
 
     def run(self) -> RunResult:
         """Train to the end, or until a signal asks to stop; then save, and sum up."""
-        with _stop_requests(self.display.leave) as requested, self.display.live(self.program.total_steps):
-            train_steps = self._compiled()
-            chunk, stopped_by = agree(1, requested())
-            while self.step < self.program.total_steps and not stopped_by:
-                chunk = self._train_chunk(train_steps, chunk)
-                self._do_what_is_due()
-                if self._is_due(self.config.checkpoint_every) or self._is_best():
-                    self._save()
-                self._tell_problems()
-                if self._gave_up():
-                    break
-                chunk, stopped_by = agree(chunk, requested())
-            self._save_the_end()
-        return self._finish(stopped_by or None)
+        leave = self.display.leave if self.display.owns_process else None
+        with stop_requests(self._announce_stop, leave) as requested:
+            with self.display.live(self.program.total_steps):
+                stopped_by = self._train(requested)
+                self._save_the_end()
+            self.is_finished = not stopped_by and not self._out_of_time
+            return self.sum_up(stopped_by or None)
+
+    def _train(self, requested: Callable[[], int]) -> int:
+        """Train to the end, or until a signal asks to stop; return the number of that signal, or 0."""
+        train_steps = self._compiled()
+        chunk, stopped_by, self._out_of_time = agree(1, requested(), 0)
+        while not self._is_at_the_end():
+            if stopped_by:
+                return stopped_by
+            chunk = self._train_chunk(train_steps, chunk)
+            self._do_what_is_due()
+            if self._is_due(self.config.checkpoint_every) or self._is_best():
+                self._save()
+            self._tell_problems()
+            if self._gave_up() or self._out_of_time:
+                break
+            chunk, stopped_by, self._out_of_time = agree(chunk, requested(), self._is_late())
+        if self._out_of_time:
+            self.display.notice(
+                f"The time is up at step {self.step:,} of {self.program.total_steps:,}: this machine is "
+                "slower now than it was when it was measured. The best model so far is kept."
+            )
+        return 0
+
+    def _is_late(self) -> int:
+        return int(self.deadline is not None and time.monotonic() > self.deadline)
+
+    def _announce_stop(self, number: int) -> None:
+        doing = "finishing" if self.is_finished else "saving"
+        self.display.notice(f"{name_of(number)}: {doing} ... (Ctrl-C again leaves at once, without saving)")
 
     # ---- one round of the loop -------------------------------------------------------------------
 
     def _compiled(self) -> jax.stages.Compiled:
-        lowered = self.program.train_steps.lower(self.state, self._text, np.int32(0))
-        return lowered.compile()
+        with self._phase("compiling"):
+            lowered = self.program.train_steps.lower(self.state, self._text, np.int32(0))
+            return lowered.compile()
+
+    @contextlib.contextmanager
+    def _phase(self, work: str) -> Iterator[None]:
+        """Show some work that is not training, and take down how long it takes."""
+        with self.display.phase(f"{work} ..."), self._forecast.measured(work):
+            yield
 
     def _train_chunk(self, train_steps: jax.stages.Compiled, steps: int) -> int:
         """Train at most so many steps; return how many the next call should do."""
@@ -182,7 +225,8 @@ class Trainer:
         if self._is_due(self.config.eval_every):
             self._evaluate_now()
         if self.config.sample_length and self._is_due(self.config.sample_every):
-            self._sample_now()
+            with self._phase("sampling"):
+                self._sample_now()
 
     def _tell_skipped(self) -> None:
         """Say that steps were skipped; end a run that skips a whole epoch."""
@@ -217,14 +261,23 @@ class Trainer:
         return self._steps_per_second * self.config.batch_size * self.config.seq_len
 
     def _position(self) -> str:
-        per_epoch = self.program.batches.steps_per_epoch
-        epoch = min(self.step // per_epoch + 1, -(-self.program.total_steps // per_epoch))
-        return f"epoch {epoch}  step {self.step:,}/{self.program.total_steps:,}"
+        """Return the epoch that the last step was of, and that step."""
+        epoch = max(1, -(-self.step // self.program.batches.steps_per_epoch))
+        return f"epoch {epoch}  step {self.step:,}"
 
     def _show_progress(self, recent: Means) -> None:
-        left = (self.program.total_steps - self.step) / max(self._steps_per_second, 1e-9)
+        total_steps = self.program.total_steps
+        left = (total_steps - self.step) / max(self._steps_per_second, 1e-9)
+        for work, every in (
+            ("evaluating", self.config.eval_every),
+            ("sampling", self.config.sample_every),
+            ("saving", self.config.checkpoint_every),
+        ):
+            times = times_left(self.step, total_steps, self._period(every))
+            left += self._forecast.seconds(work, times)
         rates = (self._steps_per_second, self._chars_per_second)
-        self.display.progress(self.step, self._position(), recent.loss, recent.accuracy, rates, left)
+        position = f"{self._position()}/{self.program.total_steps:,}"
+        self.display.progress(self.step, position, recent.loss, recent.accuracy, rates, left)
 
     # ---- evaluation ------------------------------------------------------------------------------
 
@@ -242,7 +295,8 @@ class Trainer:
         train = Means.of(self.state.epoch_totals)
         val, is_best = None, False
         if self._evaluate is not None:
-            val = self._evaluate(evaluation_params(self.state))
+            with self._phase("evaluating"):
+                val = self._evaluate(evaluation_params(self.state))
             self.last = {"step": self.step, "val_loss": val.loss, "val_accuracy": val.accuracy}
             is_best = val.loss < self.best.get("val_loss", float("inf"))
             if is_best:
@@ -251,9 +305,28 @@ class Trainer:
                 self.best["evaluations_since"] = self.best.get("evaluations_since", 0) + 1
             bits = bits_per_char(val.loss)
             self._log(val_loss=val.loss, val_accuracy=val.accuracy, val_bits_per_char=bits)
+        self.display.evaluation(self._position(), train, val, is_best)
+        if val is not None and not self._told_by_heart and self._knows_by_heart(train, val):
+            self._told_by_heart = True
+            self.display.notice(self._by_heart())
+
+    def _knows_by_heart(self, train: Means, val: Means) -> bool:
+        """Whether what is learned no longer helps with any other text."""
+        best = self.best.get("val_loss", float("inf"))
+        return val.loss > BY_HEART_WORSE * best and train.loss < val.loss - BY_HEART_GAP
+
+    def _by_heart(self) -> str:
         per_epoch = self.program.batches.steps_per_epoch
-        position = f"epoch {-(-self.step // per_epoch)}  step {self.step:,}"
-        self.display.evaluation(position, train, val, is_best)
+        now, best = self.step / per_epoch, self.best["step"] / per_epoch
+        kept = "is kept, and is the one that writes" if self.config.keep_checkpoints else "is kept"
+        return (
+            f"The training text is being learned by heart: at pass {now:.1f} the validation loss is worse "
+            f"than at pass {best:.1f}. The best model, of pass {best:.1f}, {kept}. More text, more dropout "
+            "or a smaller model would help; more time does not."
+        )
+
+    def _is_at_the_end(self) -> bool:
+        return self.step >= self.program.total_steps
 
     def _is_best(self) -> bool:
         """Whether this very step is the best that was evaluated."""
@@ -306,24 +379,33 @@ class Trainer:
     # ---- saving and summing up -------------------------------------------------------------------
 
     def _save(self) -> None:
-        if not self.folder.holds_run():
-            self.display.notice(
-                f"warning: {self.folder.path} has vanished, with what was in it; making it anew"
-            )
-            with contextlib.suppress(JaxcharError):  # the save will say what is wrong
+        with contextlib.suppress(JaxcharError, OSError):  # the save will say what is wrong
+            if not self.folder.holds_run():
+                self.display.notice(
+                    f"warning: {self.folder.path} has vanished, with what was in it; making it anew"
+                )
                 self.folder.create(self.config)
-        self.store.save(self.state, self._metadata())
+        try:
+            with self._phase("saving"):
+                self.store.save(self.state, self._metadata())
+        except OSError as error:  # of the logs, whose sizes are noted in it
+            self.store.wait()
+            self.store.problem = (
+                f"the checkpoint of step {self.step:,} could not be saved: {reason_of(error)}"
+            )
         self._saved_at = self.step
 
     def _save_the_end(self) -> None:
         """See to it that the last step is saved, or say that it is not."""
-        if self._saved_at != self.step:
-            self._save()
-        self.store.wait()
-        if self.store.problem is not None:  # there may be room again
-            self._tell_problems()
-            self._save()
+        self.folder.write_what_is_left()
+        with self.display.phase("saving ..."):
+            if self._saved_at != self.step:
+                self._save()
             self.store.wait()
+            if self.store.problem is not None:  # there may be room again
+                self._tell_problems()
+                self._save()
+                self.store.wait()
         self._tell_problems()
         if self.store.problem is not None:
             newest = self.store.newest_step
@@ -354,17 +436,47 @@ class Trainer:
             last=self.last,
             best=self.best,
             logs=self.folder.log_sizes(),
-            versions=library_versions(),
-            machine=describe_machine(self.program.mesh.size),
+            versions=self._versions,
+            machine=self._machine,
         )
 
-    def _finish(self, stopped_by: int | None) -> RunResult:
+    def sum_up(self, stopped_by: int | None = None) -> RunResult:
+        """Write the summary and the picture, unless they are there; either may fail, which is told."""
+        summary = self._summary()
+        is_written = self.folder.summary() == summary
+        if not is_written:
+            with self._failing_alone(SUMMARY):
+                self.folder.write_json(SUMMARY, summary)
+        with self._failing_alone(PICTURE):
+            if self._steps_timed or not is_written or not self.folder.has(PICTURE):
+                self._draw()
+        return RunResult(self.folder.path, summary, stopped_by)
+
+    def _draw(self) -> None:
+        metrics = self.folder.metrics()
+        if metrics:
+            with self.display.phase("drawing the picture ..."):
+                plot_loss(metrics, self.folder.path.name, self.folder.path / PICTURE)
+
+    @contextlib.contextmanager
+    def _failing_alone(self, name: str) -> Iterator[None]:
+        """Turn whatever goes wrong with a file that tells of the run into one line of warning."""
+        try:
+            yield
+        except Exception as error:  # of libraries, their settings and the file system
+            self.display.notice(
+                f"warning: {name} could not be written: {reason_of(error)}; the checkpoint is whole, and "
+                "resuming the run tries again"
+            )
+
+    def _summary(self) -> dict[str, Any]:
         train = Means.of(self.state.epoch_totals)
-        rate = self.step / max(self.seconds, 1e-9)
-        summary = {
+        seconds = round(self.seconds, 3)  # as in a checkpoint, so that a resumed run sums up the same
+        rate = self.step / max(seconds, 1e-9)
+        return {
             "steps": self.step,
             "epochs": self.step / self.program.batches.steps_per_epoch,
-            "seconds": round(self.seconds, 3),
+            "seconds": seconds,
             "steps_per_second": round(rate, 3),
             "chars_per_second": round(rate * self.config.batch_size * self.config.seq_len, 1),
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(self.state.params)),
@@ -376,56 +488,12 @@ class Trainer:
             "best_step": self.best.get("step"),
             "best_val_loss": self.best.get("val_loss"),
             "skipped_steps": int(self.state.skipped),
+            "reference_bits_per_char": self._reference_losses(),
         }
-        self.folder.write_json(SUMMARY, summary)
-        metrics = self.folder.metrics()
-        if metrics:
-            plot_loss(metrics, self.folder.path.name, self.folder.path / PICTURE)
-        return RunResult(self.folder.path, summary, stopped_by)
 
-
-@contextlib.contextmanager
-def _stop_requests(leave: Callable[[], None]) -> Iterator[Callable[[], int]]:
-    """Take note of Ctrl-C and SIGTERM instead of dying of them; a second one leaves at once.
-
-    Python runs its handlers only between two bytecodes, so not while XLA compiles or computes. A thread
-    that reads the numbers of the signals as they come is not bound to that: it sees to the second one.
-
-    Args:
-        leave: called before leaving at once.
-
-    Yields a function that returns the number of the first signal received, or 0. Outside the main thread,
-    where Python lets nobody handle signals, it is always 0.
-    """
-    received: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        del frame
-        received.append(number)
-
-    def watch(numbers: int) -> None:
-        first_came = False
-        while number := os.read(numbers, 1):
-            if number[0] in STOP_SIGNALS and first_came:
-                leave()
-                os._exit(128 + number[0])
-            first_came |= number[0] in STOP_SIGNALS
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: 0
-        return
-    numbers, wakeup = os.pipe()
-    os.set_blocking(wakeup, False)
-    before_wakeup = signal.set_wakeup_fd(wakeup)
-    before = {number: signal.signal(number, note) for number in STOP_SIGNALS}
-    watcher = threading.Thread(target=watch, args=(numbers,), daemon=True)
-    watcher.start()
-    try:
-        yield lambda: received[0] if received else 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(before_wakeup)
-        os.close(wakeup)  # the thread reads the end, and ends
-        watcher.join()
-        os.close(numbers)
+    def _reference_losses(self) -> dict[str, float] | None:
+        """Return what others make of the validation text."""
+        training, held_out = (np.asarray(self.dataset.splits[name]) for name in ("train", "validation"))
+        if not len(held_out):
+            return None
+        return reference_losses(training, held_out, self.dataset.vocabulary.symbols).to_json()

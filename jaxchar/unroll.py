@@ -111,6 +111,8 @@ def unroll(
     """
     if implementation == "auto":
         implementation = "native" if native_name(cell) else "fused"
+        if implementation == "fused" and could_be_native(cell):
+            native.tell_why_slower()
     refuse_impossible(cell, implementation)
     run = {"native": _unroll_native, "fused": _unroll_fused, "scan": _unroll_scan}[implementation]
     return run(cell, inputs, carry, masks)
@@ -120,8 +122,7 @@ def refuse_impossible(cell: Cell, implementation: Implementation) -> None:
     """Raise a JaxcharError where "native" is asked for and cannot be had."""
     if implementation == "native" and not native_name(cell):
         raise JaxcharError(
-            "implementation is native, which is for an lstm or gru in float32 on a processor and needs a C++ "
-            "compiler; leave --implementation at auto, or install g++"
+            f"implementation is native, which is for an lstm or gru in float32 on a processor{_why_not(cell)}"
         )
 
 
@@ -159,14 +160,28 @@ def _with_recurrent_mask(cell: Cell, mask: jax.Array | None) -> Cell:
 # ---- the fast path on a processor ----------------------------------------------------------------
 
 
+NATIVE_GATES = {jax.nn.sigmoid: "", hard_sigmoid: "hard_"}
+
+
 def native_name(cell: Cell) -> str | None:
     """Return what the library in C++ calls a cell; None where it cannot compute it, or cannot be had."""
-    gates = {jax.nn.sigmoid: "", hard_sigmoid: "hard_"}
-    if isinstance(cell, nnx.SimpleCell) or cell.gate_fn not in gates:
+    if not could_be_native(cell) or not native.is_available():
         return None
-    if cell.dtype not in (None, jnp.float32) or not native.is_available():
-        return None
-    return gates[cell.gate_fn] + ("lstm" if isinstance(cell, nnx.OptimizedLSTMCell) else "gru")
+    gate_fn: Any = cell.gate_fn  # type: ignore[union-attr]
+    return NATIVE_GATES[gate_fn] + ("lstm" if isinstance(cell, nnx.OptimizedLSTMCell) else "gru")
+
+
+def could_be_native(cell: Cell) -> bool:
+    """Whether the library in C++ can compute a cell, if only it can be had."""
+    if isinstance(cell, nnx.SimpleCell) or cell.gate_fn not in NATIVE_GATES:
+        return False
+    return cell.dtype in (None, jnp.float32)
+
+
+def _why_not(cell: Cell) -> str:
+    if could_be_native(cell):
+        return f", but {native.why_not()}, or leave --implementation at auto"
+    return "; leave --implementation at auto"
 
 
 def _unroll_native(

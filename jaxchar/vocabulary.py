@@ -1,19 +1,35 @@
 """Characters to integer ids and back."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from jaxchar.errors import JaxcharError
+from jaxchar.errors import JaxcharError, quoted
 
 Unknown = Literal["error", "skip", "replace"]
 
+# How people's keyboards write what editors and phones make typographic.
+TYPOGRAPHIC = {
+    **dict.fromkeys("\u2018\u2019\u201a\u201b\u02bc\u2032", "'"),
+    **dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033", '"'),
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
+    **dict.fromkeys("\u00a0\u2002\u2003\u2007\u2009\u202f\u3000", " "),
+    "\u2026": "...",
+}
 CHUNK = 1 << 20  # characters encoded at a time: bounds the four bytes a character on the way
 
 
 class UnknownCharactersError(JaxcharError):
     """A text holds characters that the vocabulary lacks."""
+
+
+class Adapted(NamedTuple):
+    """A text of which only known characters are left, and what was done to it."""
+
+    text: str
+    replaced: int = 0  # characters that another one stands for
+    left_out: int = 0  # characters that are gone
 
 
 class Vocabulary:
@@ -58,7 +74,9 @@ class Vocabulary:
         for codes in _code_point_chunks(text):
             found = self._table[np.minimum(codes, len(self._table) - 1)]
             if (found < 0).any():
-                raise UnknownCharactersError(_unknown_message(self.unknown(text)))
+                raise UnknownCharactersError(
+                    f"{no_characters(self.unknown(text))}; leave them out or replace them"
+                )
             ids[start : start + len(codes)] = found
             start += len(codes)
         return ids
@@ -79,15 +97,30 @@ class Vocabulary:
             text: any text.
             unknown: what becomes of a character that the vocabulary lacks. ``"error"`` leaves it, for
                 :meth:`encode` to complain of; ``"skip"`` leaves it out; ``"replace"`` writes its other
-                case where that is known, else a space, else leaves it out.
+                case, or the plain form of a typographic quotation mark or dash, where that is known, else
+                a space, else leaves it out.
+
+        Raises:
+            JaxcharError: ``unknown`` is none of these.
         """
+        return self.adapt_and_count(text, unknown).text
+
+    def adapt_and_count(self, text: str, unknown: Unknown) -> Adapted:
+        """Return what :meth:`adapt` returns, and how many characters were replaced and left out."""
+        if unknown not in get_args(Unknown):
+            raise JaxcharError(f"--unknown must be 'error', 'skip' or 'replace', but it is {quoted(unknown)}")
         if unknown == "error":
-            return text
-        return "".join(c if c in self.symbols else self._stand_in(c, unknown) for c in text)
+            return Adapted(text)
+        stand_ins: dict[str, str | int | None] = {c: self._stand_in(c, unknown) for c in self.unknown(text)}
+        counts = {c: text.count(c) for c in stand_ins}
+        replaced = sum(count for c, count in counts.items() if stand_ins[c])
+        adapted = text.translate(str.maketrans(stand_ins)) if stand_ins else text
+        return Adapted(adapted, replaced, sum(counts.values()) - replaced)
 
     def _stand_in(self, character: str, unknown: Unknown) -> str:
-        candidates = (character.swapcase(), " ") if unknown == "replace" else ()
-        return next((c for c in candidates if len(c) == 1 and c in self.symbols), "")
+        plain = TYPOGRAPHIC.get(character, " ")
+        candidates = (character.swapcase(), plain, " ") if unknown == "replace" else ()
+        return next((c for c in candidates if not self.unknown(c)), "")
 
     def to_json(self) -> list[str]:
         """Return the symbols as a JSON array, in the order of their ids."""
@@ -114,8 +147,13 @@ def _code_point_chunks(text: str) -> Iterator[np.ndarray]:
         yield np.frombuffer(chunk, "<u4")
 
 
-def _unknown_message(characters: str) -> str:
+def describe_characters(characters: str) -> str:
+    """Return the first ten characters with their code points, and how many more there are."""
     shown = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in characters[:10])
-    more = f" and {len(characters) - 10} more" if len(characters) > 10 else ""
+    return shown + (f" and {len(characters) - 10} more" if len(characters) > 10 else "")
+
+
+def no_characters(characters: str) -> str:
+    """Return the first half of a sentence that names characters which a vocabulary lacks, at most ten."""
     plural = "s" if len(characters) > 1 else ""
-    return f"the vocabulary has no character{plural} {shown}{more}; leave them out or replace them"
+    return f"the vocabulary has no character{plural} {describe_characters(characters)}"

@@ -11,11 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from flax import nnx
 
-from jaxchar.config import SampleConfig
+from jaxchar.ambient import pinned, pinned_items
+from jaxchar.config import CorpusConfig, SampleConfig
 from jaxchar.errors import JaxcharError
 from jaxchar.generate import AnyReader, Generator, text_keys
+from jaxchar.prompt import Fitted, checked_prompt, fitted, refuse_impossible_stop, refuse_unknown
 from jaxchar.reader import Context
-from jaxchar.vocabulary import UnknownCharactersError, Vocabulary
+from jaxchar.vocabulary import Vocabulary
 
 DOCUMENTS_TOGETHER = 64  # drawn side by side
 MOST_TRIES = 10  # numbers tried for each document asked for, where a model writes empty ones
@@ -49,22 +51,43 @@ class Writer:
     """A model that reads and writes text."""
 
     def __init__(
-        self, graphdef: nnx.GraphDef, params: nnx.State, vocabulary: Vocabulary, window: int | None
+        self,
+        graphdef: nnx.GraphDef,
+        params: nnx.State,
+        vocabulary: Vocabulary,
+        window: int | None,
+        corpus: CorpusConfig | None = None,
     ) -> None:
-        """Take a model; see :class:`jaxchar.generate.Generator` for ``window``."""
+        """Take a model; see :class:`jaxchar.generate.Generator` for ``window``.
+
+        Args:
+            graphdef: the model's structure.
+            params: its parameters.
+            vocabulary: the characters that it knows.
+            window: how many characters it looks back on.
+            corpus: what its training text went through, for :meth:`fitted`; None: nothing.
+        """
         self.vocabulary = vocabulary
+        self._corpus = corpus or CorpusConfig()
         self._params = params
         self._generator = Generator(graphdef, window)
 
     @cached_property
+    @pinned()
     def _reader(self) -> AnyReader:
         return self._generator.prepare(self._params)
 
+    def fitted(self, text: str, what: str = "prompt") -> Fitted:
+        """Return a text reduced as the training text was, see :func:`jaxchar.prompt.fitted`."""
+        return fitted(checked_prompt(text, what), self.vocabulary, self._corpus)
+
+    @pinned()
     def start(self, prompt: str) -> Passage:
         """Read a prompt of at least one character, all of them in the vocabulary."""
         contexts = self._generator.contexts(self._reader, [self._encoded(prompt)])
         return Passage(prompt, 0, contexts)
 
+    @pinned()
     def extend(self, passage: Passage, text: str) -> Passage:
         """Read on: more text that was not drawn."""
         if not text:
@@ -81,6 +104,10 @@ class Writer:
             config: how much to write, and how.
             number: of the text, among those of the same seed.
         """
+        refuse_impossible_stop(config.stop, self.vocabulary)
+        return pinned_items(self._write(passage, config, number))
+
+    def _write(self, passage: Passage, config: SampleConfig, number: int) -> Iterator[tuple[str, Passage]]:
         tail = ""
         pieces = self._generator.pieces(
             self._reader,
@@ -109,7 +136,8 @@ class Writer:
 
         Text number j is what :meth:`write` writes alone from its prompt with ``number=first + j``.
         """
-        return self._write_batch([self._encoded(prompt) for prompt in prompts], config, first)
+        refuse_impossible_stop(config.stop, self.vocabulary)
+        return pinned_items(self._write_batch([self._encoded(prompt) for prompt in prompts], config, first))
 
     def write_documents(self, separator: str, count: int, config: SampleConfig) -> Iterator["Document"]:
         """Write whole documents, each begun after a separator and ended by the next one.
@@ -160,6 +188,7 @@ class Writer:
             if not going.any():
                 return
 
+    @pinned()
     def probabilities(self, passage: Passage, text: str = "") -> np.ndarray:
         """Return each symbol's probability before each character of a text, and after it: [N + 1, V]."""
         ids = self._encoded(text) if text else np.empty(0, np.int32)
@@ -186,12 +215,10 @@ class Writer:
         return [(self.vocabulary.symbols[symbol], float(probabilities[symbol])) for symbol in best]
 
     def _encoded(self, prompt: str) -> np.ndarray:
-        if not prompt:
+        if not checked_prompt(prompt):
             raise JaxcharError("the prompt is empty; give at least one character to go on from")
-        try:
-            return self.vocabulary.encode(prompt)
-        except UnknownCharactersError as error:
-            raise UnknownCharactersError(f"prompt: {error}") from error
+        refuse_unknown("prompt", prompt, self.vocabulary)
+        return self.vocabulary.encode(prompt)
 
 
 def up_to_stop(tail: str, new: str, stop: Sequence[str] | None) -> str | None:

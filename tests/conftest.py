@@ -6,7 +6,7 @@ from collections import defaultdict
 import jax
 import pytest
 
-from jaxchar import devices, native
+from jaxchar import cache, native
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)  # for the tests of several; all others use the first
@@ -15,7 +15,7 @@ jax.config.update("jax_num_cpu_devices", 4)  # for the tests of several; all oth
 jax.config.update("jax_disable_most_optimizations", True)
 
 native.is_available()  # builds it, in the user's cache, where it is found the next time
-BUILT = list(devices.folder_for_compiled().glob("native-*.so"))
+BUILT = list(cache.folder_for_compiled().glob("native-*.so"))
 
 
 @pytest.fixture(scope="session")
@@ -37,9 +37,9 @@ def compile_once(tmp_path_factory):
     """Let runs of the same configuration share what XLA compiles, and all what was built of C++."""
     folder = tmp_path_factory.getbasetemp() / "compiled"
     os.environ["JAXCHAR_COMPILED"] = str(folder)
-    devices.folder_for_compiled().mkdir(parents=True)
+    cache.folder_for_compiled().mkdir(parents=True)
     for library in BUILT:
-        (devices.folder_for_compiled() / library.name).symlink_to(library)
+        (cache.folder_for_compiled() / library.name).symlink_to(library)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
@@ -74,7 +74,7 @@ def pytest_terminal_summary(terminalreporter):
     counts = defaultdict(lambda: [0, 0])
     for outcome in ("passed", "failed", "error"):
         for report in terminalreporter.stats.get(outcome, []):
-            told = dict(report.user_properties)
+            told = dict(getattr(report, "user_properties", ()))  # a file that cannot be collected has none
             if "promise" in told:
                 held, of = told.get("cases", [outcome == "passed", 1])
                 counts[told["promise"]][0] += held

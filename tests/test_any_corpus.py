@@ -16,6 +16,7 @@ from jaxchar.config import Config
 from jaxchar.dataset import load_dataset
 from jaxchar.devices import make_mesh
 from jaxchar.errors import JaxcharError
+from jaxchar.text_file import MARKS
 
 pytestmark = promises.ANY_BYTES
 
@@ -53,7 +54,8 @@ def is_exact_or_refused(content: bytes, config: Config, file: Path) -> bool:
         message = str(error)
         return "\n" not in message and "; " in message  # what is wrong; what to do
     ids = np.concatenate([np.asarray(ids) for ids in dataset.splits.values()])
-    text = content.decode("utf-8").removeprefix(MARK)
+    marked = next((encoding for mark, encoding in MARKS if content.startswith(mark)), "utf-8")
+    text = content.decode(marked).removeprefix(MARK)
     return dataset.vocabulary.decode(ids) == (text.lower() if config.lowercase else text)
 
 
@@ -90,7 +92,15 @@ BAD = {
     "one character": (b"x", "has 1 characters, but seq_len 16 and batch_size 4 as streams need at least 65"),
     "shorter than a batch": (b"to be or not to be", "need at least 65; lower them, or give more text"),
     "a split too short": (b"x" * 66, "the validation text has 1 characters"),
-    "UTF-16": ("to be or not to be".encode("utf-16"), "not UTF-8: byte 0xff at position 0; convert it first"),
+    "UTF-16": ("to be or not to be".encode("utf-16"), "has 18 characters, but seq_len 16"),
+    "UTF-16, damaged": (
+        b"\xff\xfet\0o\0 ",
+        "not UTF-16-LE, as its byte-order mark says: byte 0x20 at position 6",
+    ),
+    "UTF-16 without a mark": (
+        "to be or not to be".encode("utf-16-le"),
+        "is UTF-16-LE without a byte-order mark",
+    ),
     "Latin 1": (b"to be \xe9 or not", "not UTF-8: byte 0xe9 at position 6"),
     "a lone surrogate": (b"to be\xed\xa0\x80", "not UTF-8: byte 0xed at position 5"),
 }

@@ -1,6 +1,7 @@
 """Text from files, folders and standard input; its alphabet and its splits; the cache of named corpora."""
 
 import errno
+import gzip
 import hashlib
 import http.client
 import io
@@ -10,6 +11,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import promises
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -44,7 +46,8 @@ def test_a_file_is_read_character_for_character(tmp_path, text):
     content = text.encode()
     (tmp_path / "text").write_bytes(content)
     read = load(tmp_path / "text")
-    assert read == ((str(tmp_path / "text"),), text, hashlib.sha256(content).hexdigest(), "")
+    assert read[:3] == ((str(tmp_path / "text"),), text, hashlib.sha256(content).hexdigest())
+    assert read.encoding == "utf-8"
 
 
 @pytest.mark.parametrize(
@@ -65,14 +68,25 @@ def test_a_leading_byte_order_mark_is_dropped_and_nothing_else(tmp_path, content
 @pytest.mark.parametrize(
     "sources, text",
     [
-        (["{}/b.txt", "{}/a.txt"], "BA"),
-        ("{}", "ABD"),
-        ("{}/*.txt", "AB"),
-        ("{}/**/*.??*", "ABD"),
-        (["{}/c", "{}/?.txt"], "DAB"),
+        (["{}/b.txt", "{}/a.txt"], "B\nA"),
+        ("{}", "A\nB\nD"),
+        ("{}/*.txt", "A\nB"),
+        ("{}/**/*.??*", "A\nB\nD"),
+        ("{}/**", "A\nB\nD"),
+        ("{}/**/*.md", "D"),
+        (["{}/c", "{}/?.txt"], "D\nA\nB"),
         ("{}/.hidden", "no"),
     ],
-    ids=["as listed", "folder", "glob", "recursive glob", "folder and glob", "hidden but named"],
+    ids=[
+        "as listed",
+        "folder",
+        "glob",
+        "recursive glob",
+        "all below",
+        "recursive glob of one",
+        "folder and glob",
+        "hidden but named",
+    ],
 )
 def test_sources_are_read_in_the_order_given_and_sorted_within(folder, sources, text):
     named = [s.format(folder) for s in sources] if isinstance(sources, list) else sources.format(folder)
@@ -85,7 +99,7 @@ def test_sources_are_read_in_the_order_given_and_sorted_within(folder, sources, 
 def test_every_file_may_begin_with_a_byte_order_mark(tmp_path):
     for name in "ab":
         (tmp_path / name).write_text(name, encoding="utf-8-sig")
-    assert load([f"{tmp_path}/a", f"{tmp_path}/b"]).text == "ab"
+    assert load([f"{tmp_path}/a", f"{tmp_path}/b"]).text == "a\nb"
 
 
 def test_an_existing_file_wins_over_the_glob_of_its_name(tmp_path):
@@ -145,6 +159,146 @@ def test_a_file_that_cannot_be_read_is_refused_by_name():
 def test_a_path_that_cannot_exist_is_refused_as_missing(source):
     with pytest.raises(JaxcharError):
         load(source)
+
+
+# ---- folders as people have them -----------------------------------------------------------------
+
+
+@promises.FILES
+@pytest.mark.parametrize("source", ["{}", "{}/*", "{}/**"])
+def test_what_is_no_text_in_a_folder_is_left_out_and_told_in_one_line(folder, source):
+    (folder / "f.pyc").write_bytes(b"\xa7\r\r\n" + b"\0" * 12 + os.urandom(99))
+    (folder / "g.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
+    (folder / "h.pdf").write_bytes(b"%PDF-1.7")
+    (folder / "i.txt.gz").write_bytes(gzip.compress(b"I"))
+    read = load(source.format(folder))
+    assert read.text == ("A\nB\nI" if source.endswith("/*") else "A\nB\nD\nI")
+    left_out = "f.pyc (compiled Python), g.png (a file of type image/png), h.pdf (a PDF document)"
+    assert read.notice == f"Took {read.text.count(chr(10)) + 1} files; left out 3: {left_out}."
+
+
+@promises.FILES
+def test_a_long_list_of_what_is_left_out_is_cut(folder):
+    for number in range(9):
+        (folder / f"{number}.pdf").write_bytes(b"%PDF-1.7")
+    assert load(folder).notice.endswith("4.pdf (a PDF document) and 4 more.")
+
+
+@promises.FILES
+def test_a_folder_of_texts_alone_says_how_many(folder):
+    assert load(folder).notice == "Took 3 files."
+    assert load([f"{folder}/a.txt", f"{folder}/b.txt"]).notice == ""  # all of them were named
+
+
+@promises.FILES
+def test_a_folder_without_any_text_is_refused(tmp_path):
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7")
+    with pytest.raises(JaxcharError, match=r"holds no text files; left out 1: a.pdf \(a PDF document\); put"):
+        load(tmp_path)
+
+
+@promises.FILES
+def test_a_file_that_is_named_is_never_left_out(folder):
+    (folder / "f.pdf").write_bytes(b"%PDF-1.7")
+    with pytest.raises(JaxcharError, match=r"f.pdf' is a PDF document"):
+        load([f"{folder}/a.txt", f"{folder}/f.pdf"])
+
+
+@promises.ENCODINGS
+def test_old_and_new_encodings_in_a_folder_need_one_option(tmp_path):
+    (tmp_path / "1").write_text("Träumen\n", encoding="utf-8")
+    (tmp_path / "2").write_text("Träumen\n", encoding="cp1252")
+    (tmp_path / "3").write_text("Träumen\n", encoding="utf-16")
+    with pytest.raises(JaxcharError, match=r"2' is not UTF-8"):
+        load(tmp_path)
+    read = load(tmp_path, encoding="cp1252")
+    assert read.text == "Träumen\n" * 3
+    assert read.encoding == "utf-8, cp1252, utf-16-le"
+    assert "Read as UTF-8, which it is, not as cp1252: " in read.notice
+    assert f"Read as UTF-16-LE, as the byte-order mark says: '{tmp_path}/3'." in read.notice
+
+
+@promises.FILES
+@pytest.mark.parametrize(
+    ("texts", "joined"),
+    [
+        (["one", "two\n", "three"], "one\ntwo\nthree"),
+        (["one\n", "two\n"], "one\ntwo\n"),
+        (["one\r\n", "two\r", "three"], "one\r\ntwo\rthree"),
+        (["", "one", "", "two", ""], "one\ntwo"),
+        (["one", "\n"], "one\n\n"),
+    ],
+)
+def test_a_file_is_not_glued_to_the_next(tmp_path, texts, joined):
+    for number, text in enumerate(texts):
+        (tmp_path / str(number)).write_bytes(text.encode())
+    read = load(tmp_path)
+    assert read.text == joined
+    assert read.sha256 == hashlib.sha256(joined.encode()).hexdigest()
+
+
+@promises.OLD_CHECKPOINTS
+def test_files_that_an_older_version_glued_are_known_by_their_digest(tmp_path):
+    for number, text in enumerate(["one", "two", "three\n", "four"]):
+        (tmp_path / str(number)).write_text(text)
+    glued = hashlib.sha256(b"onetwothree\nfour").hexdigest()
+    config = CorpusConfig(corpus=str(tmp_path))
+    assert corpus.read_corpus(config, glued)[1:3] == ("onetwothree\nfour", glued)
+    assert corpus.read_corpus(config, "0" * 64).text == "one\ntwo\nthree\nfour"
+
+
+@promises.FILES
+@pytest.mark.parametrize("source", ["{}", "{}/**", "{}/**/*", "{}/**/**/*.txt"])
+def test_links_that_lead_back_are_followed_once_at_most(tmp_path, source):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "t.txt").write_text("text")
+    for number in range(20):
+        (tmp_path / "a" / "b" / f"up{number}").symlink_to(tmp_path, target_is_directory=True)
+        (tmp_path / "a" / f"gone{number}").symlink_to(tmp_path / "nowhere")
+    assert load(source.format(tmp_path)).text == "text"
+
+
+@promises.FILES
+def test_carriage_returns_are_told(tmp_path):
+    (tmp_path / "text").write_bytes(b"a\r\nb\r\nc\nd\re")
+    read = load(tmp_path / "text")
+    assert read.text == "a\r\nb\r\nc\nd\re"
+    assert "line ends of 2 Windows (\\r\\n), 1 old Mac (\\r), 1 Unix (\\n); \\r is a character" in read.notice
+    assert load(tmp_path / "text", keep="abc\n").notice == ""
+
+
+@promises.TEXT_FOUND
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("a.txt", "{}/a.txt"),
+        ("./c", "{}/c"),
+        ("c/../a.txt", "{}/a.txt"),
+        ("*.txt", "{}/*.txt"),
+        (".", "{}"),
+        ("python", "python"),
+        ("./python", "{}/python"),
+        (("a.txt", "c"), ("{}/a.txt", "{}/c")),
+    ],
+)
+def test_a_path_is_kept_whole_and_means_the_same_from_any_folder(folder, monkeypatch, typed, kept):
+    (folder / "python").write_text("a file of that name")
+    monkeypatch.chdir(folder)
+    read = load(typed)
+    expected = [k.format(folder) for k in ((kept,) if isinstance(kept, str) else kept)]
+    assert list(read.source) == expected
+    monkeypatch.chdir("/")
+    assert load(read.source) == read
+
+
+@promises.TEXT_FOUND
+def test_a_glob_is_kept_whole_in_a_folder_with_brackets(tmp_path, monkeypatch):
+    (tmp_path / "[a] *").mkdir()
+    (tmp_path / "[a] *" / "b.txt").write_text("text")
+    monkeypatch.chdir(tmp_path / "[a] *")
+    read = load("*.txt")
+    monkeypatch.chdir("/")
+    assert load(read.source) == read
 
 
 # ---- the alphabet and the limit ------------------------------------------------------------------
@@ -244,7 +398,7 @@ def test_a_named_corpus_is_fetched_once_and_kept(remote):
     first = load("shakespeare")
     remote.original.unlink()
     assert load("shakespeare") == first
-    assert first == (("shakespeare",), CONTENT.decode(), hashlib.sha256(CONTENT).hexdigest(), "")
+    assert first == (("shakespeare",), CONTENT.decode(), hashlib.sha256(CONTENT).hexdigest(), "", "utf-8")
     assert remote.cache_files() == ["tiny.txt"]
     assert remote.cached.read_bytes() == CONTENT
 

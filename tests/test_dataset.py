@@ -65,7 +65,7 @@ def test_ids_have_the_smallest_type_in_every_split(tmp_path, size, dtype):
 
 def test_the_identity_is_of_the_bytes_read_and_the_characters_used(config, text):
     identity = load_dataset(config.replace(max_chars=100)).identity
-    assert identity == ((config.corpus,), load_corpus(config).sha256, 100)
+    assert identity == ((config.corpus,), load_corpus(config).sha256, 100, "utf-8")
     assert json.loads(json.dumps(identity.to_json())) == {
         "source": [config.corpus],
         "sha256": identity.sha256,

@@ -11,7 +11,6 @@ import promises
 import pytest
 from runs import TINY, quiet, timeless_metrics
 
-from jaxchar import devices
 from jaxchar.checkpoint import load_checkpoint, named_leaves
 from jaxchar.devices import AXIS, make_mesh, replicate
 from jaxchar.errors import JaxcharError
@@ -87,22 +86,6 @@ def test_a_run_moves_from_two_devices_to_one(tmp_path):
         for name in ("two", "moved")
     ]
     assert counts == [2, 1]
-
-
-def test_compiled_programs_are_kept_apart_by_what_they_were_compiled_for(monkeypatch, tmp_path):
-    kept = []
-    monkeypatch.delenv("JAXCHAR_COMPILED")
-    monkeypatch.setenv("JAXCHAR_CACHE", str(tmp_path))
-    monkeypatch.setattr(jax.config, "update", lambda name, value: kept.append((name, value)))
-    devices.keep_what_is_compiled()
-    assert kept == []  # the folder that the user has chosen stays
-    monkeypatch.setattr(type(jax.config), "jax_compilation_cache_dir", None, raising=False)
-    for cores in (1, 2):
-        monkeypatch.setattr(devices, "num_cores", lambda cores=cores: cores)
-        devices.keep_what_is_compiled()
-    folders = [value for name, value in kept if name == "jax_compilation_cache_dir"]
-    assert len(set(folders)) == 2
-    assert all(folder.startswith(str(tmp_path / "compiled")) for folder in folders)
 
 
 # ---- checkpoints ---------------------------------------------------------------------------------

@@ -14,9 +14,9 @@ from jaxchar import step as step_module
 from jaxchar.batches import Streams
 from jaxchar.checkpoint import FOLDER, steps_in, verify
 from jaxchar.config import Config
-from jaxchar.console import TrainingDisplay
 from jaxchar.errors import JaxcharError
 from jaxchar.step import TrainState, make_program
+from jaxchar.training_display import TrainingDisplay
 
 pytestmark = promises.DIVERGENCE
 

@@ -20,6 +20,7 @@ import promises
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from runs import TINY, quiet, timeless_metrics
 
 import jaxchar
@@ -36,6 +37,7 @@ from jaxchar.errors import JaxcharError
 from jaxchar.step import make_program
 from jaxchar.train import parse_arguments
 from jaxchar.trainer import Trainer
+from jaxchar.training_display import TrainingDisplay
 
 KEY = jax.random.key(0)
 DICE = random.Random(1)
@@ -196,12 +198,12 @@ def test_an_empty_separator_is_refused():
 )
 def test_a_separator_may_be_typed_with_escapes(typed, separator):
     assert typed_separator(typed) == separator
-    assert parse_arguments(Config(), ["--separator", typed])[-1].separator == separator
+    assert parse_arguments(None, ["--separator", typed]).config.separator == separator
 
 
 def test_a_separator_that_is_not_typed_stays_as_it_is():
     default = Config(separator="\\n")
-    assert parse_arguments(default, [])[-1].separator == "\\n"
+    assert parse_arguments(default, []).config.separator == "\\n"
 
 
 # ---- another order every epoch -------------------------------------------------------------------
@@ -381,6 +383,23 @@ def test_samples_of_the_training_go_on_from_where_it_is(trained, tmp_path, monke
     monkeypatch.setattr(Trainer, "_sample_now", look)
     jaxchar.fit(config.replace(epochs=2), tmp_path / "run", display=quiet())
     assert len(seen) > 5 and all(prompt == last for prompt, last in seen)
+
+
+@pytest.mark.parametrize(("given", "separator"), [({}, "\n"), ({"separator": None}, None)])
+def test_documents_are_recognised_and_said_where_settings_are_chosen(tmp_path, given, separator):
+    text = tmp_path / "names.txt"
+    text.write_text(lines(name))
+    said = io.StringIO()
+    display = TrainingDisplay(Console(file=said, width=1_000))
+    small = {"hidden_size": 4, "epochs": 2, "sample_length": 0}
+    run = jaxchar.fit(str(text), tmp_path / "run", display=display, **small, **given)
+    config = Config.from_json(json.loads((run.run_dir / "config.json").read_text()))
+    assert config.separator == separator
+    assert ("many short texts, one a line" in said.getvalue()) == (separator is not None)
+    again = load_dataset(config)  # as a resumed run reads it
+    held_out = load_dataset(config.replace(separator=None)).whole[-len(again.splits["validation"]) :]
+    assert (np.asarray(again.splits["validation"]).tolist() == held_out.tolist()) == (separator is None)
+    jaxchar.resume(run.run_dir, config=config.replace(epochs=3), display=quiet())
 
 
 def printed(*arguments) -> tuple[str, str]:

@@ -53,7 +53,28 @@ def test_without_a_run_folder_each_run_gets_one_of_its_own(tmp_path, capsys, mon
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         assert run(train.main, SMALL, capsys)[0] == 0
-    assert sorted(p.name for p in Path("runs").iterdir()) == ["run", "run-2"]
+    assert sorted(p.name for p in Path("runs").iterdir()) == ["python", "python-2"]
+
+
+def test_a_run_without_a_folder_is_called_after_its_text_and_an_experiments_after_the_experiment(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my novel.txt").write_text("the cat sat on a mat. " * 100)
+    line = [*SMALL.split(), "--max-steps", "1", "--sample-length", "0", "--corpus", "my novel.txt"]
+    train.main(arguments=line)
+    train.main(Config(), "classic", arguments=line)
+    assert "The run is in runs/my_novel; " in capsys.readouterr().out
+    assert sorted(p.name for p in Path("runs").iterdir()) == ["classic", "my_novel"]
+
+
+@pytest.mark.slow
+def test_of_two_runs_that_are_started_at_once_each_has_a_folder(tmp_path):
+    command = [sys.executable, "-m", "jaxchar.train", *SMALL.split(), "--max-steps", "1"]
+    started = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait(timeout=300) for process in started] == [0, 0]
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["python", "python-2"]
+    assert all((run_dir / "summary.json").exists() for run_dir in (tmp_path / "runs").iterdir())
 
 
 def test_a_resumed_run_keeps_its_settings_but_those_typed(trained, tmp_path, capsys):
@@ -120,6 +141,36 @@ def test_any_text_of_known_characters_can_be_scored(trained, tmp_path, capsys):
     code, out, _ = run(evaluate.main, f"--ckpt {trained} --corpus {tmp_path}/t --json", capsys)
     assert code == 0
     assert json.loads(out)["splits"]["text"]["predictions"] == 69
+
+
+@pytest.mark.parametrize(
+    ("unknown", "replaced", "left_out", "predicted"), [("replace", 10, 5, 74), ("skip", 0, 15, 64)]
+)
+def test_a_text_with_unknown_characters_can_be_scored_without_them(
+    trained, tmp_path, capsys, unknown, replaced, left_out, predicted
+):
+    known = jaxchar.load(trained).vocabulary.symbols
+    assert "\u017c" not in known and "\u017b" not in known and " " in known
+    (tmp_path / "t").write_text("the \u017cstate\u017cment" * 5, encoding="utf-8")
+    line = f"--ckpt {trained} --corpus {tmp_path}/t"
+    code, _, err = run(evaluate.main, line, capsys)
+    assert code == 2 and "'\u017c' (U+017C); leave them out or replace them, with --unknown skip or" in err
+    code, out, _ = run(evaluate.main, f"{line} --unknown {unknown} --json", capsys)
+    result = json.loads(out)
+    assert code == 0
+    assert result["unknown"] == {"replaced": replaced, "left_out": left_out}
+    assert result["splits"]["text"]["predictions"] == predicted
+    _, out, _ = run(evaluate.main, f"{line} --unknown {unknown}", capsys)
+    assert f"Characters that the model lacks: {replaced} replaced, {left_out} left out" in out
+
+
+def test_a_text_of_known_characters_needs_no_word_about_unknown_ones(trained, capsys):
+    line = f"--ckpt {trained} --unknown replace"
+    assert json.loads(run(evaluate.main, f"{line} --json", capsys)[1])["unknown"] == {
+        "replaced": 0,
+        "left_out": 0,
+    }
+    assert "Characters that the model lacks" not in run(evaluate.main, line, capsys)[1]
 
 
 def test_the_table_shows_what_the_json_holds(trained, capsys):
@@ -261,7 +312,7 @@ WRONG = [
     (
         train,
         "--batch-size 0",
-        "batch_size must be a whole number of at least 1 and at most 1,000,000,000, but it is 0",
+        "--batch-size must be a whole number of at least 1 and at most 1,000,000,000, but it is 0",
     ),
     (train, "--batch-size x", "expected a whole number, but it is 'x'"),
     (train, "--dropout nan", "dropout must be a number of at least 0 and below 1, but it is nan"),
@@ -274,12 +325,29 @@ WRONG = [
     (train, "--resume --run-dir no/such/run", "no checkpoint in 'no/such/run'"),
     (train, "--init-from no/such/run", "no checkpoint in 'no/such/run'"),
     (train, "--resume --init-from a --run-dir b", "--init-from"),
+    (train, "--keep-optimizer", "--keep-optimizer and --new-characters need --init-from"),
+    (train, "--new-characters add", "--keep-optimizer and --new-characters need --init-from"),
+    (train, "--init-from {run} --keep-optimizer --optimizer sgd", "optimizer: adamw there, sgd here"),
+    (train, "--init-from {run} --hidden-size 9", "layer_sizes: (8,) there, (9,) here"),
+    (
+        train,
+        "--run-dir {run} --resume --epochs 2 --learning-rate 0.1",
+        "learning_rate: 0.004 -> 0.1; leave them as they were, or begin a new run with the weights of this "
+        "one: --init-from {run} instead of --run-dir and --resume (with --keep-optimizer, ",
+    ),
+    (train, "--run-dir {run} --resume --epochs 2 --hidden-size 9", "or begin a new run\n"),
+    (
+        train,
+        "--run-dir {run} --resume --epochs 2 --corpus {run}/samples.txt",
+        "the corpus is not the one that the run was trained on",
+    ),
+    (train, "--run-dir {run} --resume --epochs 2 --corpus {run}/samples.txt", "--init-from {run} instead"),
     (sample, "", "--ckpt"),
     (sample, "--ckpt no/such/run", "no checkpoint in 'no/such/run'"),
     (sample, "--ckpt {run} --temperature -1", "temperature"),
     (sample, "--ckpt {run} --length -1", "length"),
     (sample, "--ckpt {run} --prompt żółw", "'ó' (U+00F3)"),
-    (evaluate, "--ckpt {run} --protocol windows", "eval_protocol='windows' needs batching='windows'"),
+    (evaluate, "--ckpt {run} --protocol windows", "--eval-protocol windows needs --batching windows"),
     (evaluate, "--ckpt {run} --block 0", "block"),
     (evaluate, "--ckpt {run} --block 5", "--block is for --protocol blocks, but the protocol is stateful"),
     (evaluate, "--ckpt {run} --stride 5", "--stride is for --protocol windows"),
@@ -288,7 +356,7 @@ WRONG = [
     (memorization, "--ckpt {run} --length 0", "length must be a whole number of 1 or more, but it is 0"),
     (memorization, "--ckpt {run} --temperature -1 --length 9", "temperature"),
     (memorization, "--ckpt {run} --text no/such/file", "no corpus 'no/such/file'"),
-    (memorization, "--ckpt {run} --corpus {run}/config.json", "the vocabulary has no character"),
+    (memorization, "--ckpt {run} --corpus {run}/config.json", "is not the one that the run was trained on"),
     (inspect, "--ckpt no/such/run", "no checkpoint in 'no/such/run'"),
     (evaluate, "--ckpt {run} --per-character {run}/config.json", "is a file; give another"),
     (evaluate, "--ckpt {run} --per-character new --block 0", "block"),
@@ -307,7 +375,7 @@ def test_a_mistake_is_one_line_on_standard_error_and_exit_code_2(
     assert out == ""
     assert err.startswith("error: ")
     assert err.count("\n") == 1
-    assert said in err
+    assert said.format(run=trained) in err
     assert list(tmp_path.iterdir()) == []
 
 

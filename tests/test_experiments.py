@@ -96,7 +96,7 @@ def test_every_command_of_the_readmes_exists():
                 line = line.removeprefix("$ ")
                 if target := re.match(r"make ([a-z-]+)", line):
                     assert target[1] in targets, line
-                if module := re.match(r"python -m jaxchar\.([a-z_]+)", line):
+                if module := re.match(r"(?:python -m jaxchar\.|jaxchar )([a-z_]+)", line):
                     assert module[1] in helps, line
                 if experiment := re.search(r"EXPERIMENT=([a-z_]+)", line):
                     assert experiment[1] in NAMES, line

@@ -2,13 +2,16 @@
 
 import io
 
+import promises
 import pytest
 from test_writer import make_model
 
 from jaxchar.config import SampleConfig
 from jaxchar.errors import JaxcharError
-from jaxchar.interactive import Session, converse
+from jaxchar.interactive import Session, converse, unescaped
 from jaxchar.sample_display import Display
+from jaxchar.vocabulary import Vocabulary
+from jaxchar.writer import Writer
 
 LENGTH = 12
 
@@ -174,3 +177,46 @@ def test_a_session_can_be_held_with_the_lines_of_a_pipe(model, monkeypatch, caps
     text = model.generate("ab", 2 * LENGTH, seed=3)
     assert shown.out == f"ab{text[:LENGTH]}\n{text[LENGTH:]}\n"
     assert shown.err.endswith("error: there is no command :nonsense; see :help\n")
+
+
+@promises.PROMPTS_FIT
+def test_an_escape_is_a_line_break_a_tab_a_backslash_or_a_colon():
+    assert unescaped(r"a\nb\tc") == "a\nb\tc"
+    assert unescaped(r'printf("a\\n");\n') == 'printf("a\\n");\n'
+    assert unescaped(r"\\\n") == "\\\n"
+    assert unescaped(r"\d \: \x") == r"\d \: \x"
+    assert unescaped(r"\:quit") == ":quit"
+
+
+def test_code_can_be_typed(model):
+    symbols = Vocabulary(model.vocabulary.symbols.replace("e", "\\"))
+    session = Session(Writer(model.graphdef, model.params, symbols, None), SampleConfig(length=1))
+    assert do(session, r"a\\b\nc")[0] == ("prompt", "a\\b\nc")
+
+
+@promises.PROMPTS_FIT
+def test_typed_text_is_read_as_the_training_text_was(model):
+    session = Session(make_model(lowercase=True).writer, SampleConfig(length=LENGTH, seed=3))
+    note, prompt, _ = do(session, "AB")
+    assert note == ("note", "note: the prompt is read lower-cased, as the training text was")
+    assert prompt == ("prompt", "ab")
+    assert do(session, ":stop C")[0][1].startswith("note: the stop is read lower-cased")
+    assert session.config.stop == ("c",)
+
+
+@promises.PROMPTS_FIT
+def test_a_stop_that_can_never_come_up_changes_nothing(session):
+    do(session, ":stop a")
+    with pytest.raises(JaxcharError, match="stop='xa' can never come up"):
+        do(session, ":stop xa")
+    assert session.config.stop == ("a",)
+
+
+@promises.CALLERS_WORDS
+def test_a_session_speaks_of_its_own_commands(model, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("\ufeffab\r\n:top-p 2\r\n:length x\r\n:quit\r\nab\n"))
+    converse(model.writer, SampleConfig(length=LENGTH, seed=3), Display(), "error")
+    shown = capsys.readouterr()
+    assert shown.out == f"ab{model.generate('ab', LENGTH, seed=3)}\n"
+    assert "error: :top-p must be a number" in shown.err
+    assert "error: :length must be a whole number, but it is 'x'" in shown.err

@@ -185,10 +185,11 @@ def test_an_epoch_without_a_checkpoint_is_refused_with_those_that_have_one(undis
         resume(run_dir, initial_epoch=9)
 
 
-def test_a_finished_run_says_that_nothing_is_left(undisturbed):
+def test_a_finished_run_can_be_resumed_and_stays_as_it_is(undisturbed):
     _, run_dir = undisturbed
-    with pytest.raises(JaxcharError, match="nothing is left to train"):
-        resume(run_dir)
+    before = {p: p.read_bytes() for p in run_dir.iterdir() if p.suffix in (".json", ".jsonl", ".txt", ".png")}
+    assert resume(run_dir).summary == json.loads((run_dir / "summary.json").read_text())
+    assert {p: p.read_bytes() for p in before} == before
 
 
 def test_a_run_is_not_trained_over(undisturbed):
@@ -213,7 +214,13 @@ def test_resuming_on_another_text_is_refused(tmp_path):
     corpus.write_text("to be or not to be, " * 100)
     fit(STREAMS.replace(corpus=str(corpus), epochs=1), tmp_path / "run")
     corpus.write_text("not to be or to be, " * 100)
-    with pytest.raises(JaxcharError, match="not the one that the run was trained on"):
+    said = (
+        "not the one that the run was trained on.*; to train on another text, begin a new run .*--init-from"
+    )
+    with pytest.raises(JaxcharError, match=said):
+        resume(tmp_path / "run", config=STREAMS.replace(corpus=str(corpus), epochs=2))
+    corpus.write_text("to be or not to be: " * 100)  # with a character that is new
+    with pytest.raises(JaxcharError, match=said):
         resume(tmp_path / "run", config=STREAMS.replace(corpus=str(corpus), epochs=2))
 
 

@@ -13,15 +13,16 @@ from runs import TINY, quiet, rewrite_metadata
 import jaxchar
 from jaxchar.checkpoint import FOLDER, load_checkpoint
 from jaxchar.config import Config
-from jaxchar.console import TrainingDisplay
 from jaxchar.errors import JaxcharError
 from jaxchar.launch import CHANGEABLE, state_structure
+from jaxchar.training_display import TrainingDisplay
 
 pytestmark = promises.NOTHING_MIXED_UP
 
 BASE = TINY.replace(batching="windows", batch_size=16, seq_len=8, eval_stride=8)
 # Another value for every setting that may not change in a resumed run.
 OTHER = {
+    "encoding": "cp1252",
     "lowercase": True,
     "keep": "abc",
     "fill": "_",

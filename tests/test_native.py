@@ -1,12 +1,18 @@
 """The recurrence in C++: built once, exact in its functions, every row by itself, and done without."""
 
+import os
+import tempfile
+import time
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import promises
 import pytest
 from flax import nnx
 
-from jaxchar import native, native_layer
+from jaxchar import cache, native, native_layer
 from jaxchar.errors import JaxcharError
 from jaxchar.unroll import initial_carry, unroll
 
@@ -18,9 +24,10 @@ def not_yet_loaded(monkeypatch, tmp_path):
     """A process that has not asked for the library, and an empty cache folder."""
     monkeypatch.setenv("JAXCHAR_COMPILED", str(tmp_path / "empty"))
     monkeypatch.setattr(jax.ffi, "register_ffi_target", lambda *_, **__: None)  # XLA takes each name once
-    native.library.cache_clear()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no-such-folder"))  # nothing is built there
+    native.forget()
     yield tmp_path
-    native.library.cache_clear()
+    native.forget()
 
 
 # ---- numbers -------------------------------------------------------------------------------------
@@ -93,33 +100,184 @@ def test_ids_outside_the_vocabulary_are_those_of_its_ends(cell_type):
 
 
 @needs_compiler
-def test_it_is_built_once_and_its_digest_tells_what_was_built(not_yet_loaded, capsys):
+def test_it_is_built_once_and_its_digest_tells_what_was_built(not_yet_loaded, caplog):
     digest = native.identity()
     (library,) = (not_yet_loaded / "empty").rglob("native-*.so")
     built = library.stat().st_mtime_ns
-    native.library.cache_clear()
-    assert capsys.readouterr().err.startswith("Building")
-    assert native.identity() == digest and not capsys.readouterr().err
+    assert library.stem.endswith(digest)
+    (line,) = caplog.messages
+    assert line.startswith("Building")
+    native.forget()
+    assert native.identity() == digest and caplog.messages == [line]
     assert library.stat().st_mtime_ns == built
     assert list(library.parent.iterdir()) == [library], "something unfinished was left"
 
 
-@pytest.mark.parametrize("compiler", ["missing", "failing"])
-def test_without_a_compiler_the_same_is_computed_in_jax(compiler, not_yet_loaded, monkeypatch):
-    monkeypatch.setenv("PATH", str(not_yet_loaded))
+@pytest.fixture
+def compiler(not_yet_loaded, monkeypatch):
+    """Return what makes a compiler of a shell script, the only one there is; it counts its calls."""
+    folder = not_yet_loaded / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
     monkeypatch.delenv("CXX", raising=False)
-    if compiler == "failing":
-        script = not_yet_loaded / "g++"
-        script.write_text("#!/bin/sh\nexit 1\n")
-        script.chmod(0o755)
-    assert not native.is_available() and native.identity() == ""
+
+    def make(script, name="g++"):
+        file = folder / name
+        file.write_text(f"#!/bin/sh\necho x >> {not_yet_loaded}/calls\nPATH=/usr/bin:/bin\n{script}\n")
+        file.chmod(0o755)
+        return file
+
+    return make
+
+
+def calls(folder):
+    file = folder / "calls"
+    return len(file.read_text().split()) if file.exists() else 0
+
+
+# Puts a library that was built before where the compiler's is to be.
+PRETENDING = 'while [ "$1" != -o ]; do shift; done; cp {built} "$2"'
+
+
+@pytest.fixture
+def built():
+    """A library that was built before."""
+    recipe, digest = native._recipe(), native.identity()
+    return cache.folder_for_compiled() / f"native-{recipe}-{digest}.so"
+
+
+def computes_in_jax():
     cell = nnx.GRUCell(5, 4, rngs=nnx.Rngs(0))
     inputs = jnp.array([[0, 1], [4, 2]])
     carry = initial_carry(cell, 2)
     _, expected = unroll(cell, inputs, carry, implementation="fused")
     np.testing.assert_array_equal(unroll(cell, inputs, carry)[1], expected)
-    with pytest.raises(JaxcharError, match="implementation is native"):
+    with pytest.raises(
+        JaxcharError, match=r"implementation is native.*or leave --implementation at auto"
+    ) as no:
         unroll(cell, inputs, carry, implementation="native")
+    return str(no.value)
+
+
+@promises.ANY_COMPILER
+def test_without_a_compiler_the_same_is_computed_in_jax_and_one_line_says_so(compiler, caplog):
+    for _ in range(2):
+        assert "no C++ compiler was found" in computes_in_jax()
+    (line,) = caplog.messages
+    assert "half as fast" in line and "apt install g++" in line
+
+
+@promises.ANY_COMPILER
+def test_a_failure_is_told_and_remembered_until_its_cause_changes(compiler, not_yet_loaded, caplog):
+    file = compiler("echo 'native.cc:1: error: no vectors here' >&2; exit 1")
+    for _ in range(3):
+        native.forget()
+        assert "g++: native.cc:1: error: no vectors here" in computes_in_jax()
+    assert calls(not_yet_loaded) == 1
+    assert sum("Building" in line for line in caplog.messages) == 1
+    assert sum("no vectors here" in line for line in caplog.messages) == 3  # once a process
+    file.write_text(file.read_text() + "\n# another version")
+    native.forget()
+    computes_in_jax()
+    assert calls(not_yet_loaded) == 2
+
+
+@promises.ANY_COMPILER
+def test_a_failure_is_tried_again_after_a_day(compiler, not_yet_loaded):
+    compiler("exit 1")
+    assert native.library() is None
+    (note,) = (not_yet_loaded / "empty").rglob("native-*.failed")
+    old = note.stat().st_mtime - native.FAILURE_SECONDS - 1
+    os.utime(note, (old, old))
+    native.forget()
+    assert native.library() is None and calls(not_yet_loaded) == 2
+
+
+@promises.ANY_COMPILER
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"cause": 3}', "\xff"])
+def test_a_note_that_is_damaged_is_not_believed(note, compiler, not_yet_loaded):
+    compiler("exit 1")
+    assert native.library() is None
+    (file,) = (not_yet_loaded / "empty").rglob("native-*.failed")
+    file.write_bytes(note.encode("latin1"))
+    native.forget()
+    assert native.library() is None and calls(not_yet_loaded) == 2
+
+
+@promises.ANY_COMPILER
+def test_a_compiler_that_hangs_is_ended_with_all_that_it_started(compiler, not_yet_loaded, monkeypatch):
+    monkeypatch.setattr(native, "TRIAL_SECONDS", 1)
+    compiler(f"sleep 300 & echo $! > {not_yet_loaded}/child; wait")
+    assert "no answer in 1 seconds" in native.why_not()
+    child = int((not_yet_loaded / "child").read_text())
+    assert ended(child)
+
+
+def ended(process):
+    """Whether a process is gone, or waits only for its parent to notice."""
+    for _ in range(100):
+        status = Path(f"/proc/{process}/stat")
+        if not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@needs_compiler
+@promises.ANY_COMPILER
+@pytest.mark.parametrize("command", ["g++", "no-such-compiler", "ccache g++ -O1", "'", "no-such -x", "false"])
+def test_whatever_cxx_says_a_compiler_that_works_is_found(
+    command, built, compiler, not_yet_loaded, monkeypatch
+):
+    compiler(PRETENDING.format(built=built))
+    compiler(PRETENDING.format(built=built), "ccache")
+    compiler("exit 1", "false")
+    monkeypatch.setenv("CXX", command)
+    native.forget()
+    monkeypatch.setenv("JAXCHAR_COMPILED", str(not_yet_loaded / "other"))
+    assert native.identity() == built.stem.rpartition("-")[2]
+
+
+@needs_compiler
+@promises.ANY_COMPILER
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:1000], lambda data: b"", lambda data: data[:-1] + b"?"]
+)
+def test_a_library_that_was_damaged_is_not_loaded_but_built_anew(damage, built, compiler, not_yet_loaded):
+    content = built.read_bytes()
+    (not_yet_loaded / "sound.so").write_bytes(content)
+    compiler(PRETENDING.format(built=not_yet_loaded / "sound.so"))
+    (not_yet_loaded / "empty").mkdir()
+    native.forget()
+    assert native.identity()
+    (file,) = (not_yet_loaded / "empty").rglob("native-*.so")
+    file.unlink()
+    file.write_bytes(damage(content))
+    native.forget()
+    assert native.identity() and file.read_bytes() == content
+
+
+@promises.ANY_COMPILER
+def test_what_was_built_but_cannot_be_loaded_is_done_without(compiler, not_yet_loaded):
+    compiler(PRETENDING.format(built="/bin/sh"))
+    assert not native.is_available()
+    assert "JAXCHAR_CACHE" in native.why_not()
+
+
+@needs_compiler
+@promises.ANY_COMPILER
+def test_where_the_cache_cannot_be_written_to_it_is_built_in_the_temporary_folder(
+    built, compiler, not_yet_loaded, monkeypatch, caplog
+):
+    compiler(PRETENDING.format(built=built))
+    (not_yet_loaded / "file").touch()
+    monkeypatch.setenv("JAXCHAR_COMPILED", str(not_yet_loaded / "file" / "below"))
+    monkeypatch.setattr(tempfile, "tempdir", str(not_yet_loaded))
+    for _ in range(2):
+        native.forget()
+        assert native.identity()
+    assert sum("cannot be written to" in line for line in caplog.messages) == 1
+    assert calls(not_yet_loaded) == 2  # a trial, and the library
 
 
 @needs_compiler

@@ -1,6 +1,9 @@
 """The files of a run: whole or not at all, cut back on resuming, never overwritten when set aside."""
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import promises
@@ -8,7 +11,7 @@ import pytest
 
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
-from jaxchar.run_folder import CONFIG, LOGS, METRICS, SAMPLES, RunFolder, next_free
+from jaxchar.run_folder import CONFIG, LOGS, METRICS, SAMPLES, RunFolder, make_next_free, name_for, next_free
 
 
 @pytest.fixture
@@ -176,3 +179,97 @@ def test_the_next_free_path_is_the_first_that_is_not_taken(tmp_path, taken, free
     for name in taken:
         (tmp_path / name).touch()
     assert next_free(tmp_path / "a.b") == tmp_path / free
+
+
+# ---- new runs ------------------------------------------------------------------------------------
+
+
+def test_runs_that_begin_at_once_get_a_folder_each(tmp_path):
+    with ThreadPoolExecutor(16) as pool:
+        made = list(pool.map(make_next_free, [tmp_path / "runs" / "my_novel"] * 40))
+    assert len(set(made)) == 40
+    assert {path.name for path in made} == {"my_novel", *(f"my_novel-{n}" for n in range(2, 41))}
+    assert all(path.is_dir() for path in made)
+
+
+@promises.ANY_PATH
+def test_a_name_that_a_file_or_a_dangling_link_has_is_taken(tmp_path):
+    (tmp_path / "a").touch()
+    (tmp_path / "a-2").symlink_to(tmp_path / "nowhere")
+    assert make_next_free(tmp_path / "a") == tmp_path / "a-3"
+
+
+@promises.ANY_PATH
+def test_where_no_run_can_be_made_the_error_says_so(tmp_path):
+    (tmp_path / "runs").write_text("mine")
+    with pytest.raises(JaxcharError, match=r"cannot make a folder for the run in '.*runs'.*--run-dir"):
+        make_next_free(tmp_path / "runs" / "a")
+
+
+@promises.ANY_PATH
+@pytest.mark.parametrize(
+    ("corpus", "name"),
+    [
+        (["my_novel.txt"], "my_novel"),
+        (["texts/my_novel.txt"], "my_novel"),
+        (["/somewhere/else/My Novel (final).txt"], "My_Novel_final"),
+        (["my_novel"], "my_novel"),
+        (["my_novel.txt.gz"], "my_novel"),
+        (["my_novel.TXT.XZ"], "my_novel"),
+        (["my_novel.tar.bz2"], "my_novel"),
+        (["version1.5"], "version1.5"),
+        (["v1.5.txt"], "v1.5"),
+        (["my_novel_2.txt", "a.txt"], "my_novel_2"),
+        (["shakespeare"], "shakespeare"),
+        (["python"], "python"),
+        (["-"], "stdin"),
+        ([".hidden.txt"], "hidden"),
+        ([".hidden"], "hidden"),
+        ([".txt"], "txt"),
+        (["---.txt", "second.txt"], "texts"),  # the folder that it lies in
+        (["books/*.txt"], "books"),
+        (["books/**/*.txt"], "books"),
+        (["books/chapter_*.txt"], "chapter"),
+        (["books/part-[0-9].txt"], "part"),
+        (["books/act?scene*.txt"], "act_scene"),
+        (["*.txt"], "texts"),
+        (["."], "texts"),
+        (["./"], "texts"),
+        ([".."], "home"),
+        (["folder.d"], "folder.d"),
+        (["folder.d/"], "folder.d"),
+        (["folder.d/../folder.d/x.txt"], "x"),
+        (["żółw.txt"], "żółw"),
+        (["zo\u0301.txt"], "z\u00f3"),  # as macOS writes it
+        (["हिन्दी.txt"], "हिन्दी"),
+        (["戰爭與和平.txt"], "戰爭與和平"),
+        (["a:b|c?d\\e\n\x1b$(f)`g`&h.txt"], "a_b_c_d_e_f_g_h"),
+        (["\udcff\udcfe.txt"], "texts"),  # bytes that are no UTF-8
+        (["-rf.txt"], "rf"),
+        (["/"], "run"),
+        (["~no-such-user/a.txt"], "run"),
+        (["a\0b"], "a_b"),
+        ([f"{'a' * 240}.txt"], "a" * 100),
+        ([f"{'ż' * 120}.txt"], "ż" * 50),
+    ],
+    ids=str,
+)
+def test_a_run_is_called_what_its_corpus_is_called(corpus, name, tmp_path, monkeypatch):
+    folder = tmp_path / "home" / "texts"
+    (folder / "folder.d").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    assert name_for(corpus) == name
+
+
+def test_what_a_shell_feeds_through_a_pipe_is_called_so(tmp_path):
+    os.mkfifo(tmp_path / "63")
+    assert name_for([str(tmp_path / "63")]) == "pipe"
+
+
+@promises.ANY_PATH
+def test_every_name_can_be_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for code in [*range(1, 0x300), 0x2028, 0x202E, 0xFEFF, 0x1F4DA, 0xE000, 0x10FFFF]:
+        name = name_for([f"{chr(code)}a{chr(code)}.txt"])
+        assert Path(name).name == name
+        (tmp_path / name).mkdir(exist_ok=True)

@@ -3,12 +3,15 @@
 import io
 import json
 import math
+import os
+import subprocess
 import sys
 
+import promises
 import pytest
 
 import jaxchar
-from jaxchar import sample
+from jaxchar import console, sample
 from jaxchar.sample_display import Display
 
 TRAINING = {"corpus": "python", "max_chars": 2000, "epochs": 1, "sample_length": 0}
@@ -55,7 +58,9 @@ def test_every_control_reaches_the_model(door, model):
     assert door("--prompt", "the", "--length", "40", "--greedy")[1] == f"the{greedy}\n"
     stop = model.generate("the", 40, seed=1)[10:12]
     stopped = model.generate("the", 40, seed=1, stop=stop)
-    assert door("--prompt", "the", "--length", "40", "--stop", stop, "never")[1] == f"the{stopped}\n"
+    assert (
+        door("--prompt", "the", "--length", "40", "--stop", stop, "it is not there")[1] == f"the{stopped}\n"
+    )
 
 
 def test_several_temperatures_and_samples_are_blocks(door, model):
@@ -135,9 +140,9 @@ WRONG = [
     (["--prompt", "ż", "--unknown", "skip"], "the prompt is empty"),
     (["--prompt", "ż"], "'ż' (U+017C)"),
     (["--greedy", "--temperature", "0.5"], "--greedy"),
-    (["--num-samples", "0"], "num_samples"),
+    (["--num-samples", "0"], "--num-samples must be"),
     (["--temperature", "1", "-1"], "temperature must be a number of at least 0"),
-    (["--top-p", "0"], "top_p must be a number above 0"),
+    (["--top-p", "0"], "--top-p must be a number above 0"),
     (["--top-k", "x"], "whole number"),
     (["--stop", ""], "stop must be a text of at least one character"),
 ]
@@ -200,3 +205,222 @@ def test_a_session_at_the_door(door, model, monkeypatch):
     code, out, _ = door("--interactive", "--length", "10")
     text = model.generate("the", 20, seed=1)
     assert (code, out) == (0, f"the{text[:10]}\n{text[10:]}\n")
+
+
+# ---- stops and prompts that cannot be ------------------------------------------------------------
+
+
+@promises.PROMPTS_FIT
+def test_a_stop_that_can_never_come_up_is_refused_with_a_hint(door, model):
+    code, out, err = door("--prompt", "the", "--stop", r"\n\n")
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert r"--stop '\\n\\n' can never come up" in err
+    assert r"a line break is typed $'\n' in a shell" in err
+    assert "--stop 'ż' can never come up" in door("--stop", "the", "ż")[2]
+    for stop, said in (("ż", "stop='ż' can never come up"), (r"a\tb", r"'\t' in Python")):
+        for use in (model.generate, model.stream, lambda *_, stop: model.generate_batch(["the"], stop=stop)):
+            with pytest.raises(jaxchar.JaxcharError) as refused:
+                use("the", stop=stop)
+            assert said in str(refused.value)
+
+
+@promises.PROMPTS_FIT
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        (r"the\ncat", r"a line break is typed $'\n' in a shell"),
+        (r"the\tcat", r"a tab is typed $'\t' in a shell"),
+        ("ż", "--unknown skip or --unknown replace"),
+        ("", "the prompt is empty"),
+    ],
+)
+def test_a_prompt_that_cannot_be_read_is_refused_with_a_hint(door, prompt, said):
+    code, out, err = door("--prompt", prompt, "--length", "5")
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert said in err
+
+
+PREPARED = "the caf\u00e9 is on the road - it's so\n" * 60
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A run whose text was lower-cased, and reduced to some characters."""
+    folder = tmp_path_factory.mktemp("runs")
+    config = jaxchar.Config(**{**TRAINING, "corpus": jaxchar.Text(PREPARED)}, lowercase=True)
+    jaxchar.fit(config, folder / "lower")
+    jaxchar.fit(config.replace(keep="the cafisonrd\n", fill="_"), folder / "kept")
+    return folder
+
+
+def test_typographic_quotation_marks_and_dashes_get_a_hint_and_can_be_replaced(prepared, door):
+    line = ["--ckpt", str(prepared / "lower"), "--prompt", "it\u2019s \u2014 so", "--length", "0"]
+    code, out, err = door(*line)
+    assert (code, out) == (2, "")
+    assert "write '-' for '\u2014', \"'\" for '\u2019', for instance with" in err
+    assert door(*line, "--unknown", "replace")[1] == "it's - so\n"
+
+
+@promises.PROMPTS_FIT
+@pytest.mark.parametrize(
+    ("run", "typed", "read", "note"),
+    [
+        ("lower", "THE CAF\u00c9", "the caf\u00e9", "lower-cased, as"),
+        ("lower", "the cafe\u0301", "the caf\u00e9", "with composed characters (Unicode NFC)"),
+        (
+            "lower",
+            "THE CAFE\u0301\r\nis",
+            "the caf\u00e9\nis",
+            "with LF for its line breaks, lower-cased, with comp",
+        ),
+        (
+            "kept",
+            "THE CAFÉ, so",
+            "the caf__ so",
+            "lower-cased, with '_' for characters",
+        ),
+        ("lower", "the café", "the café", None),
+    ],
+)
+def test_a_prompt_and_a_stop_are_read_as_the_training_text_was(
+    prepared, door, tmp_path, run, typed, read, note
+):
+    more = ["--ckpt", str(prepared / run), "--length", "20"]
+    (tmp_path / "prompt.txt").write_bytes(typed.encode())
+    expected = jaxchar.load(prepared / run).generate(read, 20, seed=1)
+    for given in (["--prompt", typed], ["--prompt-file", str(tmp_path / "prompt.txt")]):
+        code, out, err = door(*more, *given)
+        assert (code, out) == (0, f"{read}{expected}\n")
+        assert note is None or f"note: the prompt is read {note}" in err
+        assert err.count("note: ") == (note is not None)
+    code, _, err = door(*more, "--stop", typed)
+    assert code == 0
+    assert err.count("note: the stop is read ") == (note is not None)
+
+
+@promises.PROMPTS_FIT
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_prompt_file_with_a_mark_and_with_crlf(door, tmp_path, encoding):
+    (tmp_path / "prompt").write_bytes("the\r\ncat".encode(encoding))
+    expected = door("--prompt", "the\ncat", "--length", "9")[1]
+    code, out, err = door("--prompt-file", str(tmp_path / "prompt"), "--length", "9")
+    assert (code, out) == (0, expected)
+    assert "note: the prompt is read with LF for its line breaks" in err
+
+
+def test_a_prompt_file_in_another_encoding_is_refused_with_the_command(door, tmp_path):
+    (tmp_path / "prompt").write_bytes("caf\u00e9".encode("cp1252"))
+    code, out, err = door("--prompt-file", str(tmp_path / "prompt"))
+    assert (code, out) == (2, "")
+    assert "byte 0xe9 at position 3 is not UTF-8; convert it to UTF-8 first" in err and "iconv" in err
+
+
+def test_a_backslash_that_the_model_knows_is_read_and_remarked_on(tmp_path, door):
+    text = jaxchar.Text('printf("one\\n");\n' * 100)
+    jaxchar.fit(jaxchar.Config(**{**TRAINING, "corpus": text}), tmp_path / "code")
+    code, _, err = door("--ckpt", str(tmp_path / "code"), "--prompt", "one", "--length", "9", "--stop", r"\n")
+    assert code == 0
+    assert r"note: look at the stop: it has a backslash and an n, which is no line break" in err
+
+
+# ---- files and pipes -----------------------------------------------------------------------------
+
+LOCALES = {
+    "ascii": {"PYTHONIOENCODING": "ascii"},
+    "latin-1": {"PYTHONIOENCODING": "latin-1"},
+    "utf-16": {"PYTHONIOENCODING": "utf-16"},
+    "C": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+}
+
+
+def in_locale(locale, module, *arguments, **options):
+    """Run a command as its users do, in a locale; return what it wrote, in bytes."""
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith(("LC_", "LANG", "PYTHONIO", "PYTHONUTF8"))
+    }
+    command = [sys.executable, "-m", f"jaxchar.{module}", *map(str, arguments)]
+    return subprocess.run(command, env=kept | LOCALES[locale], capture_output=True, timeout=300, **options)
+
+
+@promises.OUTPUT_WHOLE
+@pytest.mark.parametrize("locale", LOCALES)
+def test_what_is_written_to_a_pipe_is_utf_8_whatever_the_locale(prepared, locale):
+    lower = prepared / "lower"
+    expected = "the caf\u00e9" + jaxchar.load(lower).generate("the caf\u00e9", 60, seed=1) + "\n"
+    assert expected.count("\u00e9") > 1
+    done = in_locale(locale, "sample", "--ckpt", lower, "--prompt-file", "-", "--length", 60, "--seed", 1,
+                     input="the caf\u00e9".encode())  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, expected.encode())
+
+
+@promises.OUTPUT_WHOLE
+def test_a_prompt_is_read_as_utf_8_where_the_locale_knows_only_ascii(prepared):
+    typed = ["--prompt", "the caf\u00e9", "--stop", "\u00e9", "--length", 60, "--json"]
+    done = in_locale("C", "sample", "--ckpt", prepared / "lower", *typed)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["prompt"] == "the caf\u00e9"
+
+
+@promises.OUTPUT_WHOLE
+def test_a_session_reads_and_writes_utf_8_in_pipes(prepared):
+    lower = prepared / "lower"
+    done = in_locale("C", "sample", "--ckpt", lower, "--length", 30, "--seed", 1, "--interactive",
+                     input="the caf\u00e9\n".encode())  # fmt: skip
+    expected = "the caf\u00e9" + jaxchar.load(lower).generate("the caf\u00e9", 30, seed=1) + "\n"
+    assert (done.returncode, done.stdout) == (0, expected.encode())
+
+
+@promises.OUTPUT_WHOLE
+def test_all_that_print_text_do_so_in_utf_8(prepared, tmp_path):
+    lower, file = prepared / "lower", tmp_path / "caf\u00e9.txt"
+    file.write_text(PREPARED, encoding="utf-8")
+    out = in_locale("ascii", "inspect", "--ckpt", lower).stdout.decode()
+    assert "\u00e9" in out and "?" not in out
+    out = in_locale("ascii", "evaluate", "--ckpt", lower, "--corpus", file).stdout.decode()
+    assert "caf\u00e9.txt" in out and "±" in out
+    out = in_locale(
+        "ascii", "memorization", "--ckpt", lower, "--corpus", file, "--length", 200
+    ).stdout.decode()
+    assert "caf\u00e9.txt" in out
+    small = [
+        "--hidden-size",
+        "8",
+        "--seq-len",
+        "16",
+        "--batch-size",
+        "4",
+        "--epochs",
+        "1",
+        "--sample-length",
+        "200",
+    ]
+    done = in_locale("ascii", "train", "--corpus", file, "--run-dir", tmp_path / "r", *small)
+    assert done.returncode == 0
+    assert "caf\u00e9.txt" in done.stdout.decode()
+    done = in_locale("ascii", "sample", "--ckpt", "no/caf\u00e9")
+    assert (done.returncode, "no/caf\u00e9" in done.stderr.decode()) == (2, True)
+
+
+@promises.OUTPUT_WHOLE
+def test_a_terminal_that_lacks_a_character_shows_an_escape(monkeypatch):
+    raw = io.BytesIO()
+    terminal = io.TextIOWrapper(raw, encoding="ascii")
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    with console.one_line_errors():
+        print("caf\u00e9")
+    monkeypatch.delenv("PYTHONIOENCODING")
+    with console.one_line_errors():
+        print("caf\u00e9")
+    assert raw.getvalue() == b"caf\\xe9\ncaf\xc3\xa9\n"
+    assert (terminal.encoding, terminal.errors) == ("ascii", "strict")
+
+
+@promises.OUTPUT_WHOLE
+def test_a_byte_of_a_path_that_is_not_utf_8_stays_and_other_surrogates_are_escapes(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    with console.one_line_errors():
+        print("a\udcffb\ud800c")
+    assert raw.getvalue() == b"a\xffb\\ud800c\n"

@@ -256,6 +256,19 @@ def test_what_cannot_be_scored_is_refused(model, text, context, said):
         model.score(text, context=context)
 
 
+def test_a_text_with_unknown_characters_is_scored_without_them(model):
+    plain = model.score("ab", context="c")
+    score = model.score("aBé", context="éc", unknown="replace")
+    assert " " not in model.vocabulary.symbols
+    assert (score.context, score.text, score.replaced, score.left_out) == ("c", "ab", 1, 2)
+    np.testing.assert_array_equal(score.surprises, plain.surprises)
+    assert (plain.replaced, plain.left_out) == (0, 0)
+    with pytest.raises(JaxcharError, match="unknown='skip' or unknown='replace'"):
+        model.score("aBé")
+    with pytest.raises(JaxcharError, match="has 0 characters"):
+        model.score("éé", unknown="skip")
+
+
 def test_few_lengths_of_text_are_compiled(model):
     model.score("abcd" * 10)
     before = score_module._predict_steps._cache_size()

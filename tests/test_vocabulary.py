@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jaxchar import vocabulary
 from jaxchar.errors import JaxcharError
-from jaxchar.vocabulary import UnknownCharactersError, Vocabulary
+from jaxchar.vocabulary import Adapted, UnknownCharactersError, Vocabulary
 
 any_text = st.text(st.characters(exclude_categories=()))  # lone surrogates and astral characters too
 
@@ -104,6 +104,24 @@ def test_unknown_characters_are_named_but_at_most_ten(text, message):
         Vocabulary("ab").encode(text)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "adapted"),
+    [
+        ("error", Adapted("aXb\u017c\u017cC\u00df", 0, 0)),
+        ("skip", Adapted("ab", 0, 5)),
+        ("replace", Adapted("a b  c ", 5, 0)),
+    ],
+)
+def test_what_is_done_to_unknown_characters_is_counted(unknown, adapted):
+    vocabulary = Vocabulary("abc ")
+    assert vocabulary.adapt_and_count("aXb\u017c\u017cC\u00df", unknown) == adapted
+    assert vocabulary.adapt("aXb\u017c\u017cC\u00df", unknown) == adapted.text
+
+
+def test_where_nothing_can_stand_in_for_a_character_it_is_left_out():
+    assert Vocabulary("ab").adapt_and_count("aXBx", "replace") == Adapted("ab", 1, 2)
 
 
 def test_characters_on_both_sides_of_the_known_ones_are_unknown():

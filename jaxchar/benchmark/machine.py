@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxchar
+from jaxchar.ambient import start_jax
 from jaxchar.benchmark.contenders.nnx_weights import set_precision
-from jaxchar.devices import num_cores
+from jaxchar.machine import num_cores
 
 PRODUCT_SIZES = {"cpu": (512, 1024, 2048), "gpu": (2048, 4096, 8192)}
 COPY_NUMBERS = {"cpu": 1 << 26, "gpu": 1 << 29}  # float32 of an array larger than any cache
@@ -70,6 +71,7 @@ def best_seconds(work: Callable[[], Any]) -> float:
 
 def describe() -> dict[str, Any]:
     """Return what the machine and the libraries are, and when this is."""
+    start_jax()
     device = jax.devices()[0]
     return {
         "platform": device.platform,

@@ -5,38 +5,34 @@ from typing import Any
 
 from jaxchar.benchmark.cells import Cell
 from jaxchar.benchmark.contenders import KNOWN
+from jaxchar.plot import drawn
 
 HEIGHT = 0.2  # inches a bar
 
 
 def plot_speeds(results: dict[str, Any], picture: Path) -> None:
     """Draw a group of bars for each event: speed over that of the fastest peer, with its spread."""
-    import matplotlib
-
-    matplotlib.use("Agg")  # no window, on any machine
-    import matplotlib.pyplot as plt
-
     events = [event for event in results["training"] if event["reference"]]
     names = _finishers(events)
     bars = len(events) * (len(names) + 1)
-    figure, axes = plt.subplots(figsize=(9, 1.8 + HEIGHT * bars), layout="constrained")
-    for number, name in enumerate(names):
-        places = [at * (len(names) + 1) + number for at in range(len(events))]
-        _draw_bars(axes, events, name, places, f"C{list(KNOWN).index(name)}")
-    middle = (len(names) - 1) / 2
-    axes.set_yticks(
-        [at * (len(names) + 1) + middle for at in range(len(events))], [_words(e) for e in events]
-    )
-    axes.invert_yaxis()
-    axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_xlabel("training speed over the fastest peer's: median of the rounds, lowest to highest")
-    machine = results["machine"]
-    axes.set_title(f"{machine['device']}, {machine['cores']} cores, {machine['date'][:10]}", parse_math=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    if names:
-        figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    figure.savefig(picture, dpi=120)
-    plt.close(figure)
+    with drawn(picture, (9, 1.8 + HEIGHT * bars)) as (figure, axes):
+        for number, name in enumerate(names):
+            places = [at * (len(names) + 1) + number for at in range(len(events))]
+            _draw_bars(axes, events, name, places, f"C{list(KNOWN).index(name)}")
+        middle = (len(names) - 1) / 2
+        axes.set_yticks(
+            [at * (len(names) + 1) + middle for at in range(len(events))], [_words(e) for e in events]
+        )
+        axes.invert_yaxis()
+        axes.axvline(1, color="black", linewidth=0.8)
+        axes.set_xlabel("training speed over the fastest peer's: median of the rounds, lowest to highest")
+        machine = results["machine"]
+        axes.set_title(
+            f"{machine['device']}, {machine['cores']} cores, {machine['date'][:10]}", parse_math=False
+        )
+        axes.spines[["top", "right"]].set_visible(False)
+        if names:
+            figure.legend(loc="outside lower center", ncols=3, frameon=False)
 
 
 def _finishers(events: list[dict[str, Any]]) -> list[str]:

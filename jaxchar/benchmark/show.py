@@ -7,19 +7,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from jaxchar.benchmark.cells import READING_STEPS, Cell
 from jaxchar.benchmark.contenders import KNOWN
-from jaxchar.console import visible
+from jaxchar.screen import drawn, make_console, make_table, say
 
 WIDTH = 118  # columns of a table that is not shown on a terminal
 
 
 def console() -> Console:
     """Return where tables go."""
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=WIDTH)
+    out = make_console()
+    if not out.is_terminal:
+        out.width = WIDTH
+    return out
 
 
 @contextlib.contextmanager
@@ -37,7 +38,7 @@ def machine(about: dict[str, Any]) -> None:
     head = f"{facts.pop('device')}, {facts.pop('cores')} cores, {facts.pop('system')}, {facts.pop('date')}"
     del facts["platform"]
     versions = ", ".join(f"{name} {version}" for name, version in facts.items())
-    console().print(f"{head}\n{versions}", markup=False)
+    say(console(), f"{head}\n{versions}")
 
 
 EXPLANATION = """
@@ -51,8 +52,8 @@ def results(found: dict[str, Any]) -> None:
     """Show the machine's capacity and every event's table."""
     peaks = ", ".join(f"{peak / 1e9:,.0f} GFLOP/s in {dtype}" for dtype, peak in found["peak"].items())
     rate = f"{found['bandwidth'] / 1e9:,.1f} GB/s"
-    console().print(f"\nBest matrix product in this run: {peaks}; memory: {rate}.", markup=False)
-    console().print(" ".join(EXPLANATION.split()), markup=False)
+    console().print(f"\nBest matrix product in this run: {peaks}; memory: {rate}.")
+    console().print(" ".join(EXPLANATION.split()))
     for event in found["training"]:
         training(event)
     for what in ("write", "read"):
@@ -69,7 +70,8 @@ def training(event: dict[str, Any]) -> None:
         f"{event['step_operations'] / 1e9:,.2f} GFLOP, {event['step_bytes'] / 1e6:,.0f} MB, "
         f"{event['sequential_depth']} products in sequence, floor {1e3 * event['floor_seconds']:,.2f} ms"
     )
-    table = Table(title=title, title_justify="left", title_style="")
+    out = console()
+    table = make_table(out, title=title, title_justify="left", title_style="")
     table.add_column("Training", no_wrap=True)
     for heading in (
         "steps/s",
@@ -85,9 +87,7 @@ def training(event: dict[str, Any]) -> None:
     for name, contender in event["contenders"].items():
         if "rate" in contender:
             table.add_row(label(name, event["reference"]), *_figures(contender))
-    out = console()
-    out.print()
-    out.print(table)
+    say(out, "\n" + drawn(table, out))
     _absent(out, event["contenders"])
 
 
@@ -107,10 +107,10 @@ def _figures(contender: dict[str, Any]) -> list[str]:
 
 def using(what: str, events: list[dict[str, Any]]) -> None:
     """Show the speeds of writing or reading, a row for each contender of each event."""
-    table = Table("Writing" if what == "write" else "Reading", "Contender")
+    out = console()
+    table = make_table(out, "Writing" if what == "write" else "Reading", "Contender")
     for heading in ("chars/s, all texts", "times (low, high)"):
         table.add_column(heading, justify="right")
-    out = console()
     for event in events:
         cell = Cell(**event["cell"])
         chars = cell.batch_size * (1 if what == "write" else READING_STEPS * cell.seq_len)
@@ -119,15 +119,14 @@ def using(what: str, events: list[dict[str, Any]]) -> None:
                 speed = f"{chars * contender['rate']:,.0f}"
                 table.add_row(cell.name, label(name, event["reference"]), speed, _ratio(contender))
         table.add_section()
-    out.print()
-    out.print(table)
+    say(out, "\n" + drawn(table, out))
     for event in events:
         _absent(out, event["contenders"], f"{event['cell']['name']}: ")
 
 
 def label(name: str, reference: str | None) -> str:
     """Return a contender's label, the one that others are compared with marked."""
-    return escape(KNOWN[name].label) + (" (= 1)" if name == reference else "")
+    return KNOWN[name].label + (" (= 1)" if name == reference else "")
 
 
 def short(rate: float) -> str:
@@ -145,4 +144,4 @@ def _absent(out: Console, contenders: dict[str, Any], before: str = "") -> None:
         for kind, words in (("left_out", "left out"), ("failed", "FAILED")):
             if kind in found:
                 line = f"{before}{KNOWN[name].label}: {words}: {found[kind]}"
-                out.print(visible(line), markup=False, style="" if kind == "left_out" else "bold red")
+                say(out, line, "" if kind == "left_out" else "bold red")

@@ -1,0 +1,147 @@
+"""How well any text is learned in a given time, beside what else could be done with it.
+
+    python experiments/measurements/any_text.py TEXT [TEXT ...] --minutes 3 15 --seeds 3
+    python experiments/measurements/any_text.py TEXT --systems recipe config char_rnn torch_rnn ppmd
+
+Every training is a process of its own, as a user starts it; its seconds are those of the whole command. The
+loss is in nats per character of the last tenth of the text, of the best checkpoint. A line of JSON for each
+result goes to --out, so that a table can be made of many calls: `--table` prints it.
+
+    recipe      python -m jaxchar.train TEXT --minutes M
+    config      the settings of jaxchar.Config(), which know nothing of the text
+    char_rnn    experiments/char_rnn.py, the defaults of char-rnn, stopped when the time is up
+    torch_rnn   the defaults of torch-rnn, likewise
+    ppmd        the file compressor PPMd at its best order (needs the package pyppmd)
+"""
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+PPMD_ORDERS = (2, 3, 4, 5, 6, 8, 12)
+CONFIG = "from jaxchar.config import Config; from jaxchar.train import main; main(Config(), 'config')"
+TORCH_RNN = (
+    "from jaxchar.config import Config; from jaxchar.train import main; main(Config(batch_size=50, "
+    "seq_len=50, cell='lstm', hidden_size=128, num_layers=2, embedding_size=64, optimizer='adam', "
+    "learning_rate=2e-3, schedule='step', decay_every=5, decay_rate=0.5, "
+    "clip_value=5.0, epochs=50), 'torch_rnn')"
+)
+
+
+def train(text: Path, system: str, minutes: float, seed: int) -> dict[str, Any]:
+    """Train as a user would, and return what came of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        common = [f"--run-dir={run}", f"--seed={seed}"]
+        other = [f"--corpus={text}", "--sample-length=0"]
+        commands = {
+            "recipe": ["-m", "jaxchar.train", str(text), f"--minutes={minutes}"],
+            "config": ["-c", CONFIG, *other],
+            "char_rnn": ["experiments/char_rnn.py", *other],
+            "torch_rnn": ["-c", TORCH_RNN, *other],
+        }
+        began = time.perf_counter()
+        process = subprocess.Popen([sys.executable, *commands[system], *common], stdout=subprocess.DEVNULL)
+        try:
+            process.wait(None if system == "recipe" else 60 * minutes)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # saves, and sums up
+            process.wait()
+        seconds = time.perf_counter() - began
+        if not (run / "summary.json").exists():
+            return {"loss": math.nan, "seconds": seconds}
+        summary = json.loads((run / "summary.json").read_text())
+        config = json.loads((run / "config.json").read_text())
+        names = (
+            "cell",
+            "hidden_size",
+            "batch_size",
+            "seq_len",
+            "dropout",
+            "recurrent_dropout",
+            "weight_dropout",
+        )
+        return {
+            "loss": summary["best_val_loss"] or math.nan,
+            "seconds": seconds,
+            "passes": summary["epochs"],
+            "parameters": summary["parameters"],
+            "settings": {name: config[name] for name in names},
+        }
+
+
+def ppmd(text: Path) -> dict[str, Any]:
+    """Return what the last tenth adds to the size of a compressed file, as nats per character."""
+    import pyppmd
+
+    began = time.perf_counter()
+    content = text.read_bytes().decode("utf-8-sig")
+    before = content[: len(content) - round(0.1 * len(content))]
+
+    def size(part: str, order: int) -> int:
+        return len(pyppmd.compress(part.encode(), max_order=order, mem_size=1 << 28, variant="H"))
+
+    added = min(size(content, order) - size(before, order) for order in PPMD_ORDERS)
+    loss = 8 * added * math.log(2) / (len(content) - len(before))
+    return {"loss": loss, "seconds": time.perf_counter() - began}
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """Return the results as a table: medians over seeds, the range of the seeds behind them."""
+    rows: dict[tuple[str, float], dict[str, list[dict[str, Any]]]] = {}
+    for result in results:
+        row = rows.setdefault((result["text"], result["minutes"]), {})
+        row.setdefault(result["system"], []).append(result)
+    systems = sorted({result["system"] for result in results}, key=list(SYSTEMS).index)
+    lines = [f"| text | minutes | {' | '.join(systems)} |", "| --- | --- |" + " --- |" * len(systems)]
+    for (text, minutes), row in sorted(rows.items()):
+        cells = [_cell(row.get(system, [])) for system in systems]
+        lines.append(f"| {text} | {minutes:g} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(results: list[dict[str, Any]]) -> str:
+    if not results:
+        return "-"
+    losses = sorted(result["loss"] for result in results)
+    spread = f" ({losses[0]:.3f} to {losses[-1]:.3f})" if len(losses) > 1 else ""
+    seconds = statistics.median(result["seconds"] for result in results)
+    return f"{statistics.median(losses):.3f}{spread}, {seconds:.0f} s"
+
+
+SYSTEMS = ("recipe", "config", "char_rnn", "torch_rnn", "ppmd")
+
+
+def main() -> None:
+    """Measure what is asked for, one training after the other; print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("texts", nargs="*", type=Path)
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=["recipe"])
+    parser.add_argument("--minutes", nargs="+", type=float, default=[3.0])
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("any_text.jsonl"))
+    parser.add_argument("--table", action="store_true", help="only print the table of --out")
+    typed = parser.parse_args()
+    for text in [] if typed.table else typed.texts:
+        for minutes in typed.minutes:
+            for system in typed.systems:
+                for seed in range(1 if system == "ppmd" else typed.seeds):
+                    found = ppmd(text) if system == "ppmd" else train(text, system, minutes, seed)
+                    result = {"text": text.stem, "system": system, "minutes": minutes, "seed": seed, **found}
+                    print(json.dumps(result), flush=True)
+                    with typed.out.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(result) + "\n")
+    print(table([json.loads(line) for line in typed.out.read_text(encoding="utf-8").splitlines()]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""The first help: what a command does, examples, and the options that most people need, on one screen.
+
+``--help-all`` has every option.
+"""
+
+import shutil
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+INDENT = 26  # of an option's meaning
+WIDEST = 80
+
+
+class ShortHelp(NamedTuple):
+    """What one command says of itself."""
+
+    takes: str  # what follows the command in the usage line
+    does: str
+    examples: Mapping[str, str]  # what follows the command, and what it does
+    options: Mapping[str, str]
+
+
+MORE = {"--help-all": "every setting, its meaning and its default"}
+RUN = {"[RUN]": "a run's folder, or one checkpoint's (default: the newest run in runs/)"}
+WHICH = {"--which best|last": "which checkpoint of the run (default: best, where it was validated)"}
+
+SHORT_HELP = {
+    "train": ShortHelp(
+        "[TEXT ...] [OPTIONS]",
+        "Train a character-level language model. What you do not set is chosen for the text.",
+        {
+            "my_novel.txt": "train; the run is saved in runs/",
+            "my_novel.txt --minutes 20": "take 20 minutes in all",
+            "my_novel.txt --plan": "print what would be done, and stop",
+            "'poems/*.txt' --run-dir runs/poems": "several files as one text",
+            "--run-dir runs/poems --resume": "go on with a run",
+        },
+        {
+            "[TEXT ...]": 'text files, folders or globs; "-" is standard input',
+            "--minutes NUMBER": "how long it may take, everything counted",
+            "--plan": "print what would be done, and stop",
+            "--run-dir FOLDER": "where the run is saved (default: a new folder in runs/)",
+            "--resume": "go on with the run in --run-dir where it stopped",
+            "--init-from RUN": "begin with the weights of another run",
+            "--epochs N": "how often to read the whole text",
+            "--cell lstm|gru|rnn": "the kind of network",
+            "--hidden-size N": "units in a layer: more learn more, and take longer",
+            "--num-layers N": "layers of such units",
+            "--seq-len N": "characters that are learned from in one piece",
+            "--batch-size N": "pieces that are learned from at once",
+            "--learning-rate NUMBER": "how far each step goes",
+            "--dropout NUMBER": "from 0 to below 1; more keeps a short text from being learned by heart",
+            "--seed N": "another number gives another model",
+            **MORE,
+        },
+    ),
+    "sample": ShortHelp(
+        "[RUN] [OPTIONS]",
+        "Write text with a trained model. Text is printed on standard output, all else on standard error.",
+        {
+            "": "write with the newest run",
+            'runs/mine --prompt "ROMEO:"': "go on from a prompt",
+            "--length 2000 --temperature 0.7": "a longer text, with fewer surprises",
+            "--num-samples 3 --seed 1": "three texts, the same ones every time",
+            "--interactive": "type prompts, pick characters, undo, save",
+        },
+        {
+            **RUN,
+            "--prompt TEXT": "what the text goes on from",
+            "--prompt-file FILE": "the same from a file; - is standard input",
+            "--length N": "characters to write (default: 500)",
+            "--temperature NUMBER": "below 1 safer, above 1 wilder (default: 1); several: a text for each",
+            "--top-p NUMBER": "leave out unlikely characters: 0.9 keeps the likeliest 90% (default: 1)",
+            "--num-samples N": "texts to write (default: 1)",
+            "--stop TEXT": "end with this text, once it comes up",
+            "--seed N": "the same seed writes the same text",
+            "--interactive": "a session",
+            **WHICH,
+            **MORE,
+        },
+    ),
+    "evaluate": ShortHelp(
+        "[RUN] [OPTIONS]",
+        "Score a trained model on the text that it was trained on, part by part, or on any other text.",
+        {
+            "": "score the newest run",
+            "runs/mine --split validation": "the part that was held out from training",
+            "runs/mine --corpus other.txt": "another text",
+            "runs/mine --json": "figures for a program",
+        },
+        {
+            **RUN,
+            "--corpus FILE ...": "score another text, whole",
+            "--split NAME": "all, train, validation or test (default: all)",
+            "--protocol NAME": "stateful, blocks or windows (default: as the run was evaluated)",
+            "--per-character FOLDER": "also write how surprising each character is, as CSV and HTML",
+            "--json": "print one JSON object",
+            **WHICH,
+            **MORE,
+        },
+    ),
+}
+
+
+def show_short_help(command: str, arguments: Sequence[str], called: str, does: str | None = None) -> bool:
+    """Print a command's short help where the command line asks for it, and say whether it was printed.
+
+    Args:
+        command: the command's name.
+        arguments: the command line.
+        called: how the user starts the command.
+        does: what it does, where that is not what the command always does.
+    """
+    if command not in SHORT_HELP or not {"-h", "--help"} & set(arguments):
+        return False
+    print(short_help(SHORT_HELP[command], called, does))
+    return True
+
+
+def short_help(of: ShortHelp, called: str, does: str | None = None) -> str:
+    """Return the short help of a command as lines that fit the terminal."""
+    examples = {f"{called} {arguments}".strip(): what for arguments, what in of.examples.items()}
+    lines = [
+        f"usage: {called} {of.takes}",
+        "",
+        *textwrap.wrap(does or of.does, terminal_width()),
+        "",
+        "examples:",
+        *_examples(examples),
+        "",
+        "options:",
+        *listed(of.options, INDENT),
+    ]
+    return "\n".join(lines)
+
+
+def terminal_width() -> int:
+    """Return how many columns help may take."""
+    return max(40, min(WIDEST, shutil.get_terminal_size().columns))
+
+
+def _examples(examples: Mapping[str, str]) -> list[str]:
+    """Return what each example does beside it or, where there is no space for that, below it."""
+    indent = max(map(len, examples)) + 4
+    if max(indent + len(meaning) for meaning in examples.values()) <= terminal_width():
+        return listed(examples, indent)
+    return [line for entry, meaning in examples.items() for line in (f"  {entry}", f"      {meaning}")]
+
+
+def listed(entries: Mapping[str, str], indent: int) -> list[str]:
+    """Return entries and their meanings in two columns; a long entry has a line of its own."""
+    lines = []
+    for entry, meaning in entries.items():
+        first, *others = textwrap.wrap(meaning, terminal_width() - indent)
+        begun = f"  {entry}".ljust(indent)
+        if len(begun) > indent or not begun.endswith(" "):
+            lines.append(begun)
+            begun = " " * indent
+        lines += [begun + first, *(" " * indent + line for line in others)]
+    return lines
