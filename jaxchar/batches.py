@@ -8,6 +8,9 @@ Windows  many overlapping samples, each on its own:  ids[s : s + T] predicts ids
          target at every step, each of its characters predicts the next).
 Streams  the text cut into B contiguous lanes read in parallel, T characters a step, so that the
          state at the end of a step is the right state to begin the next one with.
+
+A text of many short documents is the same to streams: :class:`Documents` puts them one after another in an
+order of the epoch, and what has an order is read like ids.
 """
 
 from dataclasses import dataclass
@@ -15,10 +18,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxchar.hashing import mixed
 
 SHUFFLE_ROUNDS = 6
+
+
+MOST_GROUPS = 1 << 15  # documents, or groups of neighbours, that an epoch puts in order
 
 
 class Batch(NamedTuple):
@@ -27,6 +34,56 @@ class Batch(NamedTuple):
     inputs: jax.Array  # [B, T]
     targets: jax.Array  # [B, T], or [B] with one target after each window
     weights: jax.Array  # like targets, float32: 1 for a real prediction, 0 for padding
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Ordered:
+    """A text whose parts are read in an order of their own; it is indexed as ids are."""
+
+    ids: jax.Array  # [N]
+    starts: jax.Array  # [D] int32, where in ids each part begins, in the order of reading
+    ends: jax.Array  # [D] int32, where it ends among what is read
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of ids."""
+        return self.ids.shape
+
+    def __getitem__(self, positions: jax.Array) -> jax.Array:
+        """Return the ids at some positions, of any shape, of what is read."""
+        part = jnp.searchsorted(self.ends, positions, side="right")
+        before = jnp.where(part > 0, self.ends[part - 1], 0)
+        return self.ids[self.starts[part] + positions - before]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Documents:
+    """A text of many short ones, each with its separator at its end.
+
+    An order is made anew for every epoch, and for every call of ``train_steps``, so it may not cost much:
+    of more than ``MOST_GROUPS`` documents, neighbours go in groups. They lie in a random order already.
+    """
+
+    ids: jax.Array  # [N]
+    starts: jax.Array  # [D] int32, where each document, or group of them, begins
+
+    @classmethod
+    def of(cls, ids: jax.Array, starts: np.ndarray) -> "Documents":
+        """Return a text, [N] ids, of documents that begin at ``starts``, the first of which is 0."""
+        size = -(-len(starts) // MOST_GROUPS)
+        return cls(ids, jnp.asarray(starts[::size], jnp.int32))
+
+    def in_order(self, key: jax.Array) -> Ordered:
+        """Return the text with its documents in a random order, which follows from the key."""
+        count = len(self.starts)
+        lengths = jnp.diff(self.starts, append=self.ids.shape[0])
+        order = shuffled(jnp.arange(count), count, key)
+        return Ordered(self.ids, self.starts[order], jnp.cumsum(lengths[order]))
+
+
+Text = jax.Array | Documents | Ordered
 
 
 @dataclass(frozen=True)
@@ -52,7 +109,7 @@ class Windows:
         """How many batches they make, the smaller last one counted in."""
         return -(-self.count // self.batch_size)
 
-    def batch(self, ids: jax.Array, step: jax.Array, key: jax.Array) -> Batch:
+    def batch(self, ids: jax.Array | Ordered, step: jax.Array, key: jax.Array) -> Batch:
         """Return the batch of a step; a smaller last batch is filled up with weightless windows."""
         epoch, position = step // self.steps_per_epoch, step % self.steps_per_epoch
         numbers = position * self.batch_size + jnp.arange(self.batch_size)
@@ -97,7 +154,14 @@ class Streams:
         """Steps from the start of the lanes to their end."""
         return -(-self.lane_chars // self.seq_len) if self.whole else self.lane_chars // self.seq_len
 
-    def batch(self, ids: jax.Array, step: jax.Array, key: jax.Array | None = None) -> Batch:
+    def reading(self, text: Text, step: jax.Array, key: jax.Array) -> jax.Array | Ordered:
+        """Return the text as the epoch of a step reads it: documents in an order by (key, epoch)."""
+        if not isinstance(text, Documents):
+            return text
+        epoch_key = jax.random.fold_in(key, step // self.steps_per_epoch)
+        return text.in_order(jax.random.fold_in(epoch_key, 1))  # the epoch's own key is for offsets
+
+    def batch(self, ids: jax.Array | Ordered, step: jax.Array, key: jax.Array | None = None) -> Batch:
         """Return the batch of a step; row b goes on where row b of the step before ended."""
         offset = step % self.steps_per_epoch * self.seq_len
         starts = jnp.arange(self.batch_size) * self.lane_chars
@@ -137,13 +201,13 @@ class Blocks:
         return Batch(chars[:, :-1], chars[:, 1:], real.astype(jnp.float32))
 
 
-def _gather(ids: jax.Array, starts: jax.Array, length: int) -> jax.Array:
+def _gather(ids: jax.Array | Ordered, starts: jax.Array, length: int) -> jax.Array:
     """Return ``ids[start : start + length]`` for every start, [B, length] int32."""
     positions = jnp.minimum(starts[:, None] + jnp.arange(length), ids.shape[0] - 1)
     return ids[positions].astype(jnp.int32)
 
 
-def _gather_from_ring(ids: jax.Array, starts: jax.Array, length: int, key: jax.Array) -> jax.Array:
+def _gather_from_ring(ids: jax.Array | Ordered, starts: jax.Array, length: int, key: jax.Array) -> jax.Array:
     """Gather as :func:`_gather` does, from a text that begins at a random character and ends before it."""
     first = jax.random.randint(key, (), 0, ids.shape[0])
     positions = starts[:, None] + jnp.arange(length)

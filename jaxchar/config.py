@@ -194,6 +194,9 @@ class CorpusConfig(_Checked):
     keep: str | None = None  # characters to keep; every other one becomes `fill`; None keeps all
     fill: str = " "  # what stands for a character that is not kept
     max_chars: Count | None = None  # use only so many characters from the start of the text
+    # What ends every document of a text of many short ones, for instance a line break: they are held out at
+    # random, and streams read them in another order every epoch. None: one running text.
+    separator: str | None = None
     val_fraction: Fraction = 0.1  # share of the text held out for validation: before the test share
     test_fraction: Fraction = 0.0  # share of the text held out for testing: the end of it
 
@@ -211,6 +214,8 @@ class CorpusConfig(_Checked):
             refuse_text_as_path(source)
         if self.encoding is not None:  # by one name, however it was typed
             object.__setattr__(self, "encoding", _encoding_name(self.encoding))
+        if self.separator == "":
+            raise JaxcharError("--separator must be a text of at least one character, but it is empty")
         if len(self.fill) != 1:
             raise JaxcharError(f"--fill must be exactly one character, but it is {quoted(self.fill)}")
 

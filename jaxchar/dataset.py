@@ -4,8 +4,10 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxchar.ambient import pinned
+from jaxchar.ambient import pinned, random_key
+from jaxchar.batches import Documents, Text, shuffled
 from jaxchar.config import Config
 from jaxchar.corpus import (
     STANDARD_INPUT,
@@ -16,12 +18,16 @@ from jaxchar.corpus import (
     reduce_corpus,
     split_positions,
 )
+from jaxchar.cutting import cut_into_documents, rearranged, shares
 from jaxchar.errors import JaxcharError
 from jaxchar.vocabulary import Unknown, UnknownCharactersError, Vocabulary
 
 
 class AnotherCorpusError(JaxcharError):
     """A text is not the one that a run was trained on."""
+
+
+HOLDING_OUT = 0  # the seed of the order in which documents are held out
 
 
 class CorpusIdentity(NamedTuple):
@@ -49,6 +55,19 @@ class Dataset(NamedTuple):
     notice: str  # lines for the user, or nothing
     replaced: int = 0  # characters that the vocabulary lacks and another one stands for
     left_out: int = 0  # characters that the vocabulary lacks and that are gone
+    # Where each document of the training text begins, for streams to read in another order; None: as it is.
+    starts: np.ndarray | None = None
+
+    @property
+    def whole(self) -> np.ndarray:
+        """All splits one after another, [N] ids."""
+        return np.concatenate([np.asarray(self.splits[name]) for name in ("train", "validation", "test")])
+
+    @property
+    def training_text(self) -> Text:
+        """What training reads: ids, or documents."""
+        ids = self.splits["train"]
+        return ids if self.starts is None else Documents.of(ids, self.starts)
 
 
 @pinned()
@@ -105,7 +124,7 @@ def load_own_or_other(
     corpus = read_corpus(config, trained_on["sha256"])
     own = corpus.sha256 == trained_on["sha256"] and corpus.encoding == trained_on.get("encoding", "utf-8")
     if not own:
-        config = config.replace(val_fraction=0.0, test_fraction=0.0, max_chars=None)
+        config = config.replace(separator=None, val_fraction=0.0, test_fraction=0.0, max_chars=None)
     return _dataset(reduce_corpus(corpus, config), config, vocabulary, unknown), own
 
 
@@ -153,11 +172,51 @@ def _dataset(
         ids = vocabulary.encode(text)
     except UnknownCharactersError as error:
         raise UnknownCharactersError(f"corpus {name!r}: {error}") from error
+    dataset = Dataset(vocabulary, {}, _identity(corpus), corpus.notice, replaced, left_out)
+    return _split(dataset, ids, config)
+
+
+def _split(dataset: Dataset, ids: np.ndarray, config: Config) -> Dataset:
+    """Return a dataset with the splits of a whole text, [N] ids."""
+    if config.separator is not None:
+        return _split_documents(dataset, ids, config, config.separator)
     splits = {
         name: jnp.asarray(ids[split.start : split.stop])
         for name, split in split_positions(len(ids), config).items()
     }
-    return Dataset(vocabulary, splits, _identity(corpus), corpus.notice, replaced, left_out)
+    return dataset._replace(splits=splits, starts=None)
+
+
+def _split_documents(dataset: Dataset, ids: np.ndarray, config: Config, separator: str) -> Dataset:
+    """Hold out documents at random, the same ones whatever the seed.
+
+    A list may be sorted: its last tenth would be another kind of text. That the seed changes nothing keeps
+    runs comparable, and lets no run begin with weights that have seen what it holds out.
+    """
+    name = " ".join(dataset.identity.source)
+    if dataset.vocabulary.unknown(separator):
+        raise JaxcharError(
+            f"the separator {separator!r} comes up nowhere in the corpus {name!r}; give what ends every "
+            "document, or --separator none for one running text"
+        )
+    cut = cut_into_documents(ids, dataset.vocabulary.encode(separator))
+    count = len(cut.bounds) - 1
+    if count < 2:
+        raise JaxcharError(
+            f"the separator {separator!r} leaves {count} document in the corpus {name!r}; give what ends "
+            "every document, or --separator none for one running text"
+        )
+    order = jax.jit(shuffled, static_argnums=1)(jnp.arange(count), count, random_key(HOLDING_OUT))
+    cut = rearranged(cut, np.asarray(order))
+    held_out = shares(cut.bounds, [config.test_fraction, config.val_fraction])
+    test, validation = count - held_out[0], count - sum(held_out)
+    parts = {"train": (0, validation), "validation": (validation, test), "test": (test, count)}
+    splits = {
+        name: jnp.asarray(cut.ids[cut.bounds[first] : cut.bounds[stop]])
+        for name, (first, stop) in parts.items()
+    }
+    shuffles = config.batching == "streams"
+    return dataset._replace(splits=splits, starts=cut.bounds[:validation] if shuffles else None)
 
 
 def _identity(corpus: Corpus) -> CorpusIdentity:
@@ -171,9 +230,5 @@ def _in_words(identity: dict[str, Any]) -> str:
 
 @pinned()
 def split_anew(dataset: Dataset, config: Config) -> Dataset:
-    """Return a text cut into other splits, as a configuration says."""
-    ids = jnp.concatenate([dataset.splits[name] for name in ("train", "validation", "test")])
-    splits = {
-        name: ids[split.start : split.stop] for name, split in split_positions(len(ids), config).items()
-    }
-    return dataset._replace(splits=splits)
+    """Return a text, loaded as one running text, cut into other splits, as a configuration says."""
+    return _split(dataset, dataset.whole, config)

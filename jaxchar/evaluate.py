@@ -128,7 +128,7 @@ def _settings(config: "Config", typed: Arguments) -> "Config":
     if typed.encoding is not None:
         config = config.replace(encoding=typed.encoding)
     if typed.split == "whole":
-        config = config.replace(val_fraction=0.0, test_fraction=0.0)
+        config = config.replace(separator=None, val_fraction=0.0, test_fraction=0.0)
     for name, protocol in PROTOCOL_OF.items():
         if getattr(typed, name) is not None and config.protocol != protocol:
             raise JaxcharError(

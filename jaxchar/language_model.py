@@ -12,6 +12,7 @@ from flax import nnx
 from jaxchar.ambient import pinned
 from jaxchar.checkpoint import Loaded, Which, load_checkpoint
 from jaxchar.config import Config, SampleConfig
+from jaxchar.documents import require_documents
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
 from jaxchar.metadata import Metadata
 from jaxchar.prompt import notes_of, refuse_unknown
@@ -116,6 +117,39 @@ class LanguageModel:
             return []
         pieces = self.writer.write_batch(prompts, settings)
         return ["".join(texts) for texts in zip([""] * len(prompts), *pieces, strict=True)]
+
+    def documents(
+        self,
+        count: int,
+        *,
+        longest: int = 10_000,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int = 0,
+    ) -> list[str]:
+        """Return new documents, whole ones, of a model that was trained on many short texts.
+
+        Args:
+            count: how many; there are fewer only where the model writes hardly any that is not empty.
+            longest: characters at which a document that does not end is cut off.
+            temperature: as in :meth:`generate`, and so are the filters.
+            top_k: only the k most probable characters; 0: all.
+            top_p: only the fewest characters that have this share of the probability together; 1: all.
+            min_p: only characters with this share of the most probable one's probability; 0: all.
+            seed: the same seed gives the same documents, and the first ones where ``count`` is less.
+
+        Raises:
+            JaxcharError: the model was trained on one running text, or a number is outside its range.
+        """
+        separator = require_documents(self.config.separator)
+        if not isinstance(count, int) or count < 0:
+            raise JaxcharError(f"count must be a whole number of at least 0, but it is {quoted(count)}")
+        settings = SampleConfig(
+            length=longest, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed
+        )
+        return [document.text for document in self.writer.write_documents(separator, count, settings)]
 
     def _stream(self, prompt: str, settings: SampleConfig) -> Iterator[str]:
         start = self.writer.start(prompt)

@@ -33,6 +33,7 @@ from jaxchar.config import Config, RunConfig
 from jaxchar.dataset import AnotherCorpusError, Dataset, load_dataset, load_own_dataset, split_anew
 from jaxchar.devices import make_mesh
 from jaxchar.display_guard import GuardedDisplay
+from jaxchar.documents import documents_in_words
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
 from jaxchar.metadata import Metadata, describe_machine, library_versions, memory_bytes
 from jaxchar.model import GATE_BLOCKS
@@ -370,6 +371,8 @@ def _train(trainer: Trainer) -> RunResult:
         f"{batches.steps_per_epoch:,} steps an epoch, {trainer.program.total_steps:,} in all: "
         f"{config.batching} of {config.seq_len} characters, {config.batch_size} a step",
     ]
+    if config.separator is not None:
+        facts.append(_documents_in_words(config.separator, dataset))
     if dataset.notice:
         trainer.display.notice(dataset.notice)
     rows = model.summary(return_sequences=config.return_sequences)
@@ -390,6 +393,13 @@ def _in_words_of_the_end(trainer: Trainer) -> str:
             "to train on, give more --early-stopping or --epochs"
         )
     return f"{where}; to train on, give more --epochs (or --max-steps)"
+
+
+def _documents_in_words(separator: str, dataset: Dataset) -> str:
+    """Return how a text of many short ones is read."""
+    if dataset.starts is None:
+        return f"Documents {documents_in_words(separator)}, in the same order every epoch"
+    return f"{len(dataset.starts):,} documents {documents_in_words(separator)}, in another order every epoch"
 
 
 def _in_words(mesh: Mesh) -> str:

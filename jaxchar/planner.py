@@ -13,6 +13,7 @@ from jaxchar.config import Config, CorpusConfig
 from jaxchar.dataset import Dataset
 from jaxchar.devices import make_mesh, replicate
 from jaxchar.display_guard import GuardedDisplay
+from jaxchar.documents import detect_separator, documents_in_words, parts_to_look_at
 from jaxchar.errors import JaxcharError, quoted
 from jaxchar.processes import agreed_text
 from jaxchar.recipe import DEFAULT_MINUTES, Recipe, TextFacts, choose
@@ -59,6 +60,7 @@ class Planner:
     def settings_to_load(self) -> Config:
         """Return what is known before the text is: how it is read, and on which devices it is trained on."""
         names = {field.name for field in dataclasses.fields(CorpusConfig)} | {"devices", "lock", "seed"}
+        names.remove("separator")  # whether it is a text of documents is seen when it is loaded
         Config(**self._given)  # refuses what cannot be, before anything is loaded
         return Config(**{name: value for name, value in self._given.items() if name in names})
 
@@ -70,9 +72,10 @@ class Planner:
             config: how it was loaded.
             display: where the plan is shown.
         """
-        num_chars = sum(len(ids) for ids in dataset.splits.values())
+        num_chars = len(dataset.whole)
         facts = TextFacts(num_chars, dataset.vocabulary.symbols)
         given = {**self._given, **({"corpus": config.corpus} if "corpus" in self._given else {})}
+        given.setdefault("separator", _separator_of(dataset))
         with display.phase("measuring this machine ..."):
             recipe = choose(facts, given, self._seconds_left, lambda asked: seconds_per_step(asked, dataset))
         recipe = recipe._replace(config=recipe.config.replace(corpus=config.corpus))
@@ -99,7 +102,8 @@ class Planner:
         train_chars = num_chars - held_out
         text = f"Text: {num_chars:,} characters, {len(dataset.vocabulary):,} different ones"
         if held_out:
-            text += f"; the last {held_out:,} are held out, to see how good the model is"
+            which = f"the last {held_out:,}" if config.separator is None else f"some {held_out:,} of them"
+            text += f"; {which} are held out, to see how good the model is"
         whole = time.monotonic() - self._started + recipe.seconds + OTHER_SECONDS
         passes = f"{_passes(recipe.passes)} over the text"
         plan = f"Plan: {model_in_words(config)}, {passes}, about {_duration(whole)}"
@@ -107,13 +111,28 @@ class Planner:
             plan += "; --minutes 15 would do better"
         elif recipe.more_time_helps:
             plan += "; more time would do better"
-        lines = [f"{text}.", f"{plan}."]
+        lines = [f"{text}.", *self._documents_in_words(config), f"{plan}."]
         if train_chars < SMALL_TEXT:
             lines.append(
                 f"This is very little text: a model needs some {20 * SMALL_TEXT:,} characters to write "
                 "sentences. More text of the same kind helps more than more time."
             )
         return lines
+
+    def _documents_in_words(self, config: Config) -> list[str]:
+        if config.separator is None or "separator" in self._given:
+            return []
+        return [
+            f"These are many short texts, {documents_in_words(config.separator)}. Their order is taken for "
+            "chance: it is another one in every pass. If it means something: --separator none."
+        ]
+
+
+def _separator_of(dataset: Dataset) -> str | None:
+    """Return what ends every document of a text, if it looks like one of many."""
+    ids = dataset.whole
+    parts = [dataset.vocabulary.decode(ids[part]) for part in parts_to_look_at(len(ids))]
+    return detect_separator("\n".join(parts))
 
 
 def seconds_per_step(config: Config, dataset: Dataset) -> float:

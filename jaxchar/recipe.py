@@ -38,6 +38,7 @@ LENGTH = (
 # The settings that are chosen where the user does not set them.
 CHOSEN = (
     *LENGTH,
+    "separator",
     "val_fraction",
     "batch_size",
     "seq_len",
@@ -172,8 +173,8 @@ def _shape(text: _Text, given: Mapping[str, Any], hidden_size: int) -> Config:
         "warmup_steps": 30,
         "ema_decay": 0.99,
     }
-    if "\n" in text.symbols:
-        chosen |= {"sample_from": "prompt", "sample_prompt": "\n"}
+    if given.get("separator") or "\n" in text.symbols:
+        chosen |= {"sample_from": "prompt", "sample_prompt": given.get("separator") or "\n"}
     return Config(**{**chosen, **given})
 
 

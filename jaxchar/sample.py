@@ -15,6 +15,7 @@ from tyro.conf import Positional, arg
 from jaxchar.command_line import parse_command
 from jaxchar.config import SampleConfig
 from jaxchar.console import note, one_line_errors, warn
+from jaxchar.documents import require_documents
 from jaxchar.errors import JaxcharError, quoted_path, reason_of
 from jaxchar.newest_run import run_to_use, say_model
 from jaxchar.sample_display import Display, Pace
@@ -37,7 +38,8 @@ class Arguments:
     from_corpus: int | None = None  # likewise, seq_len characters of the checkpoint's text, at this position
     corpus: tuple[str, ...] | None = None  # where that text lies now, if it has moved; checked by its SHA-256
     unknown: Literal["error", "skip", "replace"] = "error"  # prompt characters that the model lacks
-    length: int = 500  # characters to write after the prompt
+    length: int | None = None  # characters to write; None: 500, and of a document at most 10,000
+    documents: int | None = None  # write so many whole texts, of a model trained on many with --separator
     # The text ends with the first of these that comes up in it. A line break is $'\n'.
     stop: tuple[str, ...] | None = None
     temperature: tuple[float, ...] = (1.0,)  # below 1 safer, above 1 wilder; several: a block for each
@@ -65,16 +67,38 @@ class Arguments:
             )
         if self.greedy and self.temperature != (1.0,):
             raise JaxcharError("--greedy is temperature 0; leave one of --greedy and --temperature out")
+        if self.documents is not None:
+            self._check_documents(self.documents)
         if not 1 <= self.num_samples <= 10_000:
             raise JaxcharError(
                 f"--num-samples must be a number from 1 to 10,000, but it is {self.num_samples}"
             )
 
+    def _check_documents(self, count: int) -> None:
+        if not 1 <= count <= 1_000_000:
+            raise JaxcharError(f"--documents must be a number from 1 to 1,000,000, but it is {count}")
+        others = {
+            "--prompt": self.prompt is not None,
+            "--prompt-file": self.prompt_file is not None,
+            "--from-corpus": self.from_corpus is not None,
+            "--stop": self.stop is not None,
+            "--num-samples": self.num_samples != 1,
+            "--show-alternatives": self.show_alternatives,
+            "--interactive": self.interactive,
+            "several --temperature": len(self.temperature) > 1,
+        }
+        given = [option for option, is_given in others.items() if is_given]
+        if given:
+            raise JaxcharError(
+                f"--documents writes texts from their beginning to their end; leave out {' and '.join(given)}"
+            )
+
     def settings(self, seed: int) -> list[SampleConfig]:
         """Return what to write for each temperature, checked."""
+        length = 500 if self.documents is None else 10_000
         return [
             SampleConfig(
-                length=self.length,
+                length=length if self.length is None else self.length,
                 stop=self.stop,
                 temperature=temperature,
                 top_k=self.top_k,
@@ -100,6 +124,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         loaded = load_checkpoint(run, weights_structure, typed.which)
         warn(loaded.warnings)
         writer = from_checkpoint(loaded).writer
+        if typed.documents is not None:
+            separator = require_documents(loaded.metadata.config.separator)
+            say_model(typed, run, loaded)
+            if not _write_documents(writer, separator, settings[0], typed):
+                raise SystemExit(130)
+            return
         settings = _with_fitted_stops(writer, settings)
         if typed.interactive:
             from jaxchar.interactive import converse
@@ -183,7 +213,9 @@ def _corpus_at(position: int, corpus: tuple[str, ...] | None, loaded: "Loaded") 
 
     config, vocabulary = loaded.metadata.config, loaded.metadata.vocabulary
     dataset = load_own_dataset(
-        config.replace(corpus=corpus or config.corpus), vocabulary, loaded.metadata.corpus
+        config.replace(corpus=corpus or config.corpus, separator=None),  # in its own order
+        vocabulary,
+        loaded.metadata.corpus,
     )
     ids = np.concatenate([np.asarray(split) for split in dataset.splits.values()])
     last = max(0, len(ids) - config.seq_len)
@@ -211,6 +243,29 @@ def _write(writer: "Writer", prompt: str, settings: Sequence[SampleConfig], type
     except KeyboardInterrupt:
         to_the_end = False
     pace.show(settings[0].seed)
+    return to_the_end
+
+
+def _write_documents(writer: "Writer", separator: str, config: SampleConfig, typed: Arguments) -> bool:
+    """Write documents as they would stand in a file; return whether to the end."""
+    pace, display = Pace(), Display(typed.raw)
+    assert typed.documents is not None
+    written, cut_off, to_the_end = 0, 0, True
+    try:
+        for document in writer.write_documents(separator, typed.documents, config):
+            pace.count(len(document.text) + len(separator))
+            written, cut_off = written + 1, cut_off + (not document.whole)
+            if typed.json:
+                print(json.dumps({**document._asdict(), **asdict(config)}), flush=True)
+            else:
+                display.text(document.text + separator)
+    except KeyboardInterrupt:
+        to_the_end = False
+    if cut_off:
+        warn([f"{cut_off} of {written} documents were cut off at {config.length:,} characters; see --length"])
+    if to_the_end and written < typed.documents:
+        warn([f"only {written} of {typed.documents} documents were not empty"])
+    pace.show(config.seed)
     return to_the_end
 
 

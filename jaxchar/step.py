@@ -11,7 +11,7 @@ from jax import lax
 from jax.sharding import Mesh
 
 from jaxchar.ambient import pinned, random_key
-from jaxchar.batches import Batch, Blocks, Streams, Windows
+from jaxchar.batches import Batch, Blocks, Documents, Ordered, Streams, Text, Windows
 from jaxchar.config import Config
 from jaxchar.devices import make_mesh, replicated, split_rows
 from jaxchar.errors import JaxcharError
@@ -48,7 +48,7 @@ class Program(NamedTuple):
     graphdef: nnx.GraphDef
     batches: Windows | Streams
     initial_state: Callable[[], TrainState]
-    # (state, ids, stop) -> (state, finite); the state given is used up.
+    # (state, ids or documents, stop) -> (state, finite); the state given is used up.
     train_steps: jax.stages.Wrapped
     total_steps: int
     mesh: Mesh
@@ -77,6 +77,12 @@ def training_batches(config: Config, num_chars: int) -> Windows | Streams:
         config.return_sequences,
         config.max_windows,
     )
+
+
+def last_character(config: Config, batches: Streams, text: Text, step: int) -> jax.Array:
+    """Return the character, [] int32, that the first row of a batch ended with, so many steps done."""
+    key, last = purpose_key(config.seed, SHUFFLE_KEY), jnp.int32(step - 1)
+    return batches.batch(batches.reading(text, last, key), last, key).targets[0, -1]
 
 
 def total_steps(config: Config, steps_per_epoch: int) -> int:
@@ -111,6 +117,7 @@ def make_program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh | N
         )
     optimizer = make_optimizer(config, batches.steps_per_epoch, steps)
     graphdef, _ = jax.eval_shape(lambda: split_model(config, vocab_size))
+    shuffle_key = purpose_key(config.seed, SHUFFLE_KEY)
     one_step = _make_step(config, graphdef, batches, optimizer, mesh)
 
     def initial_state() -> TrainState:
@@ -128,18 +135,32 @@ def make_program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh | N
             skipped=jnp.zeros((), jnp.int32),
         )
 
-    def train_steps(state: TrainState, ids: jax.Array, stop: jax.Array) -> tuple[TrainState, jax.Array]:
+    def train_steps(state: TrainState, text: Text, stop: jax.Array) -> tuple[TrainState, jax.Array]:
         """Train until ``stop`` steps are done; one compilation serves every number of them.
 
         Where a loss or gradient is not finite, and such steps are not to be skipped, training stops
         right after the step, and ``finite`` is False.
         """
 
-        def goes_on(so_far: tuple[TrainState, jax.Array]) -> jax.Array:
-            state, finite = so_far
-            return finite & (state.step < stop)
+        def until(stop: jax.Array, body: Callable[[TrainState], Any], so_far: Any) -> Any:
+            def goes_on(so_far: tuple[TrainState, jax.Array]) -> jax.Array:
+                state, finite = so_far
+                return finite & (state.step < stop)
 
-        return lax.while_loop(goes_on, lambda so_far: one_step(so_far[0], ids), (state, jnp.bool_(True)))
+            return lax.while_loop(goes_on, lambda so_far: body(so_far[0]), so_far)
+
+        def one_epoch(state: TrainState) -> tuple[TrainState, jax.Array]:
+            """Train to the end of the epoch; its order of the documents is found once."""
+            assert isinstance(batches, Streams)  # windows are shuffled one by one
+            reading = batches.reading(text, state.step, shuffle_key)
+            end = (state.step // batches.steps_per_epoch + 1) * batches.steps_per_epoch
+            start = (state, jnp.bool_(True))
+            return until(jnp.minimum(stop, end), lambda state: one_step(state, reading), start)
+
+        start = (state, jnp.bool_(True))
+        if isinstance(text, Documents):
+            return until(stop, one_epoch, start)
+        return until(stop, lambda state: one_step(state, text), start)
 
     everywhere = replicated(mesh)
     return Program(
@@ -165,7 +186,7 @@ def _make_step(
     batches: Windows | Streams,
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
-) -> Callable[[TrainState, jax.Array], tuple[TrainState, jax.Array]]:
+) -> Callable[[TrainState, jax.Array | Ordered], tuple[TrainState, jax.Array]]:
     shuffle_key = purpose_key(config.seed, SHUFFLE_KEY)
     dropout_key = purpose_key(config.seed, DROPOUT_KEY)
 
@@ -187,7 +208,7 @@ def _make_step(
             recent_totals=_zero_where(starts_line, state.recent_totals),
         )
 
-    def one_step(state: TrainState, ids: jax.Array) -> tuple[TrainState, jax.Array]:
+    def one_step(state: TrainState, ids: jax.Array | Ordered) -> tuple[TrainState, jax.Array]:
         """Read a batch, follow its gradient, and count; tell whether all went well."""
         before = begin(state)
         batch = split_rows(batches.batch(ids, before.step, shuffle_key), mesh)

@@ -15,6 +15,7 @@ from jaxchar.command_line import called_as, called_as_experiment
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
 from jaxchar.console import one_line_errors, parse, streams_that_lose_nothing
 from jaxchar.display_guard import GuardedDisplay, shell_command, tolerant_output
+from jaxchar.documents import typed_separator
 from jaxchar.errors import JaxcharError
 from jaxchar.recipe import CHOSEN, LENGTH
 from jaxchar.short_help import show_short_help
@@ -233,11 +234,14 @@ def parse_arguments(default: Config | None, arguments: Sequence[str] | None) -> 
         registry=shown_as_chosen(frozenset(CHOSEN)) if free and HELP_ALL in typed else None,
     )
     given = _settings_given(line)
+    config = _to_any_length(parsed.config(), given, begin)
+    if "separator" in given:
+        config = config.replace(separator=typed_separator(config.separator or "none"))
     return TypedSettings(
         begin=parsed.begin,
         processes=parsed.processes,
         shown=parsed.display,
-        config=_to_any_length(parsed.config(), given, begin),
+        config=config,
         minutes=parsed.time.minutes,
         plan=parsed.time.plan,
         given=_what_is_set(given, free=free, timed=parsed.time.minutes is not None or parsed.time.plan),

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxchar.batches import Streams
 from jaxchar.checkpoint import CheckpointStore
 from jaxchar.config import Config
 from jaxchar.dataset import Dataset
@@ -35,11 +35,11 @@ from jaxchar.run_folder import PICTURE, SUMMARY, RunFolder, Series
 from jaxchar.signals import name_of, stop_requests
 from jaxchar.step import (
     SAMPLE_KEY,
-    SHUFFLE_KEY,
     Program,
     TrainState,
     evaluation_batches,
     evaluation_params,
+    last_character,
     make_evaluation,
     purpose_key,
     total_steps,
@@ -102,7 +102,7 @@ class Trainer:
         self._versions, self._machine = library_versions(), describe_machine(program.mesh.size)
         self._steps_timed = 0
         self._seconds_timed = 0.0
-        self._train_ids = replicate(dataset.splits["train"], program.mesh)
+        self._text = replicate(dataset.training_text, program.mesh)
         self._schedule = make_schedule(
             config, config.learning_rate, program.batches.steps_per_epoch, program.total_steps
         )
@@ -163,7 +163,7 @@ class Trainer:
 
     def _compiled(self) -> jax.stages.Compiled:
         with self._phase("compiling"):
-            lowered = self.program.train_steps.lower(self.state, self._train_ids, np.int32(0))
+            lowered = self.program.train_steps.lower(self.state, self._text, np.int32(0))
             return lowered.compile()
 
     @contextlib.contextmanager
@@ -176,7 +176,7 @@ class Trainer:
         """Train at most so many steps; return how many the next call should do."""
         started = time.perf_counter()
         stop = self._next_stop(self.step + steps)
-        self.state, finite = jax.block_until_ready(train_steps(self.state, self._train_ids, np.int32(stop)))
+        self.state, finite = jax.block_until_ready(train_steps(self.state, self._text, np.int32(stop)))
         if not finite:
             raise JaxcharError(self._divergence())
         next_chunk = self._timed(stop - self.step, time.perf_counter() - started)
@@ -363,9 +363,9 @@ class Trainer:
         state, ids = on_one_device(self.state), self.dataset.splits["train"]
         if config.sample_from == "training":
             carry = jax.tree.map(lambda leaf: leaf[:1], state.carry)
-            shuffle_key = purpose_key(config.seed, SHUFFLE_KEY)
-            batch = self.program.batches.batch(ids, jnp.int32(self.step - 1), shuffle_key)
-            last = batch.targets[0, -1]
+            batches = self.program.batches
+            assert isinstance(batches, Streams)  # the configuration sees to it
+            last = last_character(config, batches, self.dataset.training_text, self.step)
             prompt = vocabulary.decode(np.asarray(last)[None])
             return state.params, StreamContext(carry, last), prompt
         params = evaluation_params(state)

@@ -4,6 +4,7 @@ Between the ids of :mod:`jaxchar.generate` and a person or a program that wants 
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -18,6 +19,9 @@ from jaxchar.prompt import Fitted, checked_prompt, fitted, refuse_impossible_sto
 from jaxchar.reader import Context
 from jaxchar.vocabulary import Vocabulary
 
+DOCUMENTS_TOGETHER = 64  # drawn side by side
+MOST_TRIES = 10  # numbers tried for each document asked for, where a model writes empty ones
+
 
 class Passage(NamedTuple):
     """A text and what the model knows after it. It never changes: an older one can be gone back to."""
@@ -25,6 +29,14 @@ class Passage(NamedTuple):
     text: str
     drawn: int  # how many of its characters were drawn: the next one's number
     context: Context  # of a batch of this one text
+
+
+class Document(NamedTuple):
+    """A text of its own, as the many that the model was trained on."""
+
+    number: int  # among those of a seed
+    text: str  # without its separator
+    whole: bool  # False: it was cut off at the length that one may have
 
 
 class Choice(NamedTuple):
@@ -117,20 +129,49 @@ class Writer:
                 return
             tail = _tail(tail + piece, config.stop)
 
-    def write_batch(self, prompts: Sequence[str], config: SampleConfig) -> Iterator[list[str]]:
+    def write_batch(
+        self, prompts: Sequence[str], config: SampleConfig, first: int = 0
+    ) -> Iterator[list[str]]:
         """Write on from every prompt; yield the next piece of every text, which may be empty.
 
-        Text number j is what :meth:`write` writes alone from its prompt with ``number=j``.
+        Text number j is what :meth:`write` writes alone from its prompt with ``number=first + j``.
         """
         refuse_impossible_stop(config.stop, self.vocabulary)
-        return pinned_items(self._write_batch([self._encoded(prompt) for prompt in prompts], config))
+        return pinned_items(self._write_batch([self._encoded(prompt) for prompt in prompts], config, first))
 
-    def _write_batch(self, prompts: Sequence[np.ndarray], config: SampleConfig) -> Iterator[list[str]]:
+    def write_documents(self, separator: str, count: int, config: SampleConfig) -> Iterator["Document"]:
+        """Write whole documents, each begun after a separator and ended by the next one.
+
+        The document of a number depends on nothing but the seed and that number. One without a character
+        is left out, and the next number takes its place.
+
+        Args:
+            separator: what ends every document of the text that the model was trained on.
+            count: how many documents.
+            config: how to draw; ``length`` is what the longest may have.
+        """
+        config = replace(config, length=config.length + len(separator), stop=(separator,))
+        written = first = 0
+        while written < count and first < MOST_TRIES * count:
+            prompts = [separator] * min(count - written, DOCUMENTS_TOGETHER)
+            pieces = self.write_batch(prompts, config, first)
+            texts = ["".join(parts) for parts in zip([""] * len(prompts), *pieces, strict=True)]
+            for number, text in enumerate(texts, start=first):
+                whole = text.endswith(separator)
+                text = text.removesuffix(separator) if whole else text[: -len(separator)]
+                if text.strip():
+                    written += 1
+                    yield Document(number, text, whole)
+            first += len(prompts)
+
+    def _write_batch(
+        self, prompts: Sequence[np.ndarray], config: SampleConfig, first: int
+    ) -> Iterator[list[str]]:
         tails, going = [""] * len(prompts), np.ones(len(prompts), bool)
         pieces = self._generator.pieces(
             self._reader,
             self._generator.contexts(self._reader, prompts),
-            text_keys(config.seed, range(len(prompts))),
+            text_keys(config.seed, range(first, first + len(prompts))),
             config.length,
             config,
             going=going,

@@ -27,6 +27,7 @@ OTHER = {
     "keep": "abc",
     "fill": "_",
     "max_chars": 900,
+    "separator": "\n",
     "val_fraction": 0.2,
     "test_fraction": 0.1,
     "batching": "streams",
