@@ -21,7 +21,7 @@ from jaxchar.step import make_program, training_batches
 
 MEASURE_SECONDS = 0.6  # of steps, after the first one, that a measurement lasts
 # What a command does besides: compiling training, evaluation and samples, the last save, the picture.
-OTHER_SECONDS = 7.0
+OTHER_SECONDS = 9.0
 PLANNED_SHARE = 0.95  # of the time asked for: a machine is seldom as quiet as when it was measured
 LATEST_SHARE = 1.06  # of the time asked for, after which training stops wherever it is
 SMALL_TEXT = 5_000  # training characters, below which a model learns letters and some words at the best
