@@ -186,7 +186,7 @@ def _fit(
             folder.cut_logs({})  # of a run that died before its first checkpoint
         trainer = Trainer(config, dataset, program, state, folder, store, shown)
         trainer.deadline = planner.deadline if planner else None
-        return _train(trainer)
+        return _train(trainer, planned=planner is not None)
 
 
 @pinned()
@@ -356,11 +356,22 @@ def _warn(display: GuardedDisplay, lines: list[str]) -> None:
         display.notice(f"warning: {in_callers_words(line)}")
 
 
-def _train(trainer: Trainer) -> RunResult:
-    """Show what is about to be trained, on what; then train it, unless it is finished."""
+def _train(trainer: Trainer, *, planned: bool = False) -> RunResult:
+    """Train, unless nothing is left; say first what is trained on what, unless a plan has said it."""
     if trainer.is_finished:
         trainer.display.notice(_in_words_of_the_end(trainer))
         return trainer.sum_up()
+    if trainer.dataset.notice:
+        trainer.display.notice(trainer.dataset.notice)
+    if not planned or trainer.display.verbose:
+        _show_what_is_trained(trainer)
+    result = trainer.run()
+    if result.stopped_by is not None:
+        trainer.display.stopped(result.run_dir, trainer.step, trainer.program.total_steps)
+    return result
+
+
+def _show_what_is_trained(trainer: Trainer) -> None:
     config, dataset, batches = trainer.config, trainer.dataset, trainer.program.batches
     model = nnx.merge(trainer.program.graphdef, trainer.state.params)
     corpus = dataset.identity
@@ -373,14 +384,8 @@ def _train(trainer: Trainer) -> RunResult:
     ]
     if config.separator is not None:
         facts.append(_documents_in_words(config.separator, dataset))
-    if dataset.notice:
-        trainer.display.notice(dataset.notice)
     rows = model.summary(return_sequences=config.return_sequences)
     trainer.display.summary(f"CharRNN on {_in_words(trainer.program.mesh)}", rows, facts)
-    result = trainer.run()
-    if result.stopped_by is not None:
-        trainer.display.stopped(result.run_dir, trainer.step, trainer.program.total_steps)
-    return result
 
 
 def _in_words_of_the_end(trainer: Trainer) -> str:

@@ -1,7 +1,9 @@
 """A plan for a text: the settings that the recipe chooses for it on this machine, and the words for them."""
 
 import dataclasses
+import difflib
 import json
+import numbers
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +18,7 @@ from jaxchar.display_guard import GuardedDisplay
 from jaxchar.documents import detect_separator, documents_in_words, parts_to_look_at
 from jaxchar.errors import JaxcharError, quoted
 from jaxchar.processes import agreed_text
-from jaxchar.recipe import DEFAULT_MINUTES, Recipe, TextFacts, choose
+from jaxchar.recipe import DEFAULT_MINUTES, EVALUATIONS, SAMPLES, Recipe, TextFacts, choose
 from jaxchar.step import make_program, training_batches
 
 MEASURE_SECONDS = 0.6  # of steps, after the first one, that a measurement lasts
@@ -45,8 +47,12 @@ class Planner:
         known = {field.name for field in dataclasses.fields(Config)}
         unknown = sorted(set(given) - known)
         if unknown:
-            raise JaxcharError(f"unknown settings: {', '.join(unknown)}; see jaxchar.Config for their names")
-        if minutes is not None and not (isinstance(minutes, int | float) and 0 < minutes < float("inf")):
+            near = [*difflib.get_close_matches(unknown[0], known, n=3), "learning_rate"][:3]
+            raise JaxcharError(
+                f"there is no setting {unknown[0]!r}; jaxchar.Config has them all, for instance "
+                f"{', '.join(near)}"
+            )
+        if minutes is not None and not _is_time(minutes):
             raise JaxcharError(f"--minutes must be a number above 0, but it is {quoted(minutes)}")
         self._given = dict(given)
         self._minutes = minutes
@@ -88,8 +94,17 @@ class Planner:
         with display.phase("measuring this machine ..."):
             seconds = seconds_per_step(config, dataset)
         steps_per_epoch = training_batches(config, len(dataset.splits["train"])).steps_per_epoch
-        last = step + max(1, int(self._seconds_left() / seconds))
-        return config.replace(max_steps=last, epochs=-(-last // steps_per_epoch))
+        steps = max(1, int(self._seconds_left() / seconds))
+        last = step + steps
+        often = {  # no more often than in a run of its own: a longer one has longer pauses
+            name: max(getattr(config, name) or steps_per_epoch, -(-steps // times))
+            for name, times in (
+                ("eval_every", EVALUATIONS),
+                ("checkpoint_every", EVALUATIONS),
+                ("sample_every", SAMPLES),
+            )
+        }
+        return config.replace(max_steps=last, epochs=-(-last // steps_per_epoch), **often)
 
     def _seconds_left(self) -> float:
         total = PLANNED_SHARE * 60 * (DEFAULT_MINUTES if self._minutes is None else self._minutes)
@@ -133,6 +148,11 @@ def _separator_of(dataset: Dataset) -> str | None:
     ids = dataset.whole
     parts = [dataset.vocabulary.decode(ids[part]) for part in parts_to_look_at(len(ids))]
     return detect_separator("\n".join(parts))
+
+
+def _is_time(minutes: object) -> bool:
+    is_number = isinstance(minutes, numbers.Real) and not isinstance(minutes, bool)
+    return is_number and 0 < float(minutes) < float("inf")  # type: ignore[arg-type]
 
 
 def seconds_per_step(config: Config, dataset: Dataset) -> float:

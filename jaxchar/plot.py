@@ -19,8 +19,20 @@ if TYPE_CHECKING:
 DOTS_PER_INCH = 120
 
 
-def plot_loss(metrics: Mapping[str, Series], title: str, picture: Path) -> None:
-    """Draw training and validation loss over steps into a PNG."""
+def plot_loss(
+    metrics: Mapping[str, Series],
+    title: str,
+    picture: Path,
+    reference_losses: Mapping[str, float] | None = None,
+) -> None:
+    """Draw training and validation loss over steps into a PNG.
+
+    Args:
+        metrics: figures over the steps.
+        title: what the run is called.
+        picture: the file.
+        reference_losses: of others that predict the validation text, by their names, in nats per character.
+    """
     styles: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("train_loss", "training", {"linewidth": 1.2, "color": "tab:blue"}),
         ("val_loss", "validation", {"marker": "o", "markersize": 4, "color": "tab:orange"}),
@@ -32,6 +44,18 @@ def plot_loss(metrics: Mapping[str, Series], title: str, picture: Path) -> None:
                 axes.plot(steps, losses, label=f"{label} ({losses[-1]:.3f} at the end)", **style)
         if "val_loss" in metrics:
             _mark_best(axes, metrics["val_loss"])
+        for name, loss in (reference_losses or {}).items():
+            axes.axhline(loss, linestyle=":", linewidth=1, color="tab:gray")
+            axes.annotate(
+                f"{name} ({loss:.3f})",
+                (1, loss),
+                xycoords=("axes fraction", "data"),
+                xytext=(-4, 2),
+                textcoords="offset points",
+                ha="right",
+                fontsize=8,
+                color="dimgray",
+            )
         axes.set_xlabel("step")
         axes.set_ylabel("loss (nats per character)")
         axes.set_title(title, parse_math=False)

@@ -449,14 +449,18 @@ class Trainer:
                 self.folder.write_json(SUMMARY, summary)
         with self._failing_alone(PICTURE):
             if self._steps_timed or not is_written or not self.folder.has(PICTURE):
-                self._draw()
+                self._draw(summary["reference_bits_per_char"] or {})
         return RunResult(self.folder.path, summary, stopped_by)
 
-    def _draw(self) -> None:
+    def _draw(self, reference_bits: dict[str, float]) -> None:
         metrics = self.folder.metrics()
+        names = {"bzip2": "bzip2", "frequencies": "letter frequencies"}
+        references = {
+            names[name]: bits * math.log(2) for name, bits in reference_bits.items() if name in names
+        }
         if metrics:
             with self.display.phase("drawing the picture ..."):
-                plot_loss(metrics, self.folder.path.name, self.folder.path / PICTURE)
+                plot_loss(metrics, self.folder.path.name, self.folder.path / PICTURE, references)
 
     @contextlib.contextmanager
     def _failing_alone(self, name: str) -> Iterator[None]:

@@ -313,8 +313,13 @@ def test_the_table_of_other_names_holds_no_name_twice_none_of_ours_and_leads_to_
         assert all(word.removeprefix("--") in ours for word in mentioned), known
 
 
-def test_what_readme_says_of_other_tools_switches_is_in_the_table():
-    section = (ROOT / "README.md").read_text().partition("The switches you know")[2].partition("###")[0]
+def test_what_the_docs_say_of_other_tools_switches_is_in_the_table():
+    section = (
+        (ROOT / "docs" / "migration.md")
+        .read_text()
+        .partition("The switches you know")[2]
+        .partition("\n##")[0]
+    )
     theirs = [line.split("|")[1] for line in section.splitlines() if line.startswith("| char-rnn")]
     switches = [word.strip("`, ") for cell in theirs for word in cell.split() if word.startswith("`-")]
     assert len(switches) > 8

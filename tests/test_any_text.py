@@ -1,0 +1,231 @@
+"""A text and a time: a run with settings that are chosen for it, from the command line and from Python."""
+
+import io
+import json
+import re
+import time
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import jaxchar
+from jaxchar import planner, train
+from jaxchar.launch import resume
+from jaxchar.loss import Means
+from jaxchar.planner import Planner
+from jaxchar.run_folder import RunFolder
+from jaxchar.trainer import Trainer
+from jaxchar.training_display import TrainingDisplay, worth
+
+FEW = {"max_steps": 6, "hidden_size": 8, "sample_length": 0}  # so that a test takes no time
+
+
+@pytest.fixture(autouse=True)
+def quick_measurement(monkeypatch):
+    """Measure nothing: to compile another program takes seconds."""
+    monkeypatch.setattr(planner, "seconds_per_step", lambda config, dataset: 0.01)
+
+
+@pytest.fixture
+def novel(tmp_path, text):
+    file = tmp_path / "my_novel.txt"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def spoken(action) -> str:
+    """Return what a run says in lines."""
+    console = Console(record=True, width=300, file=io.StringIO())
+    action(TrainingDisplay(console))
+    return console.export_text()
+
+
+def settings_of(run_dir) -> dict:
+    return json.loads((run_dir / "config.json").read_text())
+
+
+def test_a_text_is_all_that_fit_needs(novel, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = spoken(lambda display: jaxchar.fit(str(novel), display=display, **FEW))
+    assert (tmp_path / "runs" / "my_novel" / "summary.json").exists()
+    assert "Text: 6,000 characters, " in said
+    assert "the last 600 are held out" in said
+    assert "Plan: GRU of 8 units, " in said
+    assert "CharRNN" not in said
+
+
+def test_a_text_in_memory_will_do(tmp_path, text):
+    run = jaxchar.fit(jaxchar.Text(text), tmp_path / "run", minutes=1, **FEW)
+    assert run.summary["steps"] == 6
+
+
+def test_what_was_chosen_is_kept_as_numbers_and_a_resumed_run_asks_nobody(novel, tmp_path, monkeypatch):
+    jaxchar.fit(novel, tmp_path / "run", minutes=1, **FEW)
+    before = settings_of(tmp_path / "run")
+    assert {name: before[name] for name in FEW} == FEW
+    assert before["cell"] == "gru"
+    assert isinstance(before["learning_rate"], float)
+
+    def refuse(*_):
+        raise AssertionError("a resumed run has its settings")
+
+    monkeypatch.setattr(planner, "choose", refuse)
+    run = resume(tmp_path / "run", config=jaxchar.Config.from_json({**before, "max_steps": 9}))
+    assert run.summary["steps"] == 9
+    assert settings_of(tmp_path / "run") == {**before, "max_steps": 9}
+
+
+def test_minutes_go_on_with_a_run(novel, tmp_path, monkeypatch):
+    jaxchar.fit(novel, tmp_path / "run", **FEW)
+    monkeypatch.setattr(planner, "seconds_per_step", lambda config, dataset: 0.4)
+    jaxchar.resume(tmp_path / "run", minutes=0.3)  # less what a command does besides: some twenty steps
+    settings = settings_of(tmp_path / "run")
+    assert 6 + 1 < settings["max_steps"] < 6 + 30
+    assert settings["eval_every"] > 1
+    assert RunFolder(tmp_path / "run").summary()["steps"] == settings["max_steps"]
+
+
+def test_a_config_sets_everything(novel, tmp_path):
+    with pytest.raises(jaxchar.JaxcharError, match=r"a jaxchar\.Config sets everything"):
+        jaxchar.fit(jaxchar.Config(corpus=str(novel)), tmp_path / "run", minutes=1)
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("inf"), float("nan"), "three", True])
+def test_a_time_is_a_positive_number(novel, tmp_path, minutes):
+    with pytest.raises(jaxchar.JaxcharError, match="minutes must be a number above 0"):
+        jaxchar.fit(novel, tmp_path / "run", minutes=minutes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_setting_that_is_none_is_refused_with_one_like_it(novel, tmp_path):
+    with pytest.raises(jaxchar.JaxcharError, match=r"no setting 'hiden_size'.*hidden_size"):
+        jaxchar.fit(novel, tmp_path / "run", hiden_size=3)
+
+
+# ---- the command ---------------------------------------------------------------------------------
+
+
+def test_plan_says_what_would_be_done_and_does_nothing(novel, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    train.main(arguments=[str(novel), "--plan", "--minutes", "2"])
+    said = capsys.readouterr().out
+    assert "Plan: GRU of " in said
+    assert "passes over the text, about " in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_typed_settings_are_kept_and_the_others_chosen_around_them(novel, tmp_path):
+    typed = ["--hidden-size", "8", "--max-steps", "3", "--cell", "lstm", "--sample-length", "0"]
+    train.main(arguments=[str(novel), "--run-dir", str(tmp_path / "run"), *typed])
+    settings = settings_of(tmp_path / "run")
+    assert (settings["cell"], settings["hidden_size"], settings["max_steps"]) == ("lstm", 8, 3)
+    assert settings["optimizer"] == "muon"  # not the default of Config
+
+
+def test_an_experiment_in_so_many_minutes_keeps_everything_but_its_length(novel, tmp_path):
+    experiment = jaxchar.Config(
+        hidden_size=8, seq_len=16, batch_size=4, sample_length=0, eval_every=50, epochs=99
+    )
+    arguments = [f"--corpus={novel}", f"--run-dir={tmp_path / 'run'}", "--minutes", "0.2", "--max-steps", "4"]
+    train.main(experiment, "mine", arguments=arguments)
+    settings = settings_of(tmp_path / "run")
+    assert (settings["hidden_size"], settings["seq_len"], settings["optimizer"]) == (8, 16, "adamw")
+    assert settings["max_steps"] == 4
+
+
+def test_more_epochs_go_beyond_the_step_at_which_a_plan_ended(novel, tmp_path):
+    jaxchar.fit(novel, tmp_path / "run", **FEW)
+    steps_per_epoch = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    before = round(6 / steps_per_epoch["epoch"])
+    train.main(arguments=["--run-dir", str(tmp_path / "run"), "--resume", "--epochs", "1"])
+    assert RunFolder(tmp_path / "run").summary()["steps"] == before
+
+
+# ---- the time ------------------------------------------------------------------------------------
+
+
+def test_training_stops_when_the_time_is_up_and_the_best_model_is_kept(novel, tmp_path, monkeypatch):
+    monkeypatch.setattr(Planner, "deadline", property(lambda self: time.monotonic()))
+    wishes = {**FEW, "max_steps": 100_000, "eval_every": 1}
+    said = spoken(lambda display: jaxchar.fit(novel, tmp_path / "run", minutes=1, display=display, **wishes))
+    assert re.search(r"The time is up at step \d of 100,000", said)
+    assert jaxchar.load(tmp_path / "run", which="best").generate(length=3)
+    monkeypatch.undo()
+    monkeypatch.setattr(planner, "seconds_per_step", lambda config, dataset: 0.01)
+    config = jaxchar.Config.from_json({**settings_of(tmp_path / "run"), "max_steps": 12})
+    assert resume(tmp_path / "run", config=config).summary["steps"] == 12
+
+
+# ---- what a loss is worth ------------------------------------------------------------------------
+
+
+def test_the_summary_has_what_others_make_of_the_same_text(novel, tmp_path):
+    reference = jaxchar.fit(novel, tmp_path / "run", **FEW).summary["reference_bits_per_char"]
+    assert 0 < reference["bzip2"] < reference["frequencies"] < reference["uniform"]
+
+
+def test_without_held_out_text_there_is_nothing_to_compare(novel, tmp_path):
+    run = jaxchar.fit(novel, tmp_path / "run", val_fraction=0.0, **FEW)
+    assert run.summary["reference_bits_per_char"] is None
+
+
+@pytest.mark.parametrize(
+    ("bits", "verdict"),
+    [
+        (1.9, "better than the compressor"),
+        (2.5, "a compressor knows more"),
+        (4.0, "which letters follow each other"),
+        (4.9, "next to nothing"),
+    ],
+)
+def test_a_loss_is_said_to_be_good_or_not(bits, verdict):
+    said = worth(bits, {"uniform": 6.4, "frequencies": 4.4, "bzip2": 2.15})
+    assert verdict in said
+    assert f"{bits:.2f} bits" in said
+    assert "bzip2 2.15, letter frequencies 4.40, a blind guess 6.40" in said
+
+
+def learn(tmp_path, novel, monkeypatch, validation: list[float], training: float) -> str:
+    """Return what a run says whose losses are these."""
+    losses = iter(validation)
+    monkeypatch.setattr(
+        Trainer, "_make_evaluation", lambda self: lambda params: Means(next(losses), 0.5, 100)
+    )
+    means_of = Means.of
+    monkeypatch.setattr(
+        Means, "of", classmethod(lambda cls, totals: means_of(totals)._replace(loss=training))
+    )
+    wishes = {**FEW, "max_steps": len(validation), "eval_every": 1, "log_every": 1}
+    return spoken(lambda display: jaxchar.fit(novel, tmp_path / "run", display=display, **wishes))
+
+
+def test_learning_by_heart_is_said_once(novel, tmp_path, monkeypatch):
+    said = learn(tmp_path, novel, monkeypatch, [3.0, 2.0, 2.5, 3.5, 5.0], 0.1)
+    assert said.count("is being learned by heart") == 1
+    assert "The best model, of pass" in said
+
+
+@pytest.mark.parametrize(
+    ("validation", "training"),
+    [([3.0, 2.5, 2.0], 0.1), ([3.0, 2.0, 2.01, 2.0], 0.1), ([3.0, 2.0, 2.5, 3.0], 2.9)],
+    ids=["it only gets better", "it comes and goes", "training is no better"],
+)
+def test_what_is_no_learning_by_heart_is_not_called_so(novel, tmp_path, monkeypatch, validation, training):
+    assert "by heart" not in learn(tmp_path, novel, monkeypatch, validation, training)
+
+
+def test_very_little_text_is_said(tmp_path, text):
+    said = spoken(lambda d: jaxchar.fit(jaxchar.Text(text[:1500]), tmp_path / "run", display=d, **FEW))
+    assert "This is very little text" in said
+
+
+def test_the_measurement_is_of_the_real_step(novel, monkeypatch):
+    monkeypatch.undo()
+    config = jaxchar.Config(corpus=str(novel), hidden_size=8, seq_len=16, batch_size=4)
+    from jaxchar.dataset import load_dataset
+    from jaxchar.planner import seconds_per_step
+
+    found = seconds_per_step(config, load_dataset(config))
+    assert 1e-6 < found < 1
+    assert np.isfinite(found)
