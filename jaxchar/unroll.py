@@ -180,8 +180,8 @@ def could_be_native(cell: Cell) -> bool:
 
 def _why_not(cell: Cell) -> str:
     if could_be_native(cell):
-        return f", but {native.why_not()}, or leave --implementation at auto"
-    return "; leave --implementation at auto"
+        return f", but {native.why_not()}, or give --implementation=auto"
+    return "; give --implementation=auto"
 
 
 def _unroll_native(

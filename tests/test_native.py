@@ -100,7 +100,12 @@ def test_ids_outside_the_vocabulary_are_those_of_its_ends(cell_type):
 
 
 @needs_compiler
-def test_it_is_built_once_and_its_digest_tells_what_was_built(not_yet_loaded, caplog):
+@pytest.mark.parametrize("real", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_it_is_built_once_and_its_digest_tells_what_was_built(real, not_yet_loaded, caplog, request):
+    if not real:
+        request.getfixturevalue("compiler")(PRETENDING.format(built=request.getfixturevalue("built")))
+        native.forget()
+        caplog.clear()
     digest = native.identity()
     (library,) = (not_yet_loaded / "empty").rglob("native-*.so")
     built = library.stat().st_mtime_ns
@@ -153,7 +158,7 @@ def computes_in_jax():
     _, expected = unroll(cell, inputs, carry, implementation="fused")
     np.testing.assert_array_equal(unroll(cell, inputs, carry)[1], expected)
     with pytest.raises(
-        JaxcharError, match=r"implementation is native.*or leave --implementation at auto"
+        JaxcharError, match=r"implementation is native.*or give implementation='auto'"
     ) as no:
         unroll(cell, inputs, carry, implementation="native")
     return str(no.value)

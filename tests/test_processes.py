@@ -72,6 +72,7 @@ def test_two_processes_train_save_once_and_resume_as_one_does(tmp_path):
         assert here == pytest.approx(there, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_of_them_stops_and_saves_for_both(tmp_path):
     run_dir = tmp_path / "run"
     processes = start(*FLAGS, "--epochs", "100000", "--checkpoint-every", "100", "--run-dir", str(run_dir))
@@ -88,7 +89,11 @@ def test_a_signal_to_one_of_them_stops_and_saves_for_both(tmp_path):
     ("flags", "complaints"),
     [
         ([{1: ["--seed", "1"]}], ["differ in their settings"] * 2),
-        ([{1: ["--corpus", "/nowhere"]}], ["another process of this run could not go on", "/nowhere"]),
+        pytest.param(
+            [{1: ["--corpus", "/nowhere"]}],
+            ["another process of this run could not go on", "/nowhere"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_if_one_cannot_begin_none_does(flags, complaints, tmp_path):

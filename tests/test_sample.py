@@ -342,8 +342,11 @@ def in_locale(locale, module, *arguments, **options):
     return subprocess.run(command, env=kept | LOCALES[locale], capture_output=True, timeout=300, **options)
 
 
+# Every process takes seconds: one of each kind always, the others in `make prove`.
 @promises.OUTPUT_WHOLE
-@pytest.mark.parametrize("locale", LOCALES)
+@pytest.mark.parametrize(
+    "locale", [pytest.param(name, marks=() if name == "C" else pytest.mark.slow) for name in LOCALES]
+)
 def test_what_is_written_to_a_pipe_is_utf_8_whatever_the_locale(prepared, locale):
     lower = prepared / "lower"
     expected = "the caf\u00e9" + jaxchar.load(lower).generate("the caf\u00e9", 60, seed=1) + "\n"
@@ -361,6 +364,7 @@ def test_a_prompt_is_read_as_utf_8_where_the_locale_knows_only_ascii(prepared):
     assert json.loads(done.stdout)["prompt"] == "the caf\u00e9"
 
 
+@pytest.mark.slow
 @promises.OUTPUT_WHOLE
 def test_a_session_reads_and_writes_utf_8_in_pipes(prepared):
     lower = prepared / "lower"
@@ -370,6 +374,7 @@ def test_a_session_reads_and_writes_utf_8_in_pipes(prepared):
     assert (done.returncode, done.stdout) == (0, expected.encode())
 
 
+@pytest.mark.slow
 @promises.OUTPUT_WHOLE
 def test_all_that_print_text_do_so_in_utf_8(prepared, tmp_path):
     lower, file = prepared / "lower", tmp_path / "caf\u00e9.txt"

@@ -115,7 +115,9 @@ print("matplotlib.pyplot" in sys.modules)
 """
 
 
-@pytest.mark.parametrize("backend", ["module://no_such_module", "nonsense"])
+@pytest.mark.parametrize(
+    "backend", ["module://no_such_module", pytest.param("nonsense", marks=pytest.mark.slow)]
+)
 def test_a_picture_is_drawn_whatever_backend_the_environment_names(backend, tmp_path):
     picture = tmp_path / "loss.png"
     ran = subprocess.run(

@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,8 +49,8 @@ def assert_whole(run_dir: Path, steps: int = STEPS) -> None:
 # ---- output that fails, in processes of their own --------------------------------------------------
 
 OUTPUTS = [
-    pytest.param("> /dev/full", id="full"),
-    pytest.param("<&- >&- 2>&-", id="everything closed"),
+    pytest.param("> /dev/full", id="full", marks=pytest.mark.slow),
+    pytest.param("<&- >&- 2>&-", id="everything closed", marks=pytest.mark.slow),
     pytest.param("| head -3 > /dev/null", id="a reader that leaves"),
     pytest.param("> /dev/full 2> /dev/full", id="everything full", marks=pytest.mark.slow),
     pytest.param(">&-", id="closed", marks=pytest.mark.slow),
@@ -121,6 +122,7 @@ class Terminal:
         return self.process.wait(timeout=300)
 
 
+@pytest.mark.slow
 @promises.DISPLAY_GONE
 def test_a_terminal_that_is_gone_does_not_end_a_run_that_ignores_that(tmp_path):
     ignoring = ("sh", "-c", "trap '' HUP; exec \"$@\"", "sh")
@@ -176,7 +178,15 @@ class Failing(TrainingDisplay):
 
 
 @promises.DISPLAY_GONE
-@pytest.mark.parametrize("fail", [left_by_rich, closed_file, no_such_character, disk_full])
+@pytest.mark.parametrize(
+    "fail",
+    [
+        left_by_rich,
+        pytest.param(closed_file, marks=pytest.mark.slow),
+        pytest.param(no_such_character, marks=pytest.mark.slow),
+        disk_full,
+    ],
+)
 def test_a_display_that_fails_is_told_once_and_does_without(fail, tmp_path, capsys):
     run = jaxchar.fit(CONFIG.replace(sample_length=3), tmp_path / "run", display=Failing(fail))
     assert run.summary["steps"] == STEPS
@@ -289,7 +299,13 @@ def test_a_picture_that_cannot_be_drawn_is_one_warning_and_exit_code_0(tmp_path,
 
 @promises.REPORTS
 @pytest.mark.parametrize(
-    "error", [ImportError("x"), MemoryError(), OSError(errno.ENOSPC, "full"), KeyError(1)]
+    "error",
+    [
+        ImportError("x"),
+        MemoryError(),
+        pytest.param(OSError(errno.ENOSPC, "full"), marks=pytest.mark.slow),
+        pytest.param(KeyError(1), marks=pytest.mark.slow),
+    ],
 )
 def test_fit_returns_whatever_the_picture_fails_of(error, tmp_path, monkeypatch, capsys):
     def fail(*_):
@@ -535,11 +551,18 @@ def test_killed_between_its_last_save_and_its_summary_a_run_is_resumed_to_its_en
     assert_whole(tmp_path / "run")
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A run that is finished, for all tests to copy."""
+    run_dir = tmp_path_factory.mktemp("trained") / "run"
+    jaxchar.fit(CONFIG, run_dir, display=quiet())
+    return run_dir
+
+
 @pytest.fixture
-def finished(tmp_path) -> Path:
-    """A run that is finished."""
-    jaxchar.fit(CONFIG, tmp_path / "run", display=quiet())
-    return tmp_path / "run"
+def finished(trained, tmp_path) -> Path:
+    """A run that is finished, of a test's own."""
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 @promises.FINISHED

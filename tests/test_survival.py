@@ -86,23 +86,33 @@ def undisturbed(tmp_path_factory) -> tuple[Path, int, tuple[str, str]]:
 
 
 @promises.KILLED
-@pytest.mark.parametrize("kills", [KILLS_A_RUN, pytest.param(50, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("in_background", [True, False], ids=["background", "waiting"])
+@pytest.mark.parametrize(
+    ("in_background", "kills"),
+    [
+        pytest.param(True, 2, id="background-2"),
+        *(
+            pytest.param(in_background, kills, marks=pytest.mark.slow, id=f"{name}-{kills}")
+            for in_background, name in ((True, "background"), (False, "waiting"))
+            for kills in (KILLS_A_RUN, 50)
+        ),
+    ],
+)
 def test_killed_again_and_again_it_ends_in_the_same_bits(undisturbed, tmp_path, in_background, kills, tried):
     compiled, events, end = undisturbed
     moments = random.Random(f"{in_background} {kills}")
     in_a_save = survived = 0
-    for number in range(kills // KILLS_A_RUN):
+    kills_a_run = min(kills, KILLS_A_RUN)
+    for number in range(kills // kills_a_run):
         folder = tmp_path / str(number)
         folder.mkdir()
         victim = Victim(folder, compiled, save_in_background=in_background)
-        for _ in range(KILLS_A_RUN):
+        for _ in range(kills_a_run):
             save = f"save {moments.choice((1, 1, 2))} {moments.randrange(1, events)}"
             assert victim.run(moments.choice([save] * 4 + ["train 3"])) == -signal.SIGKILL
         assert victim.run("never") == 0
         assert_nothing_saved_was_lost(victim)
         in_a_save += victim.told("killed").count("save")
-        survived += KILLS_A_RUN * (digests(victim.run_dir) == end)
+        survived += kills_a_run * (digests(victim.run_dir) == end)
     assert in_a_save > kills / 2
     tried(survived, kills)
 
@@ -182,7 +192,9 @@ DOOR = [f"--{name}={value}" for name, value in {**SMALL, **LOOKING}.items()]
 @pytest.mark.parametrize(
     "saving", ["--save-in-background", pytest.param("--no-save-in-background", marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)], ids=["SIGTERM", "SIGINT"]
+)
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_signal_saves_what_was_done_and_leaves(phase, number, saving, tmp_path, monkeypatch, capsys):
     owner, name = PHASES[phase]
@@ -227,7 +239,7 @@ train.main(arguments=sys.argv[1:])
 
 
 @promises.SIGNALS
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("name", [pytest.param("SIGTERM", marks=pytest.mark.slow), "SIGINT"])
 def test_a_second_signal_leaves_at_once_whatever_goes_on(name, tmp_path):
     command = [sys.executable, "-c", SECOND.format(name=name), *DOOR, "--run-dir", str(tmp_path / "run")]
     left = subprocess.run(command, capture_output=True, text=True, timeout=300)

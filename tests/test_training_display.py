@@ -56,8 +56,17 @@ display.finished(Path("runs/my run"), summary | dict(best_step=50))
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
+# Every program in a terminal takes seconds: one of each kind always, the others in `make prove`.
 @promises.DISPLAY
-@pytest.mark.parametrize("columns", [20, 60, 80, 200])
+@pytest.mark.parametrize(
+    "columns",
+    [
+        pytest.param(20, marks=pytest.mark.slow),
+        60,
+        pytest.param(80, marks=pytest.mark.slow),
+        pytest.param(200, marks=pytest.mark.slow),
+    ],
+)
 def test_samples_and_notices_are_whole_and_the_changing_line_leaves_no_trace(columns):
     screen = screen_of(run_in_terminal(RUN, columns, rows=120), columns, rows=120)
     shown = "".join(screen) if columns < 60 else "\n".join(screen)
@@ -70,7 +79,9 @@ def test_samples_and_notices_are_whole_and_the_changing_line_leaves_no_trace(col
 
 
 @promises.DISPLAY
-@pytest.mark.parametrize("columns", [60, 80, 200])
+@pytest.mark.parametrize(
+    "columns", [pytest.param(60, marks=pytest.mark.slow), 80, pytest.param(200, marks=pytest.mark.slow)]
+)
 def test_while_it_trains_the_last_line_has_bar_loss_curve_and_time_left(columns):
     output = run_in_terminal(RUN, columns)
     before = output[: output.rindex("left")] + "left"
@@ -82,7 +93,10 @@ def test_while_it_trains_the_last_line_has_bar_loss_curve_and_time_left(columns)
 
 
 @promises.DISPLAY
-@pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"TERM": "dumb", "FORCE_COLOR": "1"}])
+@pytest.mark.parametrize(
+    "environment",
+    [pytest.param({"TERM": "dumb"}, marks=pytest.mark.slow), {"TERM": "dumb", "FORCE_COLOR": "1"}],
+)
 def test_a_simple_terminal_gets_plain_lines(environment):
     output = run_in_terminal(RUN, 80, **environment)
     assert "\x1b" not in output and "\r\n" in output and "\r" not in output.replace("\r\n", "")
@@ -93,7 +107,9 @@ def test_a_simple_terminal_gets_plain_lines(environment):
     assert "prompt [b]" in lines and "first :smile:\tline" in lines
 
 
-@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"CLICOLOR": "0"}])
+@pytest.mark.parametrize(
+    "environment", [{"NO_COLOR": "1"}, pytest.param({"CLICOLOR": "0"}, marks=pytest.mark.slow)]
+)
 def test_without_colours_the_line_still_changes_and_tells_what_is_done(environment):
     output = run_in_terminal(RUN, 80, **environment)
     assert re.findall(r"\x1b\[[0-9;]*m", output) == []
@@ -106,7 +122,9 @@ def test_without_utf_8_bar_and_curve_are_ascii():
     assert re.search(r"#+-+  (step|evaluating).*  loss \d.\d{4}  [_.=^-]+  \d", ESCAPE.sub("", output))
 
 
-@pytest.mark.parametrize("columns", ["0", "nonsense", "300", "-1"])
+@pytest.mark.parametrize(
+    "columns", ["0", *(pytest.param(c, marks=pytest.mark.slow) for c in ("nonsense", "300", "-1"))]
+)
 def test_columns_that_are_not_true_do_not_break_the_line(columns):
     screen = screen_of(run_in_terminal(RUN, 80, rows=120, COLUMNS=columns), 80, rows=120)
     assert not [line for line in screen if "━" in line or "left" in line]
