@@ -27,13 +27,15 @@ IN_A_SESSION = {"length", "temperature", "top-k", "top-p", "min-p", "stop", "see
 
 _QUOTED = r"""(?<!\w)(?:'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+")"""
 _NUMBER = r"\d+(?:\.\d+)?(?:e-?\d+)?\b"
-_FLAG = rf"(?<![\w-])--[a-z][a-z0-9]*(?:-[a-z0-9]+)*(?:=\w+|[ =](?:{_QUOTED}|{_NUMBER}))?"
+_WORD = r"\w+(?:-\w+)*"
+# Not a flag of XLA's, which has underscores: --xla_cpu_enable_fast_math.
+_FLAG = rf"(?<![\w-])--[a-z][a-z0-9]*+(?:-[a-z0-9]++)*+(?!_)(?:={_WORD}|[ =](?:{_QUOTED}|{_NUMBER}))?"
 _FLAGS = re.compile(
     rf"(?P<flags>{_FLAG}(?:(?:, and |, or |, | and | or ){_FLAG})*)"
-    rf"(?P<subject>(?= (?:must|is|are|has|have|needs?|cannot)\b))?|{_QUOTED}",
+    rf"(?P<subject>(?= (?:must|is|are|has|have|needs?|says?|cannot)\b))?|{_QUOTED}",
     re.DOTALL,
 )
-_ONE_FLAG = re.compile(rf"--([a-z0-9-]+)(?:=(\w+)|[ =]({_QUOTED}|{_NUMBER}))?", re.DOTALL)
+_ONE_FLAG = re.compile(rf"--([a-z0-9-]+)(?:=({_WORD})|[ =]({_QUOTED}|{_NUMBER}))?", re.DOTALL)
 _QUOTED_PIECE = re.compile(_QUOTED, re.DOTALL)
 
 _words: Words = "python"  # of whoever reads the messages of this process now
@@ -109,6 +111,8 @@ def _argument(flag: re.Match[str], is_subject: bool) -> str:
         return IN_PYTHON[name] + (f"(text, {word!r})" if word else "")
     if name.startswith("no-") and not (word or value):
         return f"{argument.removeprefix('no_')}=False"
+    if word == "none":
+        return f"{argument}=None"
     if word or value:
         return f"{argument}={repr(word) if word else value}"
     return f"{argument}="

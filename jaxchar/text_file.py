@@ -230,8 +230,8 @@ def _as_told(name: str, content: bytes, told: str) -> Decoded:
         return Decoded(content.decode("utf-8"), "utf-8", remark)
     if told in ("utf-16", "utf-32"):  # Python would take the machine's order
         found = wide_without_mark(content)
-        order = f"it looks like {found}; give --encoding {found}" if found else f"say {told}-le or {told}-be"
-        raise JaxcharError(f"{name!r} has no byte-order mark, which --encoding {told} needs; {order}")
+        order = f"it looks like {found}; give --encoding={found}" if found else f"say {told}-le or {told}-be"
+        raise JaxcharError(f"{name!r} has no byte-order mark, which --encoding={told} needs; {order}")
     try:
         text = content.decode(told).removeprefix("\ufeff")
     except UnicodeError as error:
@@ -279,7 +279,7 @@ def _refuse_binary(name: str, content: bytes) -> None:
         raise NotTextError(
             name,
             f"binary ({share:.0%} control characters)",
-            "give text, or say --encoding utf-8 if it is text all the same",
+            "give text, or give --encoding=utf-8 if it is text all the same",
         )
 
 
@@ -385,7 +385,7 @@ def _remedy(name: str, encoding: str) -> str:
     if os.path.exists(name) and not name.endswith((".gz", ".bz2", ".xz", ".lzma")):  # noqa: PTH110, any name
         base, extension = os.path.splitext(name)  # noqa: PTH122
         command += f" {shlex.quote(name)} > {shlex.quote(f'{base}.utf8{extension}')}"
-    return f"give --encoding {encoding}, or convert it: {command}"
+    return f"give --encoding={encoding}, or convert it: {command}"
 
 
 def iconv_name(encoding: str) -> str:

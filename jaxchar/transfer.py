@@ -61,17 +61,23 @@ def transfer(donor: Loaded, config: Config, state: TrainState, vocabulary: Vocab
     Raises:
         JaxcharError: the weights or the optimizer's state do not fit the settings.
     """
-    _refuse_another_architecture(donor, config)
+    refuse_misfit(donor, config)
     kept = vocabulary.encode(donor.metadata.vocabulary.symbols)
     weights = donor.state.get("params", donor.state.get("average"))
     params = _grown_weights(weights, state.params, kept)
     if "opt_state" in donor.state:
-        _refuse_another_optimizer(donor, config)
         state = state._replace(opt_state=_grown_optimizer(donor.state["opt_state"], state.opt_state, kept))
     average = None
     if state.average is not None:
         average = _grown_weights(donor.state.get("average", weights), state.average, kept)
     return state._replace(params=params, average=average)
+
+
+def refuse_misfit(donor: Loaded, config: Config) -> None:
+    """Raise a JaxcharError where a donor's weights, or its optimizer's state, do not fit the settings."""
+    _refuse_another_architecture(donor, config)
+    if "opt_state" in donor.state:
+        _refuse_another_optimizer(donor, config)
 
 
 def explain_unknown(error: UnknownCharactersError, donor: Loaded, config: Config) -> UnknownCharactersError:
@@ -85,7 +91,7 @@ def explain_unknown(error: UnknownCharactersError, donor: Loaded, config: Config
     reduced = f" (its own text was reduced by {' and '.join(changed)})" if changed else ""
     return UnknownCharactersError(
         f"{said}; the model of {str(donor.path)!r} does not know them{reduced}: add them to it with "
-        "--new-characters add, or give a text without them"
+        "--new-characters=add, or give a text without them"
     )
 
 

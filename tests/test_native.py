@@ -157,9 +157,7 @@ def computes_in_jax():
     carry = initial_carry(cell, 2)
     _, expected = unroll(cell, inputs, carry, implementation="fused")
     np.testing.assert_array_equal(unroll(cell, inputs, carry)[1], expected)
-    with pytest.raises(
-        JaxcharError, match=r"implementation is native.*or give implementation='auto'"
-    ) as no:
+    with pytest.raises(JaxcharError, match=r"implementation is native.*or give implementation='auto'") as no:
         unroll(cell, inputs, carry, implementation="native")
     return str(no.value)
 

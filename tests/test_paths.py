@@ -174,7 +174,7 @@ def test_a_file_system_without_locks_is_named_and_done_without_on_request(number
     run_dir = tmp_path / "run"
     with pytest.raises(JaxcharError, match="cannot be locked on this file system") as refused:
         fit(run_dir)
-    assert "--no-lock" in str(refused.value) and "\n" not in str(refused.value)
+    assert "or add lock=False and" in str(refused.value) and "\n" not in str(refused.value)
     assert os.strerror(number) in str(refused.value)
     with CheckpointStore(run_dir, lock=False) as store:
         store.save({"a": np.zeros(2)}, a_metadata())

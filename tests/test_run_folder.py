@@ -53,7 +53,7 @@ def test_a_file_where_the_folder_is_meant_is_refused(tmp_path):
 @promises.ANY_PATH
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(JaxcharError, match="cannot write to --run-dir"):
+    with pytest.raises(JaxcharError, match="cannot write to run_dir="):
         RunFolder(tmp_path / "file" / "run").create(Config())
 
 
@@ -202,7 +202,7 @@ def test_a_name_that_a_file_or_a_dangling_link_has_is_taken(tmp_path):
 @promises.ANY_PATH
 def test_where_no_run_can_be_made_the_error_says_so(tmp_path):
     (tmp_path / "runs").write_text("mine")
-    with pytest.raises(JaxcharError, match=r"cannot make a folder for the run in '.*runs'.*--run-dir"):
+    with pytest.raises(JaxcharError, match=r"cannot make a folder for the run in '.*runs'.*run_dir="):
         make_next_free(tmp_path / "runs" / "a")
 
 

@@ -83,7 +83,7 @@ def test_an_untold_encoding_is_refused_with_the_option_and_the_command_that_read
     text, file = TEXTS[language], tmp_path / "a text.txt"
     file.write_bytes(text.encode(encoding))
     message = refusal(str(file), file.read_bytes())
-    option, command = re.search(r"give --encoding (\S+), or convert it: (iconv .*)$", message).groups()
+    option, command = re.search(r"give encoding='(\S+)', or convert it: (iconv .*)$", message).groups()
     passage = re.search(r"which reads '(.*?)'; ", message)[1]
     assert passage in text and any(c > "\x7f" for c in passage)
     assert load(file, encoding=option).text == text
@@ -131,14 +131,14 @@ def test_utf_8_told_is_utf_8_and_nothing_else():
 @pytest.mark.parametrize("told", ["utf-16", "utf-32"])
 def test_an_encoding_without_its_byte_order_needs_a_mark(told):
     message = refusal("f", GERMAN.encode(f"{told}-be"), told)
-    assert f"has no byte-order mark, which --encoding {told} needs; it looks like {told}-be" in message
+    assert f"has no byte-order mark, which encoding={told!r} needs; it looks like {told}-be" in message
 
 
 @promises.ENCODINGS
 def test_a_byte_that_the_told_encoding_lacks_is_named_with_the_encoding_that_has_it():
     message = refusal("f", TEXTS["Japanese"].encode("cp932"), "ascii")
     assert (
-        "cannot be read as ascii, as --encoding says: byte 0x8c at position 0; it looks like cp932" in message
+        "cannot be read as ascii, as encoding says: byte 0x8c at position 0; it looks like cp932" in message
     )
 
 
@@ -220,7 +220,7 @@ NOT_TEXT = {
     "jpeg": (b"\xff\xd8\xff\xe0" + NOISE, "a file of type image/jpeg"),
     "pyc": (b"\xa7\r\r\n" + b"\0" * 12 + NOISE, "compiled Python"),
     "program": (b"\x7fELF\x02\x01\x01" + b"\0" * 99 + NOISE, "a file of type application/x-elf"),
-    "NULs": (b"abcdefg\0" * 99, r"binary \(12% control characters\), not text; .*--encoding utf-8"),
+    "NULs": (b"abcdefg\0" * 99, r"binary \(12% control characters\), not text; .*encoding='utf-8'"),
     "binary": (b"\x00\x01\xff\xfe" + NOISE, "binary"),
 }
 

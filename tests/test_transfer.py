@@ -265,7 +265,7 @@ def test_on_a_text_with_new_characters_a_run_learns_and_is_resumed_in_the_same_b
 @promises.NOTHING_MIXED_UP
 def test_new_characters_are_refused_unless_they_are_to_be_added(trained, other_text, tmp_path):
     config = jaxchar.load(trained).config.replace(corpus=str(other_text))
-    with pytest.raises(JaxcharError, match=r"'\\x02'.*'ą'.*'ę' \(U\+0119\).*--new-characters add") as said:
+    with pytest.raises(JaxcharError, match=r"'\\x02'.*'ą'.*'ę' \(U\+0119\).*new_characters='add'") as said:
         jaxchar.fit(config, tmp_path / "run", init_from=trained, display=quiet())
     assert "\n" not in str(said.value)
     assert not (tmp_path / "run").exists()
@@ -282,7 +282,7 @@ def test_capitals_for_a_model_that_lower_cases_are_refused_with_that_hint(tmp_pa
 
 @pytest.mark.parametrize("options", [{"keep_optimizer": True}, {"new_characters": "add"}])
 def test_what_goes_with_another_run_needs_one(options, tmp_path):
-    with pytest.raises(JaxcharError, match="need --init-from"):
+    with pytest.raises(JaxcharError, match="keep_optimizer and new_characters need init_from="):
         jaxchar.fit(PLAIN, tmp_path / "run", display=quiet(), **options)
     assert not (tmp_path / "run").exists()
 
