@@ -197,14 +197,14 @@ def _split_documents(dataset: Dataset, ids: np.ndarray, config: Config, separato
     if dataset.vocabulary.unknown(separator):
         raise JaxcharError(
             f"the separator {separator!r} comes up nowhere in the corpus {name!r}; give what ends every "
-            "document, or --separator none for one running text"
+            "document, or --separator=none for one running text"
         )
     cut = cut_into_documents(ids, dataset.vocabulary.encode(separator))
     count = len(cut.bounds) - 1
     if count < 2:
         raise JaxcharError(
             f"the separator {separator!r} leaves {count} document in the corpus {name!r}; give what ends "
-            "every document, or --separator none for one running text"
+            "every document, or --separator=none for one running text"
         )
     order = jax.jit(shuffled, static_argnums=1)(jnp.arange(count), count, random_key(HOLDING_OUT))
     cut = rearranged(cut, np.asarray(order))

@@ -44,7 +44,14 @@ from jaxchar.run_folder import RunFolder, WatchedFolder, make_next_free, name_fo
 from jaxchar.step import Program, evaluation_batches, make_program, state_structure
 from jaxchar.trainer import RunResult, Trainer
 from jaxchar.training_display import TrainingDisplay
-from jaxchar.transfer import ARCHITECTURE, NewCharacters, explain_unknown, load_donor, transfer
+from jaxchar.transfer import (
+    ARCHITECTURE,
+    NewCharacters,
+    explain_unknown,
+    load_donor,
+    refuse_misfit,
+    transfer,
+)
 from jaxchar.unroll import refuse_impossible
 from jaxchar.vocabulary import UnknownCharactersError, Vocabulary, describe_characters
 
@@ -167,6 +174,8 @@ def _fit(
         if planner is not None:
             config = agreed_on(planner.plan(dataset, config, shown).config)
             dataset = split_anew(dataset, config)
+        if donor is not None:
+            refuse_misfit(donor, config)  # before the model is made, which takes a while
         with shown.phase("making the model ..."):
             program = _program(config, dataset, make_mesh(config.devices, config.batch_size))
             state = program.initial_state()
@@ -505,11 +514,9 @@ def _refuse_changes(before: Config, now: Config, run_dir: Path) -> None:
     if not changes:
         return
     fits = all(getattr(before, name) == getattr(now, name) for name in ARCHITECTURE)
-    remedy = _how_to_begin_anew(run_dir) if fits else "begin a new run"
-    raise JaxcharError(
-        f"a resumed run must keep what enters its arithmetic, but these differ: {'; '.join(changes)}; "
-        f"leave them as they were, or {remedy}"
-    )
+    remedies = _how_to_begin_anew(run_dir) if fits else ["begin a new run"]
+    said = f"a resumed run must keep what enters its arithmetic, but these differ: {'; '.join(changes)}"
+    raise JaxcharError(*(f"{said}; leave them as they were, or {remedy}" for remedy in remedies))
 
 
 def _load_same_text(before: Metadata, config: Config, run_dir: Path) -> tuple[Dataset, Config]:
@@ -517,15 +524,23 @@ def _load_same_text(before: Metadata, config: Config, run_dir: Path) -> tuple[Da
     try:
         dataset = load_own_dataset(config, before.vocabulary, before.corpus)
     except AnotherCorpusError as error:
-        remedy = f"to train on another text, {_how_to_begin_anew(run_dir)}"
-        raise AnotherCorpusError(f"{error}; {remedy}") from error
+        said = (error.args[0], str(error))
+        raise AnotherCorpusError(
+            *(
+                f"{what}; to train on another text, {remedy}"
+                for what, remedy in zip(said, _how_to_begin_anew(run_dir), strict=True)
+            )
+        ) from error
     return dataset, _naming(dataset, config)
 
 
-def _how_to_begin_anew(run_dir: Path) -> str:
+def _how_to_begin_anew(run_dir: Path) -> tuple[str, str]:
+    """Return the way to other settings or another text: on the command line, and in Python."""
     return (
         f"begin a new run with the weights of this one: --init-from {shlex.quote(str(run_dir))} instead of "
-        "--run-dir and --resume (with --keep-optimizer, the optimizer's state is kept, too)"
+        "--run-dir and --resume (with --keep-optimizer, the optimizer's state is kept, too)",
+        f"begin a new run with the weights of this one: jaxchar.fit(config, init_from={str(run_dir)!r}) "
+        "(with keep_optimizer=True, the optimizer's state is kept, too)",
     )
 
 

@@ -16,7 +16,7 @@ from jaxchar.dataset import Dataset
 from jaxchar.devices import make_mesh, replicate
 from jaxchar.display_guard import GuardedDisplay
 from jaxchar.documents import detect_separator, documents_in_words, parts_to_look_at
-from jaxchar.errors import JaxcharError, quoted
+from jaxchar.errors import JaxcharError, in_callers_words, quoted
 from jaxchar.processes import agreed_text
 from jaxchar.recipe import DEFAULT_MINUTES, EVALUATIONS, SAMPLES, Recipe, TextFacts, choose
 from jaxchar.step import make_program, training_batches
@@ -86,7 +86,7 @@ class Planner:
             recipe = choose(facts, given, self._seconds_left, lambda asked: seconds_per_step(asked, dataset))
         recipe = recipe._replace(config=recipe.config.replace(corpus=config.corpus))
         for line in self._in_words(recipe, num_chars, dataset):
-            display.notice(line)
+            display.notice(in_callers_words(line))
         return recipe
 
     def lengthened(self, dataset: Dataset, config: Config, step: int, display: GuardedDisplay) -> Config:
@@ -139,7 +139,7 @@ class Planner:
             return []
         return [
             f"These are many short texts, {documents_in_words(config.separator)}. Their order is taken for "
-            "chance: it is another one in every pass. If it means something: --separator none."
+            "chance: it is another one in every pass. If it means something: --separator=none."
         ]
 
 

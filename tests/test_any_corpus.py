@@ -89,10 +89,13 @@ def test_a_hundred_thousand_symbols_are_read_exactly(tmp_path):
 
 BAD = {
     "empty": (b"", "is empty; give"),
-    "one character": (b"x", "has 1 characters, but seq_len 16 and batch_size 4 as streams need at least 65"),
+    "one character": (
+        b"x",
+        "has 1 characters, but --seq-len 16 and --batch-size 4 as streams need at least 65",
+    ),
     "shorter than a batch": (b"to be or not to be", "need at least 65; lower them, or give more text"),
     "a split too short": (b"x" * 66, "the validation text has 1 characters"),
-    "UTF-16": ("to be or not to be".encode("utf-16"), "has 18 characters, but seq_len 16"),
+    "UTF-16": ("to be or not to be".encode("utf-16"), "has 18 characters, but --seq-len 16"),
     "UTF-16, damaged": (
         b"\xff\xfet\0o\0 ",
         "not UTF-16-LE, as its byte-order mark says: byte 0x20 at position 6",

@@ -18,9 +18,10 @@ from jaxchar import command_line, foreign_flags, newest_run, short_help, train
 from jaxchar.arguments import flags_of, scan
 from jaxchar.command_line import COMMANDS, called_as, called_as_experiment
 from jaxchar.config import Config
-from jaxchar.recipe import CHOSEN
+from jaxchar.recipe import CHOSEN, LENGTH
 
 ROOT = Path(__file__).parent.parent
+ALL = frozenset(field.name for field in dataclasses.fields(Config))
 STARTED = {  # how the user started us: what Python puts into argv[0], and the prefix of messages
     "console script": ("/nowhere/bin/jaxchar", "/nowhere/bin/jaxchar sample"),
     "python -m jaxchar": ("/site-packages/jaxchar/__main__.py", "python -m jaxchar sample"),
@@ -382,6 +383,18 @@ def test_a_text_value_may_begin_with_dashes(prompt):
 )
 def test_the_settings_that_were_typed_are_known(line, given):
     assert typed_settings(line).given == given
+
+
+@pytest.mark.parametrize(
+    ("line", "given"),
+    [
+        ("", None),
+        ("a.txt --hidden-size 5", None),
+        ("--minutes 3", ALL.difference(LENGTH)),
+        ("--plan --epochs 2 a.txt", ALL.difference(LENGTH) | {"epochs"}),
+    ],
+)
+def test_an_experiments_settings_are_all_kept_but_how_long_it_is_where_the_time_is_given(line, given):
     assert typed_settings(line, Config(hidden_size=7)).given == given
 
 

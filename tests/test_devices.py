@@ -68,7 +68,7 @@ def test_accelerators_are_all_used_that_share_the_batch_evenly(monkeypatch):
 def test_what_cannot_be_shared_is_refused():
     with pytest.raises(JaxcharError, match="batch of 6 cannot be split evenly between 4 devices"):
         make_mesh(4, 6)
-    with pytest.raises(JaxcharError, match="--devices is 5, but there are 4 here"):
+    with pytest.raises(JaxcharError, match=r"^devices is 5, but there are 4 here"):
         make_mesh(5, 10)
 
 

@@ -68,6 +68,7 @@ def test_a_default_keeps_its_quotation_marks_through_yaml():
         None,
         " ",
         None,
+        None,
         0.1,
         0.0,
     ]

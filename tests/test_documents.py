@@ -171,7 +171,7 @@ def test_windows_read_documents_in_one_order(names):
 @promises.ANY_SETTING
 @pytest.mark.parametrize("separator", ["|", "xyz", "k1\n%"])
 def test_a_separator_that_parts_nothing_is_refused(names, separator):
-    with pytest.raises(JaxcharError, match=r"separator .* --separator none") as refused:
+    with pytest.raises(JaxcharError, match=r"separator .*, or separator=None for one") as refused:
         load_dataset(names.replace(separator=separator))
     assert repr(separator) in str(refused.value) and "\n" not in str(refused.value)
 

@@ -15,6 +15,7 @@ from jaxchar.checkpoint import FOLDER, load_checkpoint
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
 from jaxchar.launch import CHANGEABLE, state_structure
+from jaxchar.trainer import RunResult
 from jaxchar.training_display import TrainingDisplay
 
 pytestmark = promises.NOTHING_MIXED_UP
@@ -132,7 +133,7 @@ def rewrite(checkpoint: Path, part: str, name: str, value: object) -> object:
     ],
 )
 def test_another_machine_or_version_is_told(part, name, value, trained, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("jaxchar.trainer.Trainer.run", lambda trainer: None)
+    monkeypatch.setattr("jaxchar.trainer.Trainer.run", lambda trainer: RunResult(run_dir, {}, None))
     run_dir = Path(shutil.copytree(trained, tmp_path / "run"))
     (checkpoint,) = (run_dir / FOLDER).iterdir()
     now = rewrite(checkpoint, part, name, value)
