@@ -5,6 +5,7 @@ import fcntl
 import os
 from pathlib import Path
 
+import jax
 import numpy as np
 import promises
 import pytest
@@ -42,8 +43,8 @@ def test_a_run_is_written_and_found_by(path, tmp_path, monkeypatch):
     fit(path)
     (step,) = (Path(path) / FOLDER).iterdir()
     (tmp_path / "to-it").symlink_to(tmp_path / path)
-    texts = {
-        jaxchar.load(way).generate(length=10)
+    weights = {
+        b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(jaxchar.load(way).params))
         for way in (
             path,
             f"{path}/",
@@ -55,7 +56,7 @@ def test_a_run_is_written_and_found_by(path, tmp_path, monkeypatch):
             Path("to-it") / FOLDER,
         )
     }
-    assert len(texts) == 1
+    assert len(weights) == 1
     assert jaxchar.resume(path, config=TINY.replace(epochs=2), display=quiet())
 
 

@@ -5,6 +5,7 @@ import decimal
 import enum
 import fractions
 import importlib
+import itertools
 import json
 import pickle
 import re
@@ -153,8 +154,18 @@ def test_what_is_neither_a_text_nor_a_config_is_refused(config, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("use", [jaxchar.load, resume, lambda path: jaxchar.fit(TINY, path)])
-@pytest.mark.parametrize("path", [None, 3, ["a"], "x" * 20_000], ids=lambda path: str(path)[:9])
+NO_PATHS = [3, ["a"], "x" * 20_000]
+
+
+@pytest.mark.parametrize(
+    ("use", "path"),
+    [
+        *itertools.product([jaxchar.load, resume, lambda path: jaxchar.fit(TINY, path)], NO_PATHS),
+        (jaxchar.load, None),
+        (resume, None),  # but fit() makes a new folder
+    ],
+    ids=lambda value: "" if callable(value) else str(value)[:9],
+)
 def test_what_is_no_path_is_refused(use, path):
     with pytest.raises(JaxcharError) as refused:
         use(path)
@@ -262,7 +273,7 @@ def test_errors_are_a_few_lines_however_long_the_value(name, value):
         assert len(str(error)) < 450
         assert "\n" not in str(error)
     else:
-        assert name in ("keep", "sample_prompt")  # texts of any length are what they are
+        assert name in ("keep", "sample_prompt", "separator")  # texts of any length are what they are
 
 
 @promises.SHORT_ERRORS
