@@ -10,6 +10,7 @@ import textwrap
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -27,6 +28,7 @@ import jaxchar
 import jaxchar.trainer
 from jaxchar import batches as batches_module
 from jaxchar import sample
+from jaxchar import writer as writer_module
 from jaxchar.batches import Documents, Streams
 from jaxchar.config import Config
 from jaxchar.cutting import cut_into_documents, rearranged, shares
@@ -216,17 +218,20 @@ TEXT = jnp.asarray(
 CUT = Streams(len(TEXT), 3, 1)  # one lane, which reads everything but the last characters
 
 
+@partial(jax.jit, static_argnums=0)
+def traced(cut, text, first, key):
+    """The batches of the epoch that begins with a step; compiled once for each way of cutting."""
+    reading = cut.reading(text, first, key)
+    return jax.vmap(lambda n: cut.batch(reading, first + n, key))(jnp.arange(cut.steps_per_epoch))
+
+
 def read(cut, number, key=KEY, text=None):
-    """Return what the lanes of an epoch read, [B, steps * T] and the last target."""
+    """Return what the lanes of an epoch read, [B, steps * T], and the last target."""
     text = Documents.of(TEXT, STARTS) if text is None else text
-    first = number * cut.steps_per_epoch
-    reading = cut.reading(text, jnp.int32(first), key)
-    batches = [cut.batch(reading, jnp.int32(first + n), key) for n in range(cut.steps_per_epoch)]
-    assert all(batch.weights.all() for batch in batches)
-    for one, other in itertools.pairwise(batches):
-        np.testing.assert_array_equal(one.targets[:, -1], other.inputs[:, 0])
-    chars = [np.concatenate([b.inputs for b in batches], axis=1), batches[-1].targets[:, -1:]]
-    return np.concatenate(chars, axis=1)
+    batch = jax.tree.map(np.asarray, traced(cut, text, jnp.int32(number * cut.steps_per_epoch), key))
+    assert batch.weights.all()
+    np.testing.assert_array_equal(batch.targets[:-1, :, -1], batch.inputs[1:, :, 0])
+    return np.concatenate([*batch.inputs, batch.targets[-1, :, -1:]], axis=1)
 
 
 def order_of(characters) -> list[int]:
@@ -342,11 +347,10 @@ def trained(tmp_path_factory) -> Path:
         corpus=str(folder / "names.txt"),
         separator="\n",
         max_chars=None,
-        epochs=4,
+        epochs=2,
         learning_rate=0.05,
         sample_from="training",
-        sample_every=3,
-        sample_length=5,
+        sample_length=0,
         hidden_size=12,
         keep_checkpoints=0,
     )
@@ -381,7 +385,8 @@ def test_samples_of_the_training_go_on_from_where_it_is(trained, tmp_path, monke
         )
 
     monkeypatch.setattr(Trainer, "_sample_now", look)
-    jaxchar.fit(config.replace(epochs=2), tmp_path / "run", display=quiet())
+    config = config.replace(sample_every=3, sample_length=5)
+    jaxchar.fit(config, tmp_path / "run", display=quiet())
     assert len(seen) > 5 and all(prompt == last for prompt, last in seen)
 
 
@@ -422,6 +427,13 @@ def test_documents_are_written_whole_as_they_would_stand_in_the_file(trained):
     records = [json.loads(line) for line in out.splitlines()]
     assert [record["text"] for record in records] == documents
     assert all(record["whole"] for record in records)
+
+
+def test_how_many_are_drawn_side_by_side_changes_no_document(trained, monkeypatch):
+    model = jaxchar.load(trained)
+    documents = model.documents(10, seed=3)
+    monkeypatch.setattr(writer_module, "DOCUMENTS_TOGETHER", 4)
+    assert model.documents(10, seed=3) == documents
 
 
 def test_a_document_is_what_generating_after_a_separator_writes(trained):
