@@ -71,6 +71,10 @@ class Planner:
         Config(**self._given)  # refuses what cannot be, before anything is loaded
         return Config(**{name: value for name, value in self._given.items() if name in names})
 
+    def asked(self) -> Config:
+        """Return the settings that were given, and defaults for those that are to be chosen."""
+        return Config(**self._given)
+
     def plan(self, dataset: Dataset, config: Config, display: GuardedDisplay) -> Recipe:
         """Choose the settings, and say what they come to.
 
