@@ -442,4 +442,4 @@ def test_train_takes_the_corpus_from_standard_input(tmp_path):
         command, input=text.encode(), capture_output=True, timeout=300, env=dict(os.environ)
     )
     assert done.returncode == 0, done.stderr
-    assert b"2,000 characters, 12 symbols" in done.stdout
+    assert b"2,000 characters, 12 different ones" in done.stdout
