@@ -208,7 +208,7 @@ def _with_length(
         "log_every": max(1, min(50, int(total) // 50)),
         "eval_every": every,
         "checkpoint_every": every,
-        "sample_every": max(1, math.ceil(total / SAMPLES)),
+        "sample_every": every * max(1, round(evaluations / SAMPLES)),  # right after an evaluation
     }
     config = config.replace(**{name: value for name, value in chosen.items() if name not in given})
     return Recipe(
