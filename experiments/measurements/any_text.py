@@ -147,7 +147,7 @@ def plot(results: list[dict[str, Any]], picture: Path) -> None:
             places = [place + (number - (len(systems) - 1) / 2) * width for place in range(len(texts))]
             bars = axes.bar(places, losses, width, label=LABELS[system])
             axes.bar_label(bars, fmt="%.2f", fontsize=7)
-        axes.set_xticks(range(len(texts)), texts)
+        axes.set_xticks(range(len(texts)), [text.replace(", ", ",\n") for text in texts], fontsize=8)
         axes.set_ylabel("nats per character of the last tenth (less is better)")
         axes.set_title(f"Texts of many sizes, {shortest:g} minutes each, two cores")
         axes.legend(fontsize=8)
