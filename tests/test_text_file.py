@@ -305,7 +305,6 @@ def test_a_pipe_may_be_packed(monkeypatch):
     [
         "h\u00e9llo caf\u00e9 na\u00efve d\u00e9j\u00e0 vu, \u00e0 la carte, fa\u00e7ade\n" * 50,
         "The caf\u00e9 was closed, and na\u00efve tourists stood in front of the fa\u00e7ade.\n" * 20,
-        "a r\u00e9sum\u00e9 and a clich\u00e9\n" * 3,
     ],
 )
 def test_accents_among_latin_letters_are_not_taken_for_another_alphabet(tmp_path, text):
