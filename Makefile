@@ -40,10 +40,10 @@ evaluate: $(READY) ## Score the model of RUN (likewise)
 	$(BIN)/jaxchar evaluate $${RUN:+--ckpt "$$RUN"} $(ARGS)
 
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest -q -n auto $(ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist loadfile $(ARGS)
 
 prove: $(READY) ## Run all tests and long proofs; print the table of promises
-	$(BIN)/python -m pytest -q -n auto -m "slow or not slow" $(ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "slow or not slow" $(ARGS)
 
 check: $(READY) ## Lint, format, types
 	$(BIN)/ruff check .

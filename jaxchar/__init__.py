@@ -2,7 +2,7 @@
 
 import jaxchar
 
-run = jaxchar.fit(jaxchar.Config(corpus="my.txt", epochs=5), "runs/mine")
+run = jaxchar.fit("my.txt", "runs/mine", minutes=20)
 print(jaxchar.load("runs/mine").generate("ROMEO:", length=500, temperature=0.8, seed=1))
 """
 

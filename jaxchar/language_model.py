@@ -215,7 +215,8 @@ class LanguageModel:
                 f"the text to score has {len(text)} characters, but a prediction needs 2 of them, or 1 "
                 "and a context; give more text"
             )
-        refuse_unknown("text to score", context + text, self.vocabulary)
+        remedy = "unknown='skip' or unknown='replace'"
+        refuse_unknown("text to score", context + text, self.vocabulary, remedy)
         ids = self.vocabulary.encode(context + text)
         found = predict_one_by_one(self.graphdef, self.params, ids, self.config.context_limit)
         start = max(len(context), 1)

@@ -171,6 +171,9 @@ def _fit(
             dataset, config = (
                 _load(config, None) if donor is None else _fitting(donor, config, new_characters)
             )
+    asked = config if planner is None else planner.asked().replace(corpus=config.corpus)
+    _refuse_differences(asked, dataset.identity.to_json())  # before processes plan together
+    with all_or_none():
         if planner is not None:
             config = agreed_on(planner.plan(dataset, config, shown).config)
             dataset = split_anew(dataset, config)
@@ -183,7 +186,6 @@ def _fit(
             state = transfer(donor, config, state, dataset.vocabulary)
             _warn(shown, donor.warnings)
             _tell_added(shown, donor.metadata.vocabulary.unknown(dataset.vocabulary.symbols))
-    _refuse_differences(config, dataset.identity.to_json())
     with contextlib.ExitStack() as until_trained:
         with all_or_none():
             if run_dir is None:

@@ -17,11 +17,12 @@ from jaxchar.devices import make_mesh, replicate
 from jaxchar.display_guard import GuardedDisplay
 from jaxchar.documents import detect_separator, documents_in_words, parts_to_look_at
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
-from jaxchar.processes import agreed_text
+from jaxchar.processes import agree, agreed_text
 from jaxchar.recipe import DEFAULT_MINUTES, EVALUATIONS, SAMPLES, Recipe, TextFacts, choose
 from jaxchar.step import make_program, training_batches
 
 MEASURE_SECONDS = 0.6  # of steps, after the first one, that a measurement lasts
+CHUNK_MICROSECONDS = 2e5  # of steps in one call
 # What a command does besides: compiling training, evaluation and samples, the last save, the picture.
 OTHER_SECONDS = 9.0
 PLANNED_SHARE = 0.95  # of the time asked for: a machine is seldom as quiet as when it was measured
@@ -70,6 +71,10 @@ class Planner:
         Config(**self._given)  # refuses what cannot be, before anything is loaded
         return Config(**{name: value for name, value in self._given.items() if name in names})
 
+    def asked(self) -> Config:
+        """Return the settings that were given, and defaults for those that are to be chosen."""
+        return Config(**self._given)
+
     def plan(self, dataset: Dataset, config: Config, display: GuardedDisplay) -> Recipe:
         """Choose the settings, and say what they come to.
 
@@ -108,7 +113,9 @@ class Planner:
 
     def _seconds_left(self) -> float:
         total = PLANNED_SHARE * 60 * (DEFAULT_MINUTES if self._minutes is None else self._minutes)
-        return max(1.0, total - (time.monotonic() - self._started) - OTHER_SECONDS)
+        left = total - (time.monotonic() - self._started) - OTHER_SECONDS
+        (missing,) = agree(-int(1_000 * left))  # of several processes, those that have the least time
+        return max(1.0, -missing / 1_000)
 
     def _in_words(self, recipe: Recipe, num_chars: int, dataset: Dataset) -> list[str]:
         """Return what is known of the text, and what will be done, in plain words."""
@@ -162,17 +169,17 @@ def seconds_per_step(config: Config, dataset: Dataset) -> float:
     program = make_program(config, len(dataset.vocabulary), len(ids), mesh)
     state = replicate(program.initial_state(), mesh)
     train_steps = program.train_steps.lower(state, ids, np.int32(0)).compile()
-    done, chunk, seconds, rates = 1, 1, 0.0, []
+    done, chunk, microseconds, rates = 1, 1, 0, []
     state, _ = jax.block_until_ready(train_steps(state, ids, np.int32(done)))
-    while seconds < MEASURE_SECONDS:
+    while microseconds < 1e6 * MEASURE_SECONDS:
         began = time.perf_counter()
         done += chunk
         state, _ = jax.block_until_ready(train_steps(state, ids, np.int32(done)))
-        took = time.perf_counter() - began
-        seconds += took
+        (took,) = agree(1 + int(1e6 * (time.perf_counter() - began)))  # processes take their steps together
+        microseconds += took
         rates.append(took / chunk)
-        chunk = max(1, min(4 * chunk, round(0.2 * chunk / took)))
-    return float(np.median(rates))
+        chunk = max(1, min(4 * chunk, round(CHUNK_MICROSECONDS * chunk / took)))
+    return float(np.median(rates)) / 1e6
 
 
 def agreed_on(config: Config) -> Config:

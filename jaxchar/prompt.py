@@ -88,14 +88,14 @@ def checked_prompt(prompt: object, what: str = "prompt") -> str:
     return str.__str__(prompt)
 
 
-def refuse_unknown(what: str, text: str, vocabulary: Vocabulary) -> None:
+def refuse_unknown(
+    what: str, text: str, vocabulary: Vocabulary, remedy: str = "--unknown=skip or --unknown=replace"
+) -> None:
     """Raise an UnknownCharactersError where a text has characters that the vocabulary lacks."""
     unknown = vocabulary.unknown(text)
     if unknown:
         hint = _hint(text, unknown, vocabulary) or "leave them out or replace them"
-        raise UnknownCharactersError(
-            f"{what}: {no_characters(unknown)}; {hint}, for instance with --unknown=skip or --unknown=replace"
-        )
+        raise UnknownCharactersError(f"{what}: {no_characters(unknown)}; {hint}, for instance with {remedy}")
 
 
 def refuse_impossible_stop(stop: Iterable[str] | None, vocabulary: Vocabulary) -> None:

@@ -196,7 +196,7 @@ def _with_length(
     evaluation = text.val_chars * step_seconds / (config.batch_size * config.seq_len) * EVALUATION_COST
     evaluations = max(2, min(EVALUATIONS, int(EVALUATION_SHARE * seconds / max(evaluation, 1e-9))))
     affordable = max(LEAST_STEPS, (seconds - evaluations * evaluation) / step_seconds)
-    most = 80 * (13_500 / text.train_chars) ** 0.4 * per_pass  # more passes have not helped
+    most = _most_passes(text, seconds) * per_pass
     length = _length(given, min(affordable, most), per_pass)
     total = min(length["max_steps"] or math.inf, length["epochs"] * per_pass)
     every = max(1, math.ceil(total / evaluations))
@@ -208,12 +208,19 @@ def _with_length(
         "log_every": max(1, min(50, int(total) // 50)),
         "eval_every": every,
         "checkpoint_every": every,
-        "sample_every": max(1, math.ceil(total / SAMPLES)),
+        "sample_every": every * max(1, round(evaluations / SAMPLES)),  # right after an evaluation
     }
     config = config.replace(**{name: value for name, value in chosen.items() if name not in given})
     return Recipe(
         config, total / per_pass, total * step_seconds + evaluations * evaluation, affordable < 0.9 * most
     )
+
+
+def _most_passes(text: _Text, seconds: float) -> float:
+    """Return after how many passes over a text more of them help too little to be waited for."""
+    # Who gives more time than usual waits for what is little, too.
+    patience = min(2.0, max(1.0, math.sqrt(seconds / (60 * DEFAULT_MINUTES))))
+    return 80 * (13_500 / text.train_chars) ** 0.4 * patience
 
 
 def _length(given: Mapping[str, Any], steps: float, per_pass: int) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return
         prompt = _fitted(writer, "prompt", _prompt(typed, loaded))
         prompt = writer.vocabulary.adapt(prompt, typed.unknown)
-        if not writer.vocabulary.unknown(prompt):  # else an error follows, which stands alone
+        if prompt and not writer.vocabulary.unknown(prompt):  # else an error follows, which stands alone
             say_model(typed, run, loaded)
         if not _write(writer, prompt, settings, typed):
             raise SystemExit(130)

@@ -22,6 +22,10 @@ from jaxchar.errors import JaxcharError
 
 CHUNK = 1 << 20  # bytes unpacked at a time
 SAMPLE = 1 << 16  # bytes that are enough to tell what a file is; a multiple of 4
+WORD_LETTER = re.compile(
+    r"([A-Za-z]?)([^\x00-\x7f\W\d_])"
+)  # a letter beyond ASCII, and an ASCII one before it
+MOST_MIXED = 0.5  # of letters beyond ASCII that may follow on a Latin one and be of another alphabet
 PROBABLE = 0.2  # confidence of the detector below which its answer is called possible, not probable
 SURE = 0.5  # confidence from which it may doubt the encoding that the user told
 FEWEST_BYTES = 16  # of a file, for its control characters to mean UTF-16 or UTF-32
@@ -316,8 +320,34 @@ def found_encoding(content: bytes) -> Found | None:
             except (UnicodeError, LookupError):
                 continue
             if candidate == encoding or text == content.decode(encoding, "replace"):
+                if _mixes_scripts(text):
+                    return _found_latin(content) or Found(candidate, 0.0, _passage(text))
                 return Found(candidate, answer["confidence"], _passage(text))
     return None
+
+
+def _mixes_scripts(text: str) -> bool:
+    """Whether letters of other alphabets stand within Latin words: no language has that, wrong guesses do."""
+    beyond_ascii = WORD_LETTER.findall(text[:SAMPLE])
+    foreign = [before for before, letter in beyond_ascii if before and not _is_latin(letter)]
+    return len(foreign) > MOST_MIXED * len(beyond_ascii)
+
+
+def _found_latin(content: bytes) -> Found | None:
+    """Return the encoding of Western or Central Europe in which every letter is a Latin one, if one is."""
+    for encoding in ("cp1252", "cp1250"):
+        try:
+            text = content.decode(encoding)
+        except UnicodeError:
+            continue
+        letters = [c for c in text[:SAMPLE] if c > "\x7f" and c.isalpha()]
+        if letters and all(map(_is_latin, letters)):
+            return Found(encoding, 0.0, _passage(text))  # a guess by itself, to be looked at
+    return None
+
+
+def _is_latin(letter: str) -> bool:
+    return unicodedata.name(letter, "").startswith("LATIN")
 
 
 def wide_without_mark(content: bytes) -> str | None:

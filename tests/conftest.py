@@ -1,5 +1,6 @@
 """What all tests share: the machine's settings, a small text, and the table of promises."""
 
+import contextlib
 import os
 from collections import defaultdict
 
@@ -35,11 +36,14 @@ def private_cache(tmp_path, monkeypatch):
 @pytest.fixture(scope="session", autouse=True)
 def compile_once(tmp_path_factory):
     """Let runs of the same configuration share what XLA compiles, and all what was built of C++."""
-    folder = tmp_path_factory.getbasetemp() / "compiled"
+    base = tmp_path_factory.getbasetemp()
+    # All workers of pytest-xdist share one folder, which lies beside those of their own.
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
     os.environ["JAXCHAR_COMPILED"] = str(folder)
-    cache.folder_for_compiled().mkdir(parents=True)
+    cache.folder_for_compiled().mkdir(parents=True, exist_ok=True)
     for library in BUILT:
-        (cache.folder_for_compiled() / library.name).symlink_to(library)
+        with contextlib.suppress(FileExistsError):  # another worker was faster
+            (cache.folder_for_compiled() / library.name).symlink_to(library)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import inspect
 import json
 import re
 from functools import cache
@@ -180,7 +181,8 @@ def _keywords() -> set[str]:
     settings = {
         field.name for kind in (jaxchar.Config, records.SampleConfig) for field in dataclasses.fields(kind)
     }
-    return settings | {"which", "end", "flush"}
+    arguments = {*inspect.signature(jaxchar.fit).parameters}
+    return settings | arguments | {"which", "end", "flush"}
 
 
 # ---- pictures ------------------------------------------------------------------------------------

@@ -90,6 +90,7 @@ def naive_documents(text, separator):
     return documents
 
 
+@promises.DOCUMENTS
 @settings(deadline=None, max_examples=300, derandomize=True)
 @given(
     text=st.text("ab%\n", min_size=1, max_size=30), separator=st.sampled_from(["\n", "\n\n", "\n%\n", "aba"])
@@ -140,6 +141,7 @@ def split_documents(config) -> dict[str, list[str]]:
     return {name: dataset.vocabulary.decode(ids).splitlines() for name, ids in dataset.splits.items()}
 
 
+@promises.DOCUMENTS
 def test_documents_are_held_out_whole_and_from_everywhere(names):
     parts = split_documents(names)
     assert sorted(itertools.chain(*parts.values())) == NAMES
@@ -151,6 +153,7 @@ def test_documents_are_held_out_whole_and_from_everywhere(names):
         assert (np.diff(places) > 0).mean() < 0.8  # not in the order of the list
 
 
+@promises.DOCUMENTS
 def test_the_same_documents_are_held_out_whatever_the_seed(names):
     assert split_documents(names) == split_documents(names.replace(seed=5))
 
@@ -247,6 +250,7 @@ def order_of(characters) -> list[int]:
     return found
 
 
+@promises.DOCUMENTS
 def test_every_epoch_reads_whole_documents_in_an_order_of_its_own():
     orders = [order_of(read(CUT, number)[0]) for number in range(4)]
     for order in orders:

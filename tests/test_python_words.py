@@ -328,6 +328,7 @@ WORDS = [
     ("lower --hidden-size, --batch-size or --seq-len", "lower hidden_size=, batch_size= or seq_len="),
     ("--devices is 4; give at most --devices 2", "devices is 4; give at most devices=2"),
     ("give --clip-norm 1, or --skip-nonfinite", "give clip_norm=1, or skip_nonfinite=True"),
+    ("XLA's --xla_a_b=1 --xla_c is set", "XLA's --xla_a_b=1 --xla_c is set"),
     ("--run-dir '/a --b/c' is a file", "run_dir='/a --b/c' is a file"),
     ("--shuffle and --stride are for --batching=windows", "shuffle and stride are for batching='windows'"),
     (
@@ -344,6 +345,13 @@ def test_flags_are_arguments_in_python_and_flags_on_the_command_line(typed, in_p
     with errors.speaking("command line"):
         assert str(JaxcharError(typed)) == typed.replace("=windows", " windows")
     assert str(JaxcharError(typed)) == in_python
+
+
+@promises.CALLERS_WORDS
+def test_none_on_the_command_line_is_none_in_python():
+    message = "give --separator=none for one running text"
+    assert str(JaxcharError(message)) == "give separator=None for one running text"
+    assert in_callers_words(message, "command line") == "give --separator none for one running text"
 
 
 @promises.CALLERS_WORDS

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import promises
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,6 +38,7 @@ SIZES = st.integers(1, 10**8)
 TIMES = st.floats(1, 4_000)
 
 
+@promises.CHOSEN
 @settings(max_examples=300, deadline=None)
 @given(num_chars=SIZES, num_symbols=st.integers(1, 20_000), seconds=TIMES, speed=st.floats(1e9, 1e15))
 def test_any_text_on_any_machine_gets_settings_that_can_be_trained(num_chars, num_symbols, seconds, speed):
@@ -48,6 +50,7 @@ def test_any_text_on_any_machine_gets_settings_that_can_be_trained(num_chars, nu
     assert 0 < recipe.passes < 10_000
 
 
+@promises.CHOSEN
 @settings(max_examples=100, deadline=None)
 @given(num_chars=st.integers(2_000, 10**8), seconds=st.floats(30, 4_000))
 def test_a_run_ends_in_the_time_that_it_may_take(num_chars, seconds):
@@ -114,11 +117,13 @@ WISHES = {
 }
 
 
+@promises.CHOSEN
 @pytest.mark.parametrize("name", WISHES)
 def test_what_the_user_sets_is_kept(name):
     assert getattr(chosen(text_of(200_000), **{name: WISHES[name]}).config, name) == WISHES[name]
 
 
+@promises.CHOSEN
 def test_all_wishes_together_are_kept():
     config = chosen(text_of(200_000), **WISHES).config
     assert {name: getattr(config, name) for name in WISHES} == WISHES

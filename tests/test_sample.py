@@ -101,6 +101,8 @@ def test_alternatives_are_a_line_a_character(door, model):
 
 def test_statistics_say_what_is_excluded_and_the_seed(door):
     _, _, err = door("--length", "100")
+    note, _, err = err.partition("\n")
+    assert note == "Using its best checkpoint, of step 28."
     assert err.startswith("100 characters: the first after ")
     assert "compiling included, then " in err
     assert err.endswith(" characters/s; seed 1\n")

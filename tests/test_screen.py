@@ -108,6 +108,7 @@ def test_a_cell_that_is_too_wide_is_broken_and_not_cut(monkeypatch):
 def test_an_evaluation_names_its_checkpoint_as_it_is_called(capsys):
     figures = dict.fromkeys(tables.EVALUATION_ROWS, 1.0) | {"predictions": 9, "interval": None}
     result = {"checkpoint": "r/c16:100: [b]", "corpus": "a\tb :smile:", "protocol": "blocks"}
+    result["unknown"] = {"replaced": 0, "left_out": 0}
     tables.evaluation_table(result | {"splits": {":smile:[b]": figures}})
     out = capsys.readouterr().out
     assert "r/c16:100: [b]: a\tb :smile:, blocks\n" in out

@@ -298,3 +298,17 @@ def test_a_file_that_unpacks_without_end_is_refused_before_it_fills_the_memory(p
 def test_a_pipe_may_be_packed(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(gzip.compress(GERMAN.encode()))))
     assert load_corpus(CorpusConfig(corpus="-")).text == GERMAN
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "h\u00e9llo caf\u00e9 na\u00efve d\u00e9j\u00e0 vu, \u00e0 la carte, fa\u00e7ade\n" * 50,
+        "The caf\u00e9 was closed, and na\u00efve tourists stood in front of the fa\u00e7ade.\n" * 20,
+    ],
+)
+def test_accents_among_latin_letters_are_not_taken_for_another_alphabet(tmp_path, text):
+    file = tmp_path / "l1.txt"
+    file.write_bytes(text.encode("cp1252"))
+    with pytest.raises(JaxcharError, match=r"encoding='?cp1252"):
+        load_corpus(CorpusConfig(corpus=str(file)))

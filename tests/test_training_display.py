@@ -51,7 +51,8 @@ with display.live(100):
             display.evaluation(f"epoch 1  step {step}", means(3.0), means(3.1), True)
             display.sample(f"sample at step {step}", "prompt [b]\\n", "first :smile:\\tline\\nmore")
 summary = dict(steps=100, seconds=61.0, steps_per_second=10.0, chars_per_second=640.0, best_val_loss=3.1)
-display.finished(Path("runs/my run"), summary | dict(best_step=50))
+others = dict(uniform=5.0, frequencies=4.5, bzip2=3.0)
+display.finished(Path("runs/my run"), summary | dict(best_step=50, reference_bits_per_char=others))
 """
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

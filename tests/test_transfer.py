@@ -312,7 +312,7 @@ def test_another_text_is_used_whole(trained, other_text, tmp_path, capsys):
 
 def test_an_experiment_keeps_its_settings_but_those_that_the_weights_need(trained):
     default = Config(batch_size=7, hidden_size=99, optimizer="sgd")
-    _, _, config = train.parse_arguments(default, ["--init-from", str(trained)])
+    config = train.parse_arguments(default, ["--init-from", str(trained)]).config
     assert (config.batch_size, config.hidden_size, config.optimizer) == (7, 8, "sgd")
-    _, _, config = train.parse_arguments(default, ["--init-from", str(trained), "--keep-optimizer"])
+    config = train.parse_arguments(default, ["--init-from", str(trained), "--keep-optimizer"]).config
     assert (config.batch_size, config.optimizer, config.learning_rate) == (7, "adamw", 0.02)

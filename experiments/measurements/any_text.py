@@ -12,6 +12,7 @@ result goes to --out, so that a table can be made of many calls: `--table` print
     char_rnn    experiments/char_rnn.py, the defaults of char-rnn, stopped when the time is up
     torch_rnn   the defaults of torch-rnn, likewise
     ppmd        the file compressor PPMd at its best order (needs the package pyppmd)
+    bzip2       the file compressor bzip2, as in the last line that a run prints
 """
 
 import argparse
@@ -24,6 +25,10 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from jaxchar.plot import drawn
+from jaxchar.reference_losses import reference_losses
+from jaxchar.vocabulary import Vocabulary
 
 PPMD_ORDERS = (2, 3, 4, 5, 6, 8, 12)
 CONFIG = "from jaxchar.config import Config; from jaxchar.train import main; main(Config(), 'config')"
@@ -93,6 +98,20 @@ def ppmd(text: Path) -> dict[str, Any]:
     return {"loss": loss, "seconds": time.perf_counter() - began}
 
 
+def bzip2(text: Path) -> dict[str, Any]:
+    """Return what a run says in its last line of the compressor that everybody has."""
+    began = time.perf_counter()
+    content = text.read_bytes().decode("utf-8-sig")
+    vocabulary = Vocabulary(content)
+    ids = vocabulary.encode(content)
+    held_out = round(0.1 * len(ids))
+    found = reference_losses(ids[:-held_out], ids[-held_out:], vocabulary.symbols)
+    return {"loss": found.bzip2 * math.log(2), "seconds": time.perf_counter() - began}
+
+
+COMPRESSORS = {"ppmd": ppmd, "bzip2": bzip2}
+
+
 def table(results: list[dict[str, Any]]) -> str:
     """Return the results as a table: medians over seeds, the range of the seeds behind them."""
     rows: dict[tuple[str, float], dict[str, list[dict[str, Any]]]] = {}
@@ -107,6 +126,33 @@ def table(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def plot(results: list[dict[str, Any]], picture: Path) -> None:
+    """Draw what each system makes of each text in the shortest time that was measured, as bars."""
+    shortest = min(result["minutes"] for result in results)
+    medians = {
+        (result["text"], result["system"]): statistics.median(
+            other["loss"]
+            for other in results
+            if (other["text"], other["system"]) == (result["text"], result["system"])
+        )
+        for result in results
+        if result["minutes"] == shortest
+    }
+    texts = list(dict.fromkeys(text for text, _ in medians))
+    systems = [system for system in SYSTEMS if any(system == other for _, other in medians)]
+    width = 0.8 / len(systems)
+    with drawn(picture, (8.5, 4)) as (_, axes):
+        for number, system in enumerate(systems):
+            losses = [medians.get((text, system), math.nan) for text in texts]
+            places = [place + (number - (len(systems) - 1) / 2) * width for place in range(len(texts))]
+            bars = axes.bar(places, losses, width, label=LABELS[system])
+            axes.bar_label(bars, fmt="%.2f", fontsize=7)
+        axes.set_xticks(range(len(texts)), [text.replace(", ", ",\n") for text in texts], fontsize=8)
+        axes.set_ylabel("nats per character of the last tenth (less is better)")
+        axes.set_title(f"Texts of many sizes, {shortest:g} minutes each, two cores")
+        axes.legend(fontsize=8)
+
+
 def _cell(results: list[dict[str, Any]]) -> str:
     if not results:
         return "-"
@@ -116,7 +162,15 @@ def _cell(results: list[dict[str, Any]]) -> str:
     return f"{statistics.median(losses):.3f}{spread}, {seconds:.0f} s"
 
 
-SYSTEMS = ("recipe", "config", "char_rnn", "torch_rnn", "ppmd")
+SYSTEMS = ("recipe", "ppmd", "bzip2", "config", "char_rnn", "torch_rnn")
+LABELS = {
+    "recipe": "jaxchar train TEXT",
+    "ppmd": "PPMd, a file compressor",
+    "bzip2": "bzip2, a file compressor",
+    "config": "jaxchar.Config()",
+    "char_rnn": "char-rnn's settings",
+    "torch_rnn": "torch-rnn's settings",
+}
 
 
 def main() -> None:
@@ -129,18 +183,23 @@ def main() -> None:
     parser.add_argument("--minutes", nargs="+", type=float, default=[3.0])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("any_text.jsonl"))
+    parser.add_argument("--plot", type=Path, help="a picture of what is in --out")
     parser.add_argument("--table", action="store_true", help="only print the table of --out")
     typed = parser.parse_args()
     for text in [] if typed.table else typed.texts:
         for minutes in typed.minutes:
             for system in typed.systems:
-                for seed in range(1 if system == "ppmd" else typed.seeds):
-                    found = ppmd(text) if system == "ppmd" else train(text, system, minutes, seed)
+                for seed in range(1 if system in COMPRESSORS else typed.seeds):
+                    compress = COMPRESSORS.get(system)
+                    found = compress(text) if compress else train(text, system, minutes, seed)
                     result = {"text": text.stem, "system": system, "minutes": minutes, "seed": seed, **found}
                     print(json.dumps(result), flush=True)
                     with typed.out.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(result) + "\n")
-    print(table([json.loads(line) for line in typed.out.read_text(encoding="utf-8").splitlines()]))
+    results = [json.loads(line) for line in typed.out.read_text(encoding="utf-8").splitlines()]
+    print(table(results))
+    if typed.plot is not None:
+        plot(results, typed.plot)
 
 
 if __name__ == "__main__":
