@@ -395,12 +395,13 @@ def test_samples_of_the_training_go_on_from_where_it_is(trained, tmp_path, monke
 
 
 @pytest.mark.parametrize(("given", "separator"), [({}, "\n"), ({"separator": None}, None)])
-def test_documents_are_recognised_and_said_where_settings_are_chosen(tmp_path, given, separator):
+def test_documents_are_recognised_and_said_where_settings_are_chosen(tmp_path, monkeypatch, given, separator):
+    monkeypatch.setattr("jaxchar.planner.seconds_per_step", lambda *_: 0.001)
     text = tmp_path / "names.txt"
     text.write_text(lines(name))
     said = io.StringIO()
     display = TrainingDisplay(Console(file=said, width=1_000))
-    small = {"hidden_size": 4, "epochs": 2, "sample_length": 0}
+    small = {"hidden_size": 4, "epochs": 2, "sample_length": 0, "optimizer": "sgd", "seq_len": 16}
     run = jaxchar.fit(str(text), tmp_path / "run", display=display, **small, **given)
     config = Config.from_json(json.loads((run.run_dir / "config.json").read_text()))
     assert config.separator == separator
