@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import select
 import shlex
 import shutil
 import signal
@@ -106,9 +107,10 @@ class Terminal:
         os.close(other)
 
     def wait_for(self, words: bytes) -> bytes:
-        """Read until the run shows some words."""
-        shown = b""
+        """Read until the run shows some words, for two minutes at the most."""
+        shown, latest = b"", time.monotonic() + 120
         while words not in shown:
+            assert select.select([self.end], [], [], max(0, latest - time.monotonic()))[0], shown
             shown += os.read(self.end, 4096)
         return shown
 
@@ -126,7 +128,7 @@ class Terminal:
 @promises.DISPLAY_GONE
 def test_a_terminal_that_is_gone_does_not_end_a_run_that_ignores_that(tmp_path):
     ignoring = ("sh", "-c", "trap '' HUP; exec \"$@\"", "sh")
-    terminal = Terminal(tmp_path / "run", "--epochs=2", prefix=ignoring)
+    terminal = Terminal(tmp_path / "run", "--epochs=2", "--verbose", prefix=ignoring)
     terminal.wait_for(b"Output shape")
     os.close(terminal.end)
     assert terminal.wait() == 0
@@ -135,7 +137,7 @@ def test_a_terminal_that_is_gone_does_not_end_a_run_that_ignores_that(tmp_path):
 
 @promises.SIGNALS
 def test_a_terminal_that_is_closed_saves_and_ends_the_run(tmp_path):
-    terminal = Terminal(tmp_path / "run", "--epochs=1000000")
+    terminal = Terminal(tmp_path / "run", "--epochs=1000000", f"--eval-every={EPOCH}")
     terminal.wait_for(b"epoch 2")
     os.close(terminal.end)
     assert terminal.wait() == 128 + signal.SIGHUP
