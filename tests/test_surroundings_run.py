@@ -35,7 +35,8 @@ CONFIG = TINY.replace(epochs=2, log_every=5)
 EPOCH = 14  # steps
 STEPS = 2 * EPOCH
 DOOR = "--corpus python --max-chars 1000 --batch-size 4 --seq-len 16 --hidden-size 6 --sample-length 0"
-DOOR = [*DOOR.split(), "--log-every", "5"]
+PERIODS = {"--log-every": 5, "--eval-every": EPOCH, "--checkpoint-every": EPOCH}  # else the recipe's
+DOOR = [*DOOR.split(), *(str(word) for period in PERIODS.items() for word in period)]
 TRAIN = [sys.executable, "-m", "jaxchar.train", *DOOR]
 
 
@@ -137,7 +138,7 @@ def test_a_terminal_that_is_gone_does_not_end_a_run_that_ignores_that(tmp_path):
 
 @promises.SIGNALS
 def test_a_terminal_that_is_closed_saves_and_ends_the_run(tmp_path):
-    terminal = Terminal(tmp_path / "run", "--epochs=1000000", f"--eval-every={EPOCH}")
+    terminal = Terminal(tmp_path / "run", "--epochs=1000000")
     terminal.wait_for(b"epoch 2")
     os.close(terminal.end)
     assert terminal.wait() == 128 + signal.SIGHUP
