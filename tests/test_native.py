@@ -101,20 +101,20 @@ def test_ids_outside_the_vocabulary_are_those_of_its_ends(cell_type):
 
 @needs_compiler
 @pytest.mark.parametrize("real", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_it_is_built_once_and_its_digest_tells_what_was_built(real, not_yet_loaded, caplog, request):
+def test_it_is_built_once_and_its_digest_tells_what_was_built(real, built, not_yet_loaded, caplog, request):
     if not real:
-        request.getfixturevalue("compiler")(PRETENDING.format(built=request.getfixturevalue("built")))
+        request.getfixturevalue("compiler")(PRETENDING.format(built=built))
         native.forget()
         caplog.clear()
     digest = native.identity()
     (library,) = (not_yet_loaded / "empty").rglob("native-*.so")
-    built = library.stat().st_mtime_ns
+    written = library.stat().st_mtime_ns
     assert library.stem.endswith(digest)
     (line,) = caplog.messages
     assert line.startswith("Building")
     native.forget()
     assert native.identity() == digest and caplog.messages == [line]
-    assert library.stat().st_mtime_ns == built
+    assert library.stat().st_mtime_ns == written
     assert list(library.parent.iterdir()) == [library], "something unfinished was left"
 
 

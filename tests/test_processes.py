@@ -28,10 +28,17 @@ def free_port():
         return waiting.getsockname()[1]
 
 
-def start(*flags):
+# As an experiment, so that nothing is chosen for the text.
+AS_EXPERIMENT = [
+    "-c",
+    "from jaxchar.config import Config; from jaxchar.train import main; main(Config(), 'run')",
+]
+
+
+def start(*flags, command=("-m", "jaxchar.train")):
     """Start two processes with the same flags, which may hold what is only for one: ``{1: [...]}``."""
     meet = ["--coordinator", f"localhost:{free_port()}", "--num-processes", "2", "--process-id"]
-    command = [sys.executable, "-m", "jaxchar.train"]
+    command = [sys.executable, *command]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     processes = []
     for number in range(2):
@@ -55,7 +62,7 @@ def leaves(run_dir):
 
 def test_two_processes_train_save_once_and_resume_as_one_does(tmp_path):
     together, alone = tmp_path / "together", tmp_path / "alone"
-    first, second = ends(start(*FLAGS, "--verbose", "--epochs", "1", "--run-dir", str(together)))
+    first, second = ends(start(*FLAGS, "--epochs", "1", "--run-dir", str(together), command=AS_EXPERIMENT))
     assert (first[0], second[0]) == (0, 0), first[2] + second[2]
     assert "CharRNN on 2 x cpu" in first[1]
     assert "CharRNN" not in second[1]  # one of them talks

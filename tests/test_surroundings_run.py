@@ -599,9 +599,7 @@ def test_more_epochs_train_on_and_fewer_are_refused(finished):
         jaxchar.resume(finished, config=CONFIG.replace(epochs=3), display=quiet()).summary["steps"]
         == 3 * EPOCH
     )
-    with pytest.raises(
-        JaxcharError, match="at step 42, beyond the 28 that are asked for; give more --epochs"
-    ):
+    with pytest.raises(JaxcharError, match="at step 42, beyond the 28 that are asked for; give more epochs="):
         jaxchar.resume(finished, config=CONFIG, display=quiet())
 
 

@@ -151,7 +151,7 @@ def test_a_relative_path_of_an_old_checkpoint_means_the_folder_that_one_is_in(tr
 
     rewrite_metadata(checkpoint, make_old)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(JaxcharError, match=r"is not at 'renamed.txt' now; say with --corpus"):
+    with pytest.raises(JaxcharError, match=r"is not at 'renamed\.txt' now; say with corpus="):
         evaluate.evaluate(evaluate.Arguments(ckpt=str(run_dir)))
     monkeypatch.chdir(trained / "moved")
     assert evaluate.evaluate(evaluate.Arguments(ckpt=str(run_dir)))["step"] > 0
