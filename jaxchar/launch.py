@@ -41,6 +41,7 @@ from jaxchar.planner import Planner, agreed_on
 from jaxchar.processes import all_or_none, is_first, refuse_differences
 from jaxchar.recipe import Recipe
 from jaxchar.run_folder import RunFolder, WatchedFolder, make_next_free, name_for
+from jaxchar.signals import after_this
 from jaxchar.step import Program, evaluation_batches, make_program, state_structure
 from jaxchar.trainer import RunResult, Trainer
 from jaxchar.training_display import TrainingDisplay
@@ -179,7 +180,7 @@ def _fit(
             dataset = split_anew(dataset, config)
         if donor is not None:
             refuse_misfit(donor, config)  # before the model is made, which takes a while
-        with shown.phase("making the model ..."):
+        with shown.phase("making the model ..."), after_this():
             program = _program(config, dataset, make_mesh(config.devices, config.batch_size))
             state = program.initial_state()
         if donor is not None:

@@ -19,6 +19,7 @@ from jaxchar.documents import detect_separator, documents_in_words, parts_to_loo
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
 from jaxchar.processes import agree, agreed_text
 from jaxchar.recipe import DEFAULT_MINUTES, EVALUATIONS, SAMPLES, Recipe, TextFacts, choose
+from jaxchar.signals import after_this
 from jaxchar.step import make_program, training_batches
 
 MEASURE_SECONDS = 0.6  # of steps, after the first one, that a measurement lasts
@@ -88,7 +89,7 @@ class Planner:
         given = {**self._given, **({"corpus": config.corpus} if "corpus" in self._given else {})}
         given.setdefault("separator", _separator_of(dataset))
         with display.phase("measuring this machine ..."):
-            recipe = choose(facts, given, self._seconds_left, lambda asked: seconds_per_step(asked, dataset))
+            recipe = choose(facts, given, self._seconds_left, lambda asked: _measured(asked, dataset))
         recipe = recipe._replace(config=recipe.config.replace(corpus=config.corpus))
         for line in self._in_words(recipe, num_chars, dataset):
             display.notice(in_callers_words(line))
@@ -97,7 +98,7 @@ class Planner:
     def lengthened(self, dataset: Dataset, config: Config, step: int, display: GuardedDisplay) -> Config:
         """Return the settings of a run that goes on from a step for as long as there is time."""
         with display.phase("measuring this machine ..."):
-            seconds = seconds_per_step(config, dataset)
+            seconds = _measured(config, dataset)
         steps_per_epoch = training_batches(config, len(dataset.splits["train"])).steps_per_epoch
         steps = max(1, int(self._seconds_left() / seconds))
         last = step + steps
@@ -160,6 +161,11 @@ def _separator_of(dataset: Dataset) -> str | None:
 def _is_time(minutes: object) -> bool:
     is_number = isinstance(minutes, numbers.Real) and not isinstance(minutes, bool)
     return is_number and 0 < float(minutes) < float("inf")  # type: ignore[arg-type]
+
+
+def _measured(config: Config, dataset: Dataset) -> float:
+    with after_this():
+        return seconds_per_step(config, dataset)
 
 
 def seconds_per_step(config: Config, dataset: Dataset) -> float:

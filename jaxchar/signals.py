@@ -60,6 +60,32 @@ def leaving_at_once() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def after_this() -> Iterator[None]:
+    """Let a signal that would leave at once wait until the work of this block has ended.
+
+    An exception that comes up inside of JAX while it compiles leaves an interpreter that dies of a
+    segmentation fault when it ends.
+    """
+    free = threading.current_thread() is threading.main_thread()
+    waiting: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        del frame
+        waiting.append(number)
+
+    numbers = [n for n in STOP_SIGNALS if free and signal.getsignal(n) is _leave_at_once]
+    for number in numbers:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, _leave_at_once)
+        if waiting:
+            _leave_at_once(waiting[0], None)
+
+
 def _leave_at_once(number: int, frame: Any) -> None:
     del frame
     with contextlib.suppress(Exception):  # nobody may be there to read it

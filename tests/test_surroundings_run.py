@@ -658,3 +658,20 @@ def test_a_step_is_of_one_epoch_wherever_it_is_told(tmp_path, monkeypatch):
     jaxchar.fit(CONFIG, tmp_path / "run", display=display)
     expected = [f"epoch {1 + (step - 1) // EPOCH}  step {step}" for step in range(1, STEPS + 1)]
     assert sorted(set(display.positions), key=expected.index) == expected
+
+
+@promises.SIGNALS
+def test_a_signal_while_the_machine_is_measured_waits_until_that_has_ended(tmp_path, monkeypatch, capsys):
+    """An exception inside of JAX while it compiles would end the process by a segmentation fault."""
+    ended = []
+
+    def measure(*_):
+        send(signal.SIGINT)()
+        time.sleep(0.1)
+        ended.append(True)
+        return 0.01
+
+    monkeypatch.setattr("jaxchar.planner.seconds_per_step", measure)
+    assert main(f"--run-dir={tmp_path}/run") == 128 + signal.SIGINT
+    assert ended
+    assert "stopped; nothing had to be saved" in capsys.readouterr().err
