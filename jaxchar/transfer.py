@@ -3,6 +3,7 @@
 Letters: V symbols that the other run knows, K new ones.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,12 +100,7 @@ def explain_unknown(error: UnknownCharactersError, donor: Loaded, config: Config
 
 
 def _refuse_another_architecture(donor: Loaded, config: Config) -> None:
-    theirs = donor.metadata.config
-    differences = [
-        f"{name}: {getattr(theirs, name)} there, {getattr(config, name)} here"
-        for name in ARCHITECTURE
-        if getattr(theirs, name) != getattr(config, name)
-    ]
+    differences = _differences(donor.metadata.config, config, ARCHITECTURE)
     if differences:
         raise JaxcharError(
             f"the weights of {str(donor.path)!r} do not fit these settings ({'; '.join(differences)}); "
@@ -117,16 +113,21 @@ def _refuse_another_optimizer(donor: Loaded, config: Config) -> None:
     names = ["optimizer"]
     if theirs.optimizer == config.optimizer == "sgd" and bool(theirs.momentum) != bool(config.momentum):
         names.append("momentum")  # SGD has a state only with it
-    differences = [
-        f"{name}: {getattr(theirs, name)} there, {getattr(config, name)} here"
-        for name in names
-        if getattr(theirs, name) != getattr(config, name)
-    ]
+    differences = _differences(theirs, config, names)
     if differences:
         raise JaxcharError(
             f"the optimizer state of {str(donor.path)!r} does not fit these settings "
             f"({'; '.join(differences)}); use the same optimizer, or leave --keep-optimizer out"
         )
+
+
+def _differences(theirs: Config, ours: Config, names: Sequence[str]) -> list[str]:
+    """Return each of these settings in which two configurations differ, with both values."""
+    return [
+        f"{name}: {getattr(theirs, name)} there, {getattr(ours, name)} here"
+        for name in names
+        if getattr(theirs, name) != getattr(ours, name)
+    ]
 
 
 # ---- growing -------------------------------------------------------------------------------------
