@@ -9,28 +9,28 @@ print(jaxchar.load("runs/mine").generate("ROMEO:", length=500, temperature=0.8, 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from jaxchar.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from jaxchar.config import Config
+    from jaxchar.data.vocabulary import Vocabulary
     from jaxchar.errors import JaxcharError
     from jaxchar.language_model import LanguageModel, load
-    from jaxchar.launch import fit, resume
-    from jaxchar.score import Score
+    from jaxchar.scoring.score import Score
     from jaxchar.text import Text
-    from jaxchar.vocabulary import Vocabulary
-
-__version__ = "0.1.0"
+    from jaxchar.training.launch import fit, resume
 
 # Loaded at first use, so that `--help` and a mistyped setting need not wait for JAX.
 _HOMES = {
     "Config": "config",
     "JaxcharError": "errors",
-    "fit": "launch",
-    "resume": "launch",
+    "fit": "training.launch",
+    "resume": "training.launch",
     "LanguageModel": "language_model",
     "load": "language_model",
-    "Score": "score",
+    "Score": "scoring.score",
     "Text": "text",
-    "Vocabulary": "vocabulary",
+    "Vocabulary": "data.vocabulary",
 }
 
 

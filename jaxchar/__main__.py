@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from jaxchar import __version__
-from jaxchar.command_line import COMMANDS, called_as
-from jaxchar.short_help import listed, terminal_width
+from jaxchar.cli.commands import COMMANDS
+from jaxchar.cli.short_help import listed, terminal_width
+from jaxchar.terminal.invocation import called_as
+from jaxchar.version import __version__
 
 # What other tools call these commands.
 OTHER_NAMES = {
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif first in ("--tyro-print-completion", "--tyro-write-completion"):
         _complete(typed)
     else:
-        from jaxchar.console import fail
+        from jaxchar.cli.messages import fail
 
         fail(_unknown(first))
 
@@ -116,8 +117,8 @@ def _complete(arguments: Sequence[str]) -> None:
     from tyro.conf import OmitArgPrefixes
     from tyro.extras import subcommand_cli_from_dict
 
-    from jaxchar.arguments import completes_a_shell
-    from jaxchar.console import one_line_errors
+    from jaxchar.cli.arguments import completes_a_shell
+    from jaxchar.cli.messages import one_line_errors
 
     kinds = {name: import_module(f"jaxchar.{name}").Arguments for name in COMMANDS}
     with one_line_errors():

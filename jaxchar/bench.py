@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxchar.command_line import parse_command
-from jaxchar.console import one_line_errors
+from jaxchar.cli.messages import one_line_errors
+from jaxchar.cli.parse import parse_command
 from jaxchar.errors import JaxcharError
 
 FEWEST_SECONDS = 0.1

@@ -340,7 +340,7 @@ class OptimizerConfig(_Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class DrawConfig(_Checked):
-    """How a character is drawn from the model's probabilities; see :func:`jaxchar.generate.draw`."""
+    """How a character is drawn from the model's probabilities; see :func:`jaxchar.sampling.generate.draw`."""
 
     temperature: Temperature = 1.0  # below 1 safer, above 1 wilder; 0 always the most probable
     top_k: CountOrZero = 0  # only the k most probable characters; 0: off

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxchar.command_line import parse_command
-from jaxchar.console import one_line_errors, warn
+from jaxchar.cli.messages import one_line_errors, warn
+from jaxchar.cli.newest_run import run_to_use, say_model
+from jaxchar.cli.parse import parse_command
 from jaxchar.errors import JaxcharError
-from jaxchar.newest_run import run_to_use, say_model
-from jaxchar.tables import evaluation_table
+from jaxchar.terminal.tables import evaluation_table
 
 if TYPE_CHECKING:  # these import JAX, which --help need not wait for
+    from jaxchar.checkpoint.metadata import Metadata
     from jaxchar.config import Config
-    from jaxchar.dataset import Dataset
-    from jaxchar.metadata import Metadata
-    from jaxchar.score import Protocol
+    from jaxchar.data.dataset import Dataset
+    from jaxchar.scoring.score import Protocol
 
 SPLITS = ("train", "validation", "test")
 PROTOCOL_OF = {"block": "blocks", "stride": "windows", "lanes": "stateful"}  # whose option each is
@@ -74,11 +74,12 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
     """Return the figures of every split asked for, as a JSON object; write the files asked for."""
     run = run_to_use(typed)
     from jaxchar.cache import keep_what_is_compiled
-    from jaxchar.checkpoint import load_checkpoint
-    from jaxchar.language_model import from_checkpoint, weights_structure
-    from jaxchar.report import ReportFolder
-    from jaxchar.score import Evaluation
-    from jaxchar.vocabulary import UnknownCharactersError
+    from jaxchar.checkpoint.store import load_checkpoint
+    from jaxchar.checkpoint.weights import weights_structure
+    from jaxchar.data.vocabulary import UnknownCharactersError
+    from jaxchar.language_model import from_checkpoint
+    from jaxchar.scoring.report import ReportFolder
+    from jaxchar.scoring.score import Evaluation
 
     keep_what_is_compiled()
     folder = None if typed.per_character is None else ReportFolder(typed.per_character)
@@ -139,7 +140,7 @@ def _settings(config: "Config", typed: Arguments) -> "Config":
 
 def _text(config: "Config", trained: "Metadata", typed: Arguments) -> tuple["Dataset", bool]:
     """Return the text to score, and whether it is scored whole rather than in its splits."""
-    from jaxchar.dataset import load_own_dataset, load_own_or_other
+    from jaxchar.data.dataset import load_own_dataset, load_own_or_other
 
     if typed.corpus is None:
         return load_own_dataset(
@@ -158,7 +159,7 @@ def _text(config: "Config", trained: "Metadata", typed: Arguments) -> tuple["Dat
 
 def _protocols(config: "Config", dataset: "Dataset", chosen: str, lanes: int | None) -> dict[str, "Protocol"]:
     """Return how each of the splits asked for is read; of all splits, those that have characters."""
-    from jaxchar.step import evaluation_batches, stateful_pass
+    from jaxchar.training.step import evaluation_batches, stateful_pass
 
     protocols: dict[str, Any] = {}
     for split in SPLITS if chosen == "all" else (chosen,):

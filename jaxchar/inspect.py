@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from jaxchar.command_line import parse_command
+from jaxchar.cli.messages import one_line_errors
+from jaxchar.cli.newest_run import run_to_use, say_run
+from jaxchar.cli.parse import parse_command
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
-from jaxchar.console import one_line_errors
 from jaxchar.errors import JaxcharError
-from jaxchar.newest_run import run_to_use, say_run
 from jaxchar.paths import refuse_urls
-from jaxchar.tables import inspection
+from jaxchar.terminal.tables import inspection
 
 if TYPE_CHECKING:  # these import JAX, which --help need not wait for
-    from jaxchar.checkpoint import Metadata
+    from jaxchar.checkpoint.store import Metadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def inspect(path: str) -> dict[str, Any]:
     Raises:
         JaxcharError: there is no checkpoint.
     """
-    from jaxchar.checkpoint import read_metadata
+    from jaxchar.checkpoint.store import read_metadata
 
     shown, found = None, []
     for checkpoint in _checkpoints(path):
@@ -71,7 +71,7 @@ def inspect(path: str) -> dict[str, Any]:
 
 def _checkpoints(path: str) -> list[Path]:
     """Return the checkpoints that a path means, newest first."""
-    from jaxchar.checkpoint import FOLDER, peek, steps_in
+    from jaxchar.checkpoint.store import FOLDER, peek, steps_in
 
     refuse_urls(path, "the path")
     try:
@@ -95,8 +95,8 @@ def verify(checkpoint: Path) -> dict[str, Any]:
     """Return what was read of a checkpoint, every array against its SHA-256, and what is damaged."""
     import jax
 
-    from jaxchar.checkpoint import read_metadata, read_state
-    from jaxchar.step import state_structure
+    from jaxchar.checkpoint.store import read_metadata, read_state
+    from jaxchar.training.step import state_structure
 
     result: dict[str, Any] = {
         "path": str(checkpoint),
@@ -122,7 +122,7 @@ def _damaged_arrays(checkpoint: Path, structure: Any) -> list[str]:
     """Return what is wrong with each damaged array, read one by one."""
     import jax
 
-    from jaxchar.checkpoint import read_state
+    from jaxchar.checkpoint.store import read_state
 
     leaves, treedef = jax.tree.flatten(structure)
     damage = []
@@ -147,7 +147,7 @@ def describe(metadata: "Metadata") -> dict[str, Any]:
     """Return what a checkpoint's metadata say, as a JSON object."""
     from flax import nnx
 
-    from jaxchar.step import state_structure
+    from jaxchar.training.step import state_structure
 
     structure = state_structure(metadata)
     settings, defaults = metadata.config.to_json(), Config().to_json()
@@ -175,7 +175,7 @@ def _layers(metadata: "Metadata") -> list[dict[str, Any]]:
     import jax
     from flax import nnx
 
-    from jaxchar.step import split_model
+    from jaxchar.model.split import split_model
 
     config, vocab_size = metadata.config, len(metadata.vocabulary)
     model = nnx.merge(*jax.eval_shape(lambda: split_model(config, vocab_size)))

@@ -10,16 +10,16 @@ import jax
 from flax import nnx
 
 from jaxchar.ambient import pinned
-from jaxchar.checkpoint import Loaded, Which, load_checkpoint
+from jaxchar.checkpoint.store import Loaded, Which, load_checkpoint
+from jaxchar.checkpoint.weights import weights_structure
 from jaxchar.config import Config, SampleConfig
-from jaxchar.documents import require_documents
+from jaxchar.data.documents import require_documents
+from jaxchar.data.vocabulary import Unknown, Vocabulary
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
-from jaxchar.metadata import Metadata
-from jaxchar.prompt import notes_of, refuse_unknown
-from jaxchar.score import Evaluation, Predictions, Protocol, Score, predict, predict_one_by_one
-from jaxchar.step import split_model
-from jaxchar.vocabulary import Unknown, Vocabulary
-from jaxchar.writer import Writer
+from jaxchar.model.split import model_structure
+from jaxchar.sampling.prompt import notes_of, refuse_unknown
+from jaxchar.sampling.session import Writer
+from jaxchar.scoring.score import Evaluation, Predictions, Protocol, Score, predict, predict_one_by_one
 
 
 class LanguageModel:
@@ -51,7 +51,7 @@ class LanguageModel:
 
         Temperature comes first; then each filter works on what the one before it left, in the order
         given here, and what remains is drawn from in proportion; see
-        :func:`jaxchar.generate.left_by_filters`.
+        :func:`jaxchar.sampling.generate.left_by_filters`.
 
         Args:
             prompt: at least one character. Characters that the vocabulary lacks are made to fit as the
@@ -233,12 +233,12 @@ class LanguageModel:
 
     @pinned()
     def predictions(self, ids: jax.Array, protocol: Protocol) -> Predictions:
-        """Return surprise and rank of the characters of ids, [N], by a protocol of :mod:`jaxchar.batches`."""
+        """Return surprise and rank of the characters of ids, [N], by a protocol of :mod:`jaxchar.data.batches`."""
         return predict(self.graphdef, self.params, ids, protocol)
 
     @pinned()
     def evaluate(self, ids: jax.Array, protocol: Protocol) -> Evaluation:
-        """Return the figures of ids, [N], with intervals, by a protocol of :mod:`jaxchar.batches`."""
+        """Return the figures of ids, [N], with intervals, by a protocol of :mod:`jaxchar.data.batches`."""
         return Evaluation.of(self.predictions(ids, protocol), protocol)
 
 
@@ -287,15 +287,5 @@ def from_checkpoint(loaded: Loaded) -> LanguageModel:
     """Return the model of a checkpoint that was loaded with :func:`weights_structure`."""
     config, vocabulary = loaded.metadata.config, loaded.metadata.vocabulary
     (weights,) = loaded.state.values()
-    return LanguageModel(config, vocabulary, _structure(loaded.metadata)[0], weights)
-
-
-def weights_structure(metadata: Metadata) -> dict[str, nnx.State]:
-    """Return the part of a training state that a model needs: the average, where there is one."""
-    _, params = _structure(metadata)
-    return {"average" if metadata.config.ema_decay else "params": params}
-
-
-@pinned()
-def _structure(metadata: Metadata) -> tuple[nnx.GraphDef, nnx.State]:
-    return jax.eval_shape(lambda: split_model(metadata.config, len(metadata.vocabulary)))
+    graphdef, _ = model_structure(config, len(vocabulary))
+    return LanguageModel(config, vocabulary, graphdef, weights)

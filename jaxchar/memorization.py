@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxchar.command_line import parse_command
-from jaxchar.console import one_line_errors, warn
+from jaxchar.cli.messages import one_line_errors, warn
+from jaxchar.cli.newest_run import run_to_use, say_model
+from jaxchar.cli.parse import parse_command
 from jaxchar.errors import JaxcharError
-from jaxchar.newest_run import run_to_use, say_model
-from jaxchar.tables import memorization_table
+from jaxchar.terminal.tables import memorization_table
 
 if TYPE_CHECKING:  # these import JAX, which --help need not wait for
     import numpy as np
 
     from jaxchar.config import Config
+    from jaxchar.data.vocabulary import Vocabulary
     from jaxchar.language_model import LanguageModel
-    from jaxchar.vocabulary import Vocabulary
 
 PROMPT_CHARS = 100
 
@@ -69,10 +69,11 @@ def memorization(typed: Arguments) -> dict[str, Any]:
     import numpy as np
 
     from jaxchar.cache import keep_what_is_compiled
-    from jaxchar.checkpoint import load_checkpoint
-    from jaxchar.dataset import load_own_dataset
-    from jaxchar.language_model import from_checkpoint, weights_structure
-    from jaxchar.vocabulary import Vocabulary
+    from jaxchar.checkpoint.store import load_checkpoint
+    from jaxchar.checkpoint.weights import weights_structure
+    from jaxchar.data.dataset import load_own_dataset
+    from jaxchar.data.vocabulary import Vocabulary
+    from jaxchar.language_model import from_checkpoint
 
     keep_what_is_compiled()
     loaded = load_checkpoint(run, weights_structure, typed.which)
@@ -105,8 +106,8 @@ def memorization(typed: Arguments) -> dict[str, Any]:
 
 def _trained_on(config: "Config", training: "np.ndarray") -> "np.ndarray":
     """Return what training read of its split: all, unless ``max_windows`` ends it before."""
-    from jaxchar.batches import Windows
-    from jaxchar.step import training_batches
+    from jaxchar.data.batches import Windows
+    from jaxchar.training.step import training_batches
 
     batches = training_batches(config, len(training))
     if not isinstance(batches, Windows):
@@ -116,7 +117,7 @@ def _trained_on(config: "Config", training: "np.ndarray") -> "np.ndarray":
 
 def _given(typed: Arguments, config: "Config") -> str:
     """Return the text of a file, reduced to the corpus's alphabet as the corpus was."""
-    from jaxchar.corpus import load_corpus
+    from jaxchar.data.corpus import load_corpus
 
     encoding = typed.encoding or config.encoding
     corpus = load_corpus(config.replace(corpus=(typed.text,), max_chars=None, encoding=encoding))
@@ -131,7 +132,7 @@ def _written(model: "LanguageModel", prompt: str, typed: Arguments) -> str:
 
 def _shared(text: "np.ndarray", training: "np.ndarray", vocabulary: "Vocabulary") -> dict[str, Any]:
     """Return what a text shares with the training text, as a JSON object."""
-    from jaxchar.ngrams import copied_shares, longest_shared
+    from jaxchar.data.ngrams import copied_shares, longest_shared
 
     longest = longest_shared(text, training)
     passage = vocabulary.decode(text[longest.text_position :][: longest.length])

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxchar.command_line import parse_command
+from jaxchar.cli.messages import note, one_line_errors, warn
+from jaxchar.cli.newest_run import run_to_use, say_model
+from jaxchar.cli.parse import parse_command
 from jaxchar.config import SampleConfig
-from jaxchar.console import note, one_line_errors, warn
-from jaxchar.documents import require_documents
+from jaxchar.data.documents import require_documents
 from jaxchar.errors import JaxcharError, quoted_path, reason_of
-from jaxchar.newest_run import run_to_use, say_model
-from jaxchar.sample_display import Display, Pace
+from jaxchar.terminal.sample_display import Display, Pace
 
 if TYPE_CHECKING:
-    from jaxchar.checkpoint import Loaded
-    from jaxchar.writer import Writer
+    from jaxchar.checkpoint.store import Loaded
+    from jaxchar.sampling.session import Writer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +117,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = typed.settings(time.time_ns() % 2**32 if typed.seed is None else typed.seed)
         run = run_to_use(typed)
         from jaxchar.cache import keep_what_is_compiled
-        from jaxchar.checkpoint import load_checkpoint
-        from jaxchar.language_model import from_checkpoint, weights_structure
+        from jaxchar.checkpoint.store import load_checkpoint
+        from jaxchar.checkpoint.weights import weights_structure
+        from jaxchar.language_model import from_checkpoint
 
         keep_what_is_compiled()
         loaded = load_checkpoint(run, weights_structure, typed.which)
@@ -132,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return
         settings = _with_fitted_stops(writer, settings)
         if typed.interactive:
-            from jaxchar.interactive import converse
+            from jaxchar.terminal.interactive import converse
 
             say_model(typed, run, loaded)
             converse(writer, settings[0], Display(typed.raw), typed.unknown)
@@ -147,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _with_fitted_stops(writer: "Writer", settings: Sequence[SampleConfig]) -> list[SampleConfig]:
     """Return settings with stops as the training text would have them; refuse those that cannot come up."""
-    from jaxchar.prompt import refuse_impossible_stop
+    from jaxchar.sampling.prompt import refuse_impossible_stop
 
     stop = tuple(_fitted(writer, "stop", text) for text in settings[0].stop or ()) or None
     refuse_impossible_stop(stop, writer.vocabulary)
@@ -156,7 +157,7 @@ def _with_fitted_stops(writer: "Writer", settings: Sequence[SampleConfig]) -> li
 
 def _fitted(writer: "Writer", what: str, text: str) -> str:
     """Return a typed text reduced as the training text was, and say so on standard error."""
-    from jaxchar.prompt import escape_note, notes_of
+    from jaxchar.sampling.prompt import escape_note, notes_of
 
     found = writer.fitted(_typed(text), what)
     note(notes_of(what, [found]))
@@ -209,7 +210,7 @@ def _corpus_at(position: int, corpus: tuple[str, ...] | None, loaded: "Loaded") 
     """Return seq_len characters of the text that the checkpoint was trained on, wherever it lies now."""
     import numpy as np
 
-    from jaxchar.dataset import load_own_dataset
+    from jaxchar.data.dataset import load_own_dataset
 
     config, vocabulary = loaded.metadata.config, loaded.metadata.vocabulary
     dataset = load_own_dataset(

@@ -9,21 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from jaxchar.arguments import HELP_ALL, CommandLine, scan
-from jaxchar.chosen_settings import shown_as_chosen
-from jaxchar.command_line import called_as, called_as_experiment
+from jaxchar.cli.arguments import HELP_ALL, CommandLine, scan
+from jaxchar.cli.chosen_settings import shown_as_chosen
+from jaxchar.cli.messages import one_line_errors
+from jaxchar.cli.parse import parse
+from jaxchar.cli.short_help import show_short_help
+from jaxchar.cli.streams import streams_that_lose_nothing
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
-from jaxchar.console import one_line_errors, parse, streams_that_lose_nothing
-from jaxchar.display_guard import GuardedDisplay, shell_command, tolerant_output
-from jaxchar.documents import typed_separator
+from jaxchar.data.documents import typed_separator
 from jaxchar.errors import JaxcharError
-from jaxchar.recipe import CHOSEN, LENGTH
-from jaxchar.short_help import show_short_help
-from jaxchar.signals import leaving_at_once
-from jaxchar.training_display import TrainingDisplay
+from jaxchar.model.recipe import CHOSEN, LENGTH
+from jaxchar.progress.display import TrainingDisplay
+from jaxchar.progress.guard import GuardedDisplay, shell_command, tolerant_output
+from jaxchar.terminal.invocation import called_as, called_as_experiment
+from jaxchar.training.signals import leaving_at_once
 
 if TYPE_CHECKING:  # JAX, which --help need not wait for
-    from jaxchar.trainer import RunResult
+    from jaxchar.training.trainer import RunResult
 
 Group = TypeVar("Group")
 
@@ -69,7 +71,7 @@ class OtherProcesses:
     def join(self) -> None:
         """Meet them, if there are any."""
         if self.cluster or self.coordinator:
-            from jaxchar.processes import join
+            from jaxchar.parallel.processes import join
 
             join(self.coordinator, self.num_processes, self.process_id)
 
@@ -153,7 +155,7 @@ def main(
         # Once a process, and then the longest silence of all.
         with display.phase("loading JAX ...", in_lines="never" if "jax" in sys.modules else "at once"):
             from jaxchar.cache import keep_what_is_compiled
-            from jaxchar.processes import is_first
+            from jaxchar.parallel.processes import is_first
         keep_what_is_compiled()
         typed.processes.join()
         result = _train(typed, name, started, display)
@@ -169,7 +171,7 @@ def _train(
     typed: TypedSettings, name: str | None, started: float, display: GuardedDisplay
 ) -> "RunResult | None":
     """Begin or resume the run, and return what it came to; None where only the plan was asked for."""
-    from jaxchar.launch import fit, fit_text, plan_text, resume
+    from jaxchar.training.launch import fit, fit_text, plan_text, resume
 
     begin = typed.begin
     if begin.goes_on:
@@ -295,7 +297,7 @@ def _settings_from_donor(begin: WhereToBegin, default: Config | None, line: Comm
 
 
 def _settings_of(path: str) -> Config:
-    from jaxchar.checkpoint import peek
+    from jaxchar.checkpoint.store import peek
 
     return peek(path).config
 

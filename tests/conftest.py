@@ -7,7 +7,8 @@ from collections import defaultdict
 import jax
 import pytest
 
-from jaxchar import cache, native
+from jaxchar import cache
+from jaxchar.recurrence import native
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)  # for the tests of several; all others use the first

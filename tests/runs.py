@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.console import Console
 
-from jaxchar.checkpoint import _digest_of_json
+from jaxchar.checkpoint.store import _digest_of_json
 from jaxchar.config import Config
-from jaxchar.training_display import TrainingDisplay
+from jaxchar.progress.display import TrainingDisplay
 
 TINY = Config(
     corpus="python", max_chars=1_000, batch_size=4, seq_len=16, hidden_size=6, epochs=1, sample_length=0

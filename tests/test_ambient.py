@@ -15,10 +15,10 @@ from runs import TINY, quiet, timeless_metrics
 
 import jaxchar
 from jaxchar import ambient
-from jaxchar.checkpoint import load_checkpoint, named_leaves
+from jaxchar.checkpoint.metadata import describe_machine
+from jaxchar.checkpoint.store import load_checkpoint, named_leaves
 from jaxchar.errors import JaxcharError
-from jaxchar.launch import state_structure
-from jaxchar.metadata import describe_machine
+from jaxchar.training.step import state_structure
 
 pytestmark = promises.AMBIENT
 

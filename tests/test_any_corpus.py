@@ -11,12 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxchar import launch, train
+from jaxchar import train
 from jaxchar.config import Config
-from jaxchar.dataset import load_dataset
-from jaxchar.devices import make_mesh
+from jaxchar.data.dataset import load_dataset
+from jaxchar.data.text_file import MARKS
 from jaxchar.errors import JaxcharError
-from jaxchar.text_file import MARKS
+from jaxchar.parallel.devices import make_mesh
+from jaxchar.training import launch
 
 pytestmark = promises.ANY_BYTES
 
@@ -61,9 +62,9 @@ def is_exact_or_refused(content: bytes, config: Config, file: Path) -> bool:
 
 @pytest.mark.parametrize("cases", [300, pytest.param(4_700, marks=pytest.mark.slow)])
 def test_any_bytes_are_read_exactly_or_refused(cases, tmp_path, monkeypatch, tried):
-    monkeypatch.setattr("jaxchar.launch.make_program", lambda *_: None)
-    monkeypatch.setattr("jaxchar.launch._refuse_what_no_memory_holds", lambda *_: None)
-    monkeypatch.setattr("jaxchar.launch._refuse_what_no_recurrence_computes", lambda *_: None)
+    monkeypatch.setattr("jaxchar.training.launch.make_program", lambda *_: None)
+    monkeypatch.setattr("jaxchar.training.launch._refuse_what_no_memory_holds", lambda *_: None)
+    monkeypatch.setattr("jaxchar.training.launch._refuse_what_no_recurrence_computes", lambda *_: None)
     held = of = 0
 
     @settings(max_examples=cases, database=None, deadline=None, suppress_health_check=list(HealthCheck))

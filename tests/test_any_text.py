@@ -10,13 +10,14 @@ import pytest
 from rich.console import Console
 
 import jaxchar
-from jaxchar import planner, train
-from jaxchar.launch import resume
-from jaxchar.loss import Means
-from jaxchar.planner import Planner
-from jaxchar.run_folder import RunFolder
-from jaxchar.trainer import Trainer
-from jaxchar.training_display import TrainingDisplay, worth
+from jaxchar import train
+from jaxchar.model.loss import Means
+from jaxchar.progress.display import TrainingDisplay, worth
+from jaxchar.training import planner
+from jaxchar.training.launch import resume
+from jaxchar.training.planner import Planner
+from jaxchar.training.run_folder import RunFolder
+from jaxchar.training.trainer import Trainer
 
 FEW = {"max_steps": 6, "hidden_size": 8, "sample_length": 0}  # so that a test takes no time
 
@@ -223,8 +224,8 @@ def test_very_little_text_is_said(tmp_path, text):
 def test_the_measurement_is_of_the_real_step(novel, monkeypatch):
     monkeypatch.undo()
     config = jaxchar.Config(corpus=str(novel), hidden_size=8, seq_len=16, batch_size=4)
-    from jaxchar.dataset import load_dataset
-    from jaxchar.planner import seconds_per_step
+    from jaxchar.data.dataset import load_dataset
+    from jaxchar.training.planner import seconds_per_step
 
     found = seconds_per_step(config, load_dataset(config))
     assert 1e-6 < found < 1

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from jaxchar.batches import Blocks, Streams, Windows, _gather_from_ring, shuffled
+from jaxchar.data.batches import Blocks, Streams, Windows, _gather_from_ring, shuffled
 
 KEY = jax.random.key(0)
 

@@ -15,8 +15,8 @@ from jaxchar.benchmark.cells import Cell
 from jaxchar.benchmark.contenders import LeftOut, ours
 from jaxchar.benchmark.worker import Server
 from jaxchar.benchmark.workers import Absent, Worker
-from jaxchar.model import CharRNN, num_parameters
-from jaxchar.step import training_batches
+from jaxchar.model.char_rnn import CharRNN, num_parameters
+from jaxchar.training.step import training_batches
 
 ALL = cells.CELLS + cells.ACCELERATOR_CELLS
 WORDS_GENERATOR = cells.CELLS[0]

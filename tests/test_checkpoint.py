@@ -12,7 +12,8 @@ import promises
 import pytest
 
 import jaxchar
-from jaxchar.checkpoint import (
+from jaxchar.checkpoint.metadata import Metadata, describe_machine, library_versions
+from jaxchar.checkpoint.store import (
     CheckpointStore,
     Damaged,
     load_checkpoint,
@@ -23,10 +24,9 @@ from jaxchar.checkpoint import (
     verify,
 )
 from jaxchar.config import Config
+from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
-from jaxchar.loss import Totals
-from jaxchar.metadata import Metadata, describe_machine, library_versions
-from jaxchar.vocabulary import Vocabulary
+from jaxchar.model.loss import Totals
 
 STATE = {
     "params": {"kernel": np.arange(12, dtype=np.float32).reshape(3, 4) / 7},
@@ -186,7 +186,7 @@ def test_a_path_without_checkpoints_is_an_error_that_names_it(tmp_path, path):
 
 def test_a_newer_format_asks_for_an_upgrade(run_dir, monkeypatch):
     save(run_dir, 1)
-    monkeypatch.setattr("jaxchar.checkpoint.FORMAT_VERSION", 1)
+    monkeypatch.setattr("jaxchar.checkpoint.store.FORMAT_VERSION", 1)
     with pytest.raises(JaxcharError, match="upgrade jaxchar"):
         load(run_dir)
 

@@ -14,11 +14,13 @@ import pytest
 
 from docs import generated
 from jaxchar import __main__ as jaxchar_command
-from jaxchar import command_line, foreign_flags, newest_run, short_help, train
-from jaxchar.arguments import flags_of, scan
-from jaxchar.command_line import COMMANDS, called_as, called_as_experiment
+from jaxchar import train
+from jaxchar.cli import command_line, foreign_flags, newest_run, short_help
+from jaxchar.cli.arguments import flags_of, scan
+from jaxchar.cli.commands import COMMANDS
 from jaxchar.config import Config
-from jaxchar.recipe import CHOSEN, LENGTH
+from jaxchar.model.recipe import CHOSEN, LENGTH
+from jaxchar.terminal.invocation import called_as, called_as_experiment
 
 ROOT = Path(__file__).parent.parent
 ALL = frozenset(field.name for field in dataclasses.fields(Config))
@@ -484,7 +486,7 @@ def overtrained(tmp_path_factory) -> Path:
 
 
 def steps_and_losses(folder: Path) -> dict[int, float]:
-    from jaxchar.checkpoint import read_metadata
+    from jaxchar.checkpoint.store import read_metadata
 
     checkpoints = (folder / "runs" / "mine" / "checkpoints").iterdir()
     return {

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxchar import corpus
 from jaxchar.config import CorpusConfig
-from jaxchar.corpus import RemoteCorpus, load_corpus, reduce_alphabet, split_positions
+from jaxchar.data import corpus
+from jaxchar.data.corpus import RemoteCorpus, load_corpus, reduce_alphabet, split_positions
 from jaxchar.errors import JaxcharError
 
 

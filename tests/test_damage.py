@@ -18,7 +18,8 @@ from runs import TINY, quiet, rewrite_metadata
 
 import jaxchar
 from jaxchar import sample, train
-from jaxchar.checkpoint import (
+from jaxchar.checkpoint.metadata import Metadata
+from jaxchar.checkpoint.store import (
     FOLDER,
     Damaged,
     load_checkpoint,
@@ -26,11 +27,10 @@ from jaxchar.checkpoint import (
     peek,
     verify,
 )
+from jaxchar.checkpoint.weights import weights_structure
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
-from jaxchar.language_model import weights_structure
-from jaxchar.metadata import Metadata
-from jaxchar.step import TrainState, make_program
+from jaxchar.training.step import TrainState, make_program
 
 CONFIG = TINY.replace(ema_decay=0.9, epochs=2)
 
@@ -278,7 +278,7 @@ ATTACKS = [
 def test_an_attack_is_refused_before_any_array_is_read(run_dir, attack, monkeypatch):
     checkpoint = checkpoints(run_dir)[-1]
     attack(checkpoint)
-    monkeypatch.setattr("jaxchar.checkpoint.ocp.Checkpointer", None)  # reading would be a TypeError
+    monkeypatch.setattr("jaxchar.checkpoint.store.ocp.Checkpointer", None)  # reading would be a TypeError
     with pytest.raises(Damaged, match=r"claims|outside|which is no name"):
         verify(checkpoint)
 
@@ -369,7 +369,7 @@ class Watch:
 @pytest.mark.parametrize("files", [100, pytest.param(1_900, marks=pytest.mark.slow)])
 def test_fuzzed_metadata_does_no_harm(run_dir, files, tried, monkeypatch):
     """The digest is forged to match each time, so that every record gets as far as it can."""
-    monkeypatch.setattr("jaxchar.launch._train", lambda trainer: None)
+    monkeypatch.setattr("jaxchar.training.launch._train", lambda trainer: None)
     checkpoint = checkpoints(run_dir)[0]
     shutil.rmtree(checkpoints(run_dir)[1])
     original = json.loads((checkpoint / "metadata" / "metadata").read_text())

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from jaxchar.config import Config
-from jaxchar.corpus import load_corpus
-from jaxchar.dataset import load_dataset
+from jaxchar.data.corpus import load_corpus
+from jaxchar.data.dataset import load_dataset
+from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
-from jaxchar.vocabulary import Vocabulary
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_the_identity_is_of_the_bytes_read_and_the_characters_used(config, text)
 
 
 def test_the_notice_of_the_corpus_is_passed_on(monkeypatch, config):
-    from jaxchar import dataset as module
+    from jaxchar.data import dataset as module
 
     monkeypatch.setattr(module, "load_corpus", lambda config: load_corpus(config)._replace(notice="look"))
     assert load_dataset(config).notice == "look"

@@ -11,11 +11,11 @@ import promises
 import pytest
 from runs import TINY, quiet, timeless_metrics
 
-from jaxchar.checkpoint import load_checkpoint, named_leaves
-from jaxchar.devices import AXIS, make_mesh, replicate
+from jaxchar.checkpoint.store import load_checkpoint, named_leaves
 from jaxchar.errors import JaxcharError
-from jaxchar.launch import fit, resume, state_structure
-from jaxchar.step import make_program
+from jaxchar.parallel.devices import AXIS, make_mesh, replicate
+from jaxchar.training.launch import fit, resume
+from jaxchar.training.step import make_program, state_structure
 
 V, N = 5, 400
 IDS = np.random.default_rng(0).integers(0, V, N).astype(np.uint8)
@@ -98,10 +98,10 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", int(sys.argv[3]))
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxchar.checkpoint import CheckpointStore, named_leaves, read_state
+from jaxchar.checkpoint.store import CheckpointStore, named_leaves, read_state
 from jaxchar.config import Config
-from jaxchar.metadata import Metadata, describe_machine, library_versions
-from jaxchar.vocabulary import Vocabulary
+from jaxchar.checkpoint.metadata import Metadata, describe_machine, library_versions
+from jaxchar.data.vocabulary import Vocabulary
 
 run_dir, action = Path(sys.argv[1]), sys.argv[2]
 values = {"split": np.arange(16, dtype=np.float32).reshape(8, 2) / 3, "whole": np.arange(3)}

@@ -10,13 +10,13 @@ from rich.console import Console
 from runs import TINY, quiet
 
 import jaxchar
-from jaxchar import step as step_module
-from jaxchar.batches import Streams
-from jaxchar.checkpoint import FOLDER, steps_in, verify
+from jaxchar.checkpoint.store import FOLDER, steps_in, verify
 from jaxchar.config import Config
+from jaxchar.data.batches import Streams
 from jaxchar.errors import JaxcharError
-from jaxchar.step import TrainState, make_program
-from jaxchar.training_display import TrainingDisplay
+from jaxchar.progress.display import TrainingDisplay
+from jaxchar.training import step as step_module
+from jaxchar.training.step import TrainState, make_program
 
 pytestmark = promises.DIVERGENCE
 

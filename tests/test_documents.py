@@ -25,21 +25,21 @@ from rich.console import Console
 from runs import TINY, quiet, timeless_metrics
 
 import jaxchar
-import jaxchar.trainer
-from jaxchar import batches as batches_module
+import jaxchar.training.trainer
 from jaxchar import sample
-from jaxchar import writer as writer_module
-from jaxchar.batches import Documents, Streams
 from jaxchar.config import Config
-from jaxchar.cutting import cut_into_documents, rearranged, shares
-from jaxchar.dataset import load_dataset
-from jaxchar.devices import make_mesh, replicate
-from jaxchar.documents import detect_separator, typed_separator
+from jaxchar.data import batches as batches_module
+from jaxchar.data.batches import Documents, Streams
+from jaxchar.data.cutting import cut_into_documents, rearranged, shares
+from jaxchar.data.dataset import load_dataset
+from jaxchar.data.documents import detect_separator, typed_separator
 from jaxchar.errors import JaxcharError
-from jaxchar.step import make_program
+from jaxchar.parallel.devices import make_mesh, replicate
+from jaxchar.progress.display import TrainingDisplay
+from jaxchar.sampling import session as writer_module
 from jaxchar.train import parse_arguments
-from jaxchar.trainer import Trainer
-from jaxchar.training_display import TrainingDisplay
+from jaxchar.training.step import make_program
+from jaxchar.training.trainer import Trainer
 
 KEY = jax.random.key(0)
 DICE = random.Random(1)
@@ -396,7 +396,7 @@ def test_samples_of_the_training_go_on_from_where_it_is(trained, tmp_path, monke
 
 @pytest.mark.parametrize(("given", "separator"), [({}, "\n"), ({"separator": None}, None)])
 def test_documents_are_recognised_and_said_where_settings_are_chosen(tmp_path, monkeypatch, given, separator):
-    monkeypatch.setattr("jaxchar.planner.seconds_per_step", lambda *_: 0.001)
+    monkeypatch.setattr("jaxchar.training.planner.seconds_per_step", lambda *_: 0.001)
     text = tmp_path / "names.txt"
     text.write_text(lines(name))
     said = io.StringIO()
@@ -650,7 +650,7 @@ MANY = {
     "a great many names": (lines(lambda: f"{DICE.choice(FIRST)} {name()} {name()}", 80_000), "\n"),
 }
 
-MODULES = (argparse, json, textwrap, jaxchar.config, jaxchar.trainer)
+MODULES = (argparse, json, textwrap, jaxchar.config, jaxchar.training.trainer)
 ONE = {
     "nothing": "",
     "a line": "abc",

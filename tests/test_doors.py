@@ -14,9 +14,10 @@ import promises
 import pytest
 
 import jaxchar
-from jaxchar import console, evaluate, inspect, memorization, sample, train
+from jaxchar import evaluate, inspect, memorization, sample, train
 from jaxchar.config import Config, CorpusConfig
-from jaxchar.corpus import load_corpus
+from jaxchar.data.corpus import load_corpus
+from jaxchar.terminal import console
 
 SMALL = "--corpus python --max-chars 2000 --hidden-size 8 --seq-len 16 --batch-size 4 --epochs 1"
 SMALL += " --sample-length 10"

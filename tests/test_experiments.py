@@ -11,8 +11,9 @@ from runs import quiet
 
 import jaxchar
 from docs import generated
-from jaxchar.model import num_parameters
-from jaxchar.step import make_program, split_model
+from jaxchar.model.char_rnn import num_parameters
+from jaxchar.model.split import split_model
+from jaxchar.training.step import make_program
 
 ROOT = Path(__file__).parent.parent
 NAMES = sorted(path.stem for path in (ROOT / "experiments").glob("*.py"))

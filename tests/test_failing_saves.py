@@ -13,10 +13,10 @@ from rich.console import Console
 from runs import TINY
 
 import jaxchar
-from jaxchar.checkpoint import FOLDER, CheckpointStore, Damaged, steps_in, verify
+from jaxchar.checkpoint.store import FOLDER, CheckpointStore, Damaged, steps_in, verify
 from jaxchar.errors import JaxcharError
-from jaxchar.trainer import Trainer
-from jaxchar.training_display import TrainingDisplay
+from jaxchar.progress.display import TrainingDisplay
+from jaxchar.training.trainer import Trainer
 
 pytestmark = promises.FAILING_SAVES
 
@@ -189,7 +189,7 @@ def test_no_older_checkpoint_is_deleted_before_the_new_one_is_read_back(tmp_path
     def unreadable(checkpoint):
         raise Damaged("it came back as something else")
 
-    monkeypatch.setattr("jaxchar.checkpoint.verify", unreadable)
+    monkeypatch.setattr("jaxchar.checkpoint.store.verify", unreadable)
     with pytest.raises(JaxcharError, match="it came back as something else"):
         jaxchar.resume(run_dir, config=CONFIG, display=Remembered())
     assert steps_in(run_dir / FOLDER) == [EPOCH]

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from jaxchar.forecast import Forecast, times_left
+from jaxchar.progress.forecast import Forecast, times_left
 
 
 @pytest.mark.parametrize("total", [1, 10, 12, 100])

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxchar import draw as drawing
-from jaxchar import generate, native
 from jaxchar.config import Config, DrawConfig
-from jaxchar.draw import Controls, draw, left_by_filters
-from jaxchar.generate import Generator, batched, text_keys
-from jaxchar.native_reader import NativeReader
-from jaxchar.reader import Reader
-from jaxchar.step import split_model
+from jaxchar.model.split import split_model
+from jaxchar.recurrence import native
+from jaxchar.sampling import filters as drawing
+from jaxchar.sampling import generate
+from jaxchar.sampling.decoder import Reader
+from jaxchar.sampling.filters import Controls, draw, left_by_filters
+from jaxchar.sampling.generate import Generator, batched, text_keys
+from jaxchar.sampling.native_decoder import NativeReader
 
 V, WINDOW, LENGTH = 6, 5, 20
 ROUNDING = {"rtol": 2e-5, "atol": 1e-6}

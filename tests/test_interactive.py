@@ -7,11 +7,11 @@ import pytest
 from test_writer import make_model
 
 from jaxchar.config import SampleConfig
+from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
-from jaxchar.interactive import Session, converse, unescaped
-from jaxchar.sample_display import Display
-from jaxchar.vocabulary import Vocabulary
-from jaxchar.writer import Writer
+from jaxchar.sampling.session import Writer
+from jaxchar.terminal.interactive import Session, converse, unescaped
+from jaxchar.terminal.sample_display import Display
 
 LENGTH = 12
 

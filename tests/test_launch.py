@@ -14,13 +14,13 @@ import pytest
 from runs import quiet, timeless_metrics
 
 import jaxchar
-from jaxchar.checkpoint import CheckpointStore, load_checkpoint, named_leaves, steps_in
+from jaxchar.checkpoint.store import CheckpointStore, load_checkpoint, named_leaves, steps_in
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
-from jaxchar.launch import state_structure
-from jaxchar.run_folder import RunFolder
-from jaxchar.step import SHUFFLE_KEY, purpose_key
-from jaxchar.trainer import Trainer
+from jaxchar.randomness import SHUFFLE_KEY, purpose_key
+from jaxchar.training.run_folder import RunFolder
+from jaxchar.training.step import state_structure
+from jaxchar.training.trainer import Trainer
 
 # Everything that could tell one training from another: dropout of all kinds, carried state, a schedule,
 # a weight average.
@@ -372,7 +372,7 @@ def test_stopped_while_it_compiles_a_run_can_be_gone_on_with(undisturbed, tmp_pa
 HOLDER = """
 import os, signal, sys
 from pathlib import Path
-from jaxchar.checkpoint import CheckpointStore
+from jaxchar.checkpoint.store import CheckpointStore
 with CheckpointStore(Path(sys.argv[1])):
     print(os.getpid(), flush=True)
     sys.stdin.read()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from jaxchar.loss import Means, Totals, bits_per_char, cross_entropy_totals
+from jaxchar.model.loss import Means, Totals, bits_per_char, cross_entropy_totals
 
 B, T, V = 2, 3, 5
 LOGITS = arrays(np.float32, (B, T, V), elements=st.floats(-100, 100, width=32))

@@ -11,12 +11,13 @@ from rich.console import Console
 from runs import TINY, quiet, rewrite_metadata
 
 import jaxchar
-from jaxchar.checkpoint import FOLDER, load_checkpoint
+from jaxchar.checkpoint.store import FOLDER, load_checkpoint
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
-from jaxchar.launch import CHANGEABLE, state_structure
-from jaxchar.trainer import RunResult
-from jaxchar.training_display import TrainingDisplay
+from jaxchar.progress.display import TrainingDisplay
+from jaxchar.training.launch import CHANGEABLE
+from jaxchar.training.step import state_structure
+from jaxchar.training.trainer import RunResult
 
 pytestmark = promises.NOTHING_MIXED_UP
 
@@ -97,7 +98,7 @@ def test_every_setting_is_either_changeable_or_tried_here():
 
 @pytest.mark.parametrize("name", OTHER)
 def test_a_setting_that_enters_the_arithmetic_is_refused_with_old_and_new(name, trained, loaded, monkeypatch):
-    monkeypatch.setattr("jaxchar.launch.load_checkpoint", lambda *_: loaded)
+    monkeypatch.setattr("jaxchar.training.launch.load_checkpoint", lambda *_: loaded)
     before = (trained / "config.json").read_bytes()
     old, new = json.dumps(getattr(BASE, name)), json.dumps(OTHER[name])
     with pytest.raises(JaxcharError) as refused:
@@ -133,7 +134,7 @@ def rewrite(checkpoint: Path, part: str, name: str, value: object) -> object:
     ],
 )
 def test_another_machine_or_version_is_told(part, name, value, trained, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("jaxchar.trainer.Trainer.run", lambda trainer: RunResult(run_dir, {}, None))
+    monkeypatch.setattr("jaxchar.training.trainer.Trainer.run", lambda trainer: RunResult(run_dir, {}, None))
     run_dir = Path(shutil.copytree(trained, tmp_path / "run"))
     (checkpoint,) = (run_dir / FOLDER).iterdir()
     now = rewrite(checkpoint, part, name, value)

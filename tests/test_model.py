@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxchar import native
 from jaxchar.config import ModelConfig
-from jaxchar.hashing import cheap_bernoulli
-from jaxchar.model import CharRNN, num_parameters
+from jaxchar.model.char_rnn import CharRNN, num_parameters
+from jaxchar.randomness import cheap_bernoulli
+from jaxchar.recurrence import native
 
 V, B, T = 7, 3, 6
 needs_compiler = pytest.mark.skipif(not native.is_available(), reason="no C++ compiler")

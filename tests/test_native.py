@@ -12,9 +12,10 @@ import promises
 import pytest
 from flax import nnx
 
-from jaxchar import cache, native, native_layer
+from jaxchar import cache
 from jaxchar.errors import JaxcharError
-from jaxchar.unroll import initial_carry, unroll
+from jaxchar.recurrence import native, native_layer
+from jaxchar.recurrence.unroll import initial_carry, unroll
 
 needs_compiler = pytest.mark.skipif(not native.is_available(), reason="no C++ compiler")
 

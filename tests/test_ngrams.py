@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxchar import ngrams
-from jaxchar.ngrams import copied_shares, longest_shared
+from jaxchar.data import ngrams
+from jaxchar.data.ngrams import copied_shares, longest_shared
 
 FEW_LETTERS = st.text("ab", max_size=60)
 SOME_LETTERS = st.text("abcdefgh", max_size=60)

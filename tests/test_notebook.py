@@ -9,13 +9,13 @@ import promises
 import pytest
 from rich.console import Console
 
-from jaxchar.notebook_view import NotebookView, in_notebook
-from jaxchar.training_display import TrainingDisplay
-from jaxchar.training_status import LossCurve, Phase, Progress, Sample, Status
+from jaxchar.progress.display import TrainingDisplay
+from jaxchar.progress.notebook import NotebookView, in_notebook
+from jaxchar.progress.status import LossCurve, Phase, Progress, Sample, Status
 
 RUN = """
 import types
-from jaxchar.training_display import TrainingDisplay
+from jaxchar.progress.display import TrainingDisplay
 means = types.SimpleNamespace(loss=2.0, accuracy=0.5)
 display = TrainingDisplay()
 display.notice("Corpus <b> :smile:")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxchar.config import OptimizerConfig
-from jaxchar.optimizer import average_weights, make_optimizer, make_schedule
+from jaxchar.model.optimizer import average_weights, make_optimizer, make_schedule
 
 STEPS_PER_EPOCH = 100
 

@@ -13,10 +13,10 @@ from runs import TINY, quiet
 
 import jaxchar
 from jaxchar import inspect
-from jaxchar.checkpoint import FOLDER, CheckpointStore, verify
+from jaxchar.checkpoint.metadata import Metadata
+from jaxchar.checkpoint.store import FOLDER, CheckpointStore, verify
+from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
-from jaxchar.metadata import Metadata
-from jaxchar.vocabulary import Vocabulary
 
 pytestmark = promises.ANY_PATH
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from runs import TINY, quiet, timeless_metrics
 
-from jaxchar.checkpoint import load_checkpoint, named_leaves, steps_in
+from jaxchar.checkpoint.store import load_checkpoint, named_leaves, steps_in
 from jaxchar.errors import JaxcharError
-from jaxchar.launch import fit, resume, state_structure
-from jaxchar.processes import agree, join
+from jaxchar.parallel.processes import agree, join
+from jaxchar.training.launch import fit, resume
+from jaxchar.training.step import state_structure
 
 CONFIG = TINY.replace(devices=1, sample_length=20)
 FLAGS = [

@@ -6,8 +6,8 @@ import promises
 import pytest
 from rich.cells import cell_len
 
-from jaxchar.progress_line import ASCII, UNICODE, bar, progress_line, sparkline
-from jaxchar.training_status import LossCurve, Phase, Progress, Status, clock
+from jaxchar.progress.line import ASCII, UNICODE, bar, progress_line, sparkline
+from jaxchar.progress.status import LossCurve, Phase, Progress, Status, clock
 
 
 def status(phase: str = "", step: int = 400) -> Status:

@@ -22,10 +22,11 @@ from runs import TINY, quiet
 from test_writer import make_model
 
 import jaxchar
-from jaxchar import console, errors
+from jaxchar import errors
 from jaxchar.config import Config, SampleConfig
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
-from jaxchar.launch import resume
+from jaxchar.terminal import console
+from jaxchar.training.launch import resume
 
 # ---- numbers, paths and lists of any kind --------------------------------------------------------
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
-from jaxchar.recipe import CHOSEN, LENGTH, TextFacts, choose
+from jaxchar.model.recipe import CHOSEN, LENGTH, TextFacts, choose
 
 
 class Machine:

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from jaxchar.reference_losses import reference_losses
-from jaxchar.vocabulary import Vocabulary
+from jaxchar.data.vocabulary import Vocabulary
+from jaxchar.scoring.reference_losses import reference_losses
 
 
 def losses_of(training: str, held_out: str):

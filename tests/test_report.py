@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxchar import report
+from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
-from jaxchar.report import CharacterTable, ReportFolder, page, write_csv
-from jaxchar.score import Predictions
-from jaxchar.vocabulary import Vocabulary
+from jaxchar.scoring import report
+from jaxchar.scoring.report import CharacterTable, ReportFolder, page, write_csv
+from jaxchar.scoring.score import Predictions
 
 CHARACTERS = st.one_of(
     st.sampled_from("\n\r\t\0 \",';<>&·\u2028\u202e\x1b"), st.characters(exclude_categories=["Cs"])

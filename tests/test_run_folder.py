@@ -11,7 +11,16 @@ import pytest
 
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
-from jaxchar.run_folder import CONFIG, LOGS, METRICS, SAMPLES, RunFolder, make_next_free, name_for, next_free
+from jaxchar.training.run_folder import (
+    CONFIG,
+    LOGS,
+    METRICS,
+    SAMPLES,
+    RunFolder,
+    make_next_free,
+    name_for,
+    next_free,
+)
 
 
 @pytest.fixture

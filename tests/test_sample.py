@@ -11,8 +11,9 @@ import promises
 import pytest
 
 import jaxchar
-from jaxchar import console, sample
-from jaxchar.sample_display import Display
+from jaxchar import sample
+from jaxchar.terminal import console
+from jaxchar.terminal.sample_display import Display
 
 TRAINING = {"corpus": "python", "max_chars": 2000, "epochs": 1, "sample_length": 0}
 TRAINING |= {"hidden_size": 8, "seq_len": 16, "batch_size": 4}

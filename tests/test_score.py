@@ -13,15 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from jaxchar import score as score_module
-from jaxchar.batches import Blocks, Streams, Windows
 from jaxchar.config import Config
+from jaxchar.data.batches import Blocks, Streams, Windows
+from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
 from jaxchar.language_model import LanguageModel
-from jaxchar.loss import Means
-from jaxchar.score import Evaluation, Predictions, mean_with_interval, predict
-from jaxchar.step import make_evaluation, split_model
-from jaxchar.vocabulary import Vocabulary
+from jaxchar.model.loss import Means
+from jaxchar.model.split import split_model
+from jaxchar.scoring import score as score_module
+from jaxchar.scoring.score import Evaluation, Predictions, mean_with_interval, predict
+from jaxchar.training.step import make_evaluation
 
 QUICK_INIT = {"kernel_init": "uniform", "init_scale": 0.5, "recurrent_init": "same"}  # to compile
 V, N = 8, 150

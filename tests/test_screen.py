@@ -6,10 +6,10 @@ import promises
 import pytest
 from rich.console import Console
 
-from jaxchar import console as command_line
-from jaxchar import tables
-from jaxchar.sample_display import Display
-from jaxchar.screen import can_draw, drawn, has_colour, is_terminal, make_console, make_table, say
+from jaxchar.terminal import console as command_line
+from jaxchar.terminal import tables
+from jaxchar.terminal.sample_display import Display
+from jaxchar.terminal.screen import can_draw, drawn, has_colour, is_terminal, make_console, make_table, say
 
 # Each of these is changed by a library that means well.
 TEXTS = [

@@ -12,13 +12,14 @@ import optax
 import pytest
 from flax import nnx
 
-from jaxchar import step as step_module
-from jaxchar.batches import Streams
 from jaxchar.config import Config
+from jaxchar.data.batches import Streams
 from jaxchar.errors import JaxcharError
-from jaxchar.loss import Means
-from jaxchar.optimizer import make_optimizer
-from jaxchar.step import evaluation_batches, make_evaluation, make_program, split_model, stateful_pass
+from jaxchar.model.loss import Means
+from jaxchar.model.optimizer import make_optimizer
+from jaxchar.model.split import split_model
+from jaxchar.training import step as step_module
+from jaxchar.training.step import evaluation_batches, make_evaluation, make_program, stateful_pass
 
 V, N = 5, 150
 IDS = np.random.default_rng(0).integers(0, V, N).astype(np.uint8)

@@ -7,8 +7,8 @@ import sys
 import promises
 import pytest
 
-from jaxchar import plot
-from jaxchar.run_folder import Series
+from jaxchar.training import plot
+from jaxchar.training.run_folder import Series
 
 pytestmark = promises.HOST
 
@@ -61,7 +61,7 @@ changed("all modules", lambda: [getattr(jaxchar, name) for name in jaxchar.__all
 settings = dict(corpus="python", max_chars=1000, batch_size=4, seq_len=16, hidden_size=6, epochs=1)
 config = changed("Config", lambda: jaxchar.Config(**settings, sample_length=5))
 from rich.console import Console
-from jaxchar.training_display import TrainingDisplay
+from jaxchar.progress.display import TrainingDisplay
 silent = lambda: TrainingDisplay(Console(quiet=True))
 changed("fit", lambda: jaxchar.fit(config, run, display=silent()))
 again = config.replace(epochs=2)
@@ -73,7 +73,7 @@ changed("stream left early", lambda: next(model.stream("a", 10)))
 changed("generate_batch", lambda: model.generate_batch(["a", "e"], 10))
 changed("score", lambda: model.score("the test"))
 ids = jax.numpy.asarray(model.vocabulary.encode("the test of it"))
-from jaxchar.step import stateful_pass
+from jaxchar.training.step import stateful_pass
 changed("evaluate", lambda: model.evaluate(ids, stateful_pass(len(ids))))
 changed("a refusal", lambda: refused(lambda: model.generate("")))
 changed("another refusal", lambda: refused(lambda: jaxchar.fit(config, run)))
@@ -108,8 +108,8 @@ PICTURE = """
 import sys
 from pathlib import Path
 import numpy as np
-from jaxchar.plot import plot_loss
-from jaxchar.run_folder import Series
+from jaxchar.training.plot import plot_loss
+from jaxchar.training.run_folder import Series
 plot_loss({"val_loss": Series(np.arange(3), np.ones(3))}, "$mine_{", Path(sys.argv[1]))
 print("matplotlib.pyplot" in sys.modules)
 """

@@ -24,12 +24,14 @@ from rich.console import Console
 from runs import TINY, quiet, timeless_metrics
 
 import jaxchar
-from jaxchar import display_guard, signals, train
-from jaxchar.checkpoint import FOLDER, steps_in
-from jaxchar.display_guard import GuardedDisplay, TolerantStream
+from jaxchar import train
+from jaxchar.checkpoint.store import FOLDER, steps_in
 from jaxchar.errors import JaxcharError
-from jaxchar.trainer import Trainer
-from jaxchar.training_display import TrainingDisplay
+from jaxchar.progress import guard as display_guard
+from jaxchar.progress.display import TrainingDisplay
+from jaxchar.progress.guard import GuardedDisplay, TolerantStream
+from jaxchar.training import signals
+from jaxchar.training.trainer import Trainer
 
 CONFIG = TINY.replace(epochs=2, log_every=5)
 EPOCH = 14  # steps
@@ -79,7 +81,7 @@ def test_a_run_whose_output_fails_goes_on_to_its_end_and_its_exit_code(output, t
 def test_no_file_takes_the_place_of_an_output_that_is_closed(tmp_path):
     """What a library in C says on standard error would be written into it."""
     program = (
-        "from jaxchar.display_guard import tolerant_output\n"
+        "from jaxchar.progress.guard import tolerant_output\n"
         "with tolerant_output(), open('f', 'w') as file: print(file.fileno(), file=file)"
     )
     command = f"{shlex.join([sys.executable, '-c', program])} <&- >&- 2>&-"
@@ -292,7 +294,7 @@ def test_a_picture_that_cannot_be_drawn_is_one_warning_and_exit_code_0(tmp_path,
     def fail(*_):
         raise ValueError("Key backend: 'x' is no valid value\nsecond line")
 
-    monkeypatch.setattr("jaxchar.trainer.plot_loss", fail)
+    monkeypatch.setattr("jaxchar.training.trainer.plot_loss", fail)
     assert main("--epochs=2", f"--run-dir={tmp_path}/run") == 0
     out = capsys.readouterr().out
     assert out.count("warning: loss.png could not be written: Key backend: 'x' is no valid value;") == 1
@@ -314,7 +316,7 @@ def test_fit_returns_whatever_the_picture_fails_of(error, tmp_path, monkeypatch,
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("jaxchar.trainer.plot_loss", fail)
+    monkeypatch.setattr("jaxchar.training.trainer.plot_loss", fail)
     assert jaxchar.fit(CONFIG, tmp_path / "run").summary["steps"] == STEPS
     assert capsys.readouterr().out.count("warning: loss.png could not be written") == 1
     monkeypatch.undo()
@@ -352,7 +354,7 @@ def test_a_package_that_is_gone_while_a_run_lasts_does_not_end_it(tmp_path, monk
         raise ModuleNotFoundError(name)
 
     def then_lose(trainer, *given):
-        monkeypatch.setattr("jaxchar.metadata.version", gone)
+        monkeypatch.setattr("jaxchar.checkpoint.metadata.version", gone)
         return train_chunk(trainer, *given)
 
     monkeypatch.setattr(Trainer, "_train_chunk", then_lose)
@@ -495,7 +497,7 @@ def test_a_second_signal_interrupts_fit_and_leaves_its_host_alive(number, raised
 @promises.SIGNALS
 @pytest.mark.parametrize("number", ALL_SIGNALS)
 def test_a_signal_before_training_leaves_with_its_exit_code(number, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("jaxchar.launch.load_dataset", lambda *_: send(number)())
+    monkeypatch.setattr("jaxchar.training.launch.load_dataset", lambda *_: send(number)())
     assert main(f"--run-dir={tmp_path}/run") == 128 + number
     assert "stopped; nothing had to be saved" in capsys.readouterr().err
 
@@ -537,7 +539,7 @@ def test_a_stack_trace_on_a_signal_still_works_within_fit_and_after(tmp_path, mo
 KILLED_BEFORE_ITS_SUMMARY = """
 import os, signal, sys
 from jaxchar import train
-from jaxchar.trainer import Trainer
+from jaxchar.training.trainer import Trainer
 Trainer.sum_up = lambda trainer, stopped_by: os.kill(os.getpid(), signal.SIGKILL)
 train.main(arguments=sys.argv[1:])
 """
@@ -671,7 +673,7 @@ def test_a_signal_while_the_machine_is_measured_waits_until_that_has_ended(tmp_p
         ended.append(True)
         return 0.01
 
-    monkeypatch.setattr("jaxchar.planner.seconds_per_step", measure)
+    monkeypatch.setattr("jaxchar.training.planner.seconds_per_step", measure)
     assert main(f"--run-dir={tmp_path}/run") == 128 + signal.SIGINT
     assert ended
     assert "stopped; nothing had to be saved" in capsys.readouterr().err

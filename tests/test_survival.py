@@ -17,13 +17,19 @@ from runs import quiet, timeless_metrics
 
 import jaxchar
 from jaxchar import train
-from jaxchar.checkpoint import FOLDER, CheckpointStore, load_checkpoint, named_leaves, read_state, steps_in
+from jaxchar.checkpoint.store import (
+    FOLDER,
+    CheckpointStore,
+    load_checkpoint,
+    named_leaves,
+    read_state,
+    steps_in,
+)
 from jaxchar.config import Config
-from jaxchar.dataset import load_dataset
-from jaxchar.launch import state_structure
-from jaxchar.run_folder import RunFolder
-from jaxchar.step import make_program
-from jaxchar.trainer import Trainer
+from jaxchar.data.dataset import load_dataset
+from jaxchar.training.run_folder import RunFolder
+from jaxchar.training.step import make_program, state_structure
+from jaxchar.training.trainer import Trainer
 
 VICTIM = Path(__file__).with_name("victim.py")
 SETTINGS = {
@@ -222,7 +228,7 @@ def test_a_signal_saves_what_was_done_and_leaves(phase, number, saving, tmp_path
 SECOND = """
 import ctypes, os, signal, sys, threading
 from jaxchar import train
-from jaxchar.trainer import Trainer
+from jaxchar.training.trainer import Trainer
 
 def busy_in_c(trainer):
     os.kill(os.getpid(), signal.{name})

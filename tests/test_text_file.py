@@ -15,11 +15,11 @@ from pathlib import Path
 import promises
 import pytest
 
-from jaxchar import text_file
 from jaxchar.config import CorpusConfig
-from jaxchar.corpus import load_corpus
+from jaxchar.data import text_file
+from jaxchar.data.corpus import load_corpus
+from jaxchar.data.text_file import NotTextError, decoded, iconv_name, unpacked
 from jaxchar.errors import JaxcharError
-from jaxchar.text_file import NotTextError, decoded, iconv_name, unpacked
 
 TEXTS = {
     "German": "Als Gregor Samsa eines Morgens aus unruhigen Träumen erwachte, fand er sich in seinem Bett zu "

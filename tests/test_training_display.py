@@ -15,21 +15,21 @@ from rich.console import Console
 from runs import TINY
 from terminal import run_in_terminal, screen_of
 
-from jaxchar import views
-from jaxchar.launch import fit
-from jaxchar.loss import Means
-from jaxchar.trainer import Trainer
-from jaxchar.training_display import TrainingDisplay
-from jaxchar.views import head, tail
+from jaxchar.model.loss import Means
+from jaxchar.progress import views
+from jaxchar.progress.display import TrainingDisplay
+from jaxchar.progress.views import head, tail
+from jaxchar.training.launch import fit
+from jaxchar.training.trainer import Trainer
 
 # A run of a second, without JAX: what a terminal gets must not depend on what is trained.
 RUN = """
 import time, types, sys
 from pathlib import Path
-from jaxchar.trainer import Trainer
-from jaxchar.training_display import TrainingDisplay
-from jaxchar import views
-from jaxchar.launch import fit
+from jaxchar.training.trainer import Trainer
+from jaxchar.progress.display import TrainingDisplay
+from jaxchar.progress import views
+from jaxchar.training.launch import fit
 views.LONG_PHASE_SECONDS = 0.2
 means = lambda loss: types.SimpleNamespace(loss=loss, accuracy=0.5)
 display = TrainingDisplay()

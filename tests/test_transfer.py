@@ -16,13 +16,13 @@ from runs import quiet
 
 import jaxchar
 from jaxchar import train
-from jaxchar.checkpoint import Loaded, load_checkpoint, named_leaves
+from jaxchar.checkpoint.store import Loaded, load_checkpoint, named_leaves
 from jaxchar.config import Config
+from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
-from jaxchar.model import CharRNN
-from jaxchar.step import make_program, state_structure
-from jaxchar.transfer import NEW_PROBABILITY, transfer
-from jaxchar.vocabulary import Vocabulary
+from jaxchar.model.char_rnn import CharRNN
+from jaxchar.training.step import make_program, state_structure
+from jaxchar.training.transfer import NEW_PROBABILITY, transfer
 
 KNOWN = Vocabulary("bdfgh\n")
 GROWN = Vocabulary(KNOWN.symbols + "aceżz")  # before, between and after the known ones

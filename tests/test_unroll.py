@@ -9,9 +9,17 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxchar import native
-from jaxchar import unroll as unroll_module
-from jaxchar.unroll import DropoutMasks, HiddenCarry, LSTMCarry, hard_sigmoid, initial_carry, lookup, unroll
+from jaxchar.recurrence import native
+from jaxchar.recurrence import unroll as unroll_module
+from jaxchar.recurrence.unroll import (
+    DropoutMasks,
+    HiddenCarry,
+    LSTMCarry,
+    hard_sigmoid,
+    initial_carry,
+    lookup,
+    unroll,
+)
 
 CELLS = {
     "lstm": nnx.OptimizedLSTMCell,

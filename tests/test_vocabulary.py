@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxchar import vocabulary
+from jaxchar.data import vocabulary
+from jaxchar.data.vocabulary import Adapted, UnknownCharactersError, Vocabulary
 from jaxchar.errors import JaxcharError
-from jaxchar.vocabulary import Adapted, UnknownCharactersError, Vocabulary
 
 any_text = st.text(st.characters(exclude_categories=()))  # lone surrogates and astral characters too
 

@@ -13,7 +13,7 @@ from runs import TINY, quiet, rewrite_metadata
 
 import jaxchar
 from jaxchar import evaluate, inspect, memorization, sample, train
-from jaxchar.checkpoint import FOLDER, peek
+from jaxchar.checkpoint.store import FOLDER, peek
 from jaxchar.errors import JaxcharError
 
 pytestmark = promises.TEXT_FOUND

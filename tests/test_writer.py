@@ -6,13 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from jaxchar import generate
 from jaxchar.config import Config, SampleConfig
+from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
 from jaxchar.language_model import LanguageModel
-from jaxchar.step import split_model
-from jaxchar.vocabulary import Vocabulary
-from jaxchar.writer import up_to_stop
+from jaxchar.model.split import split_model
+from jaxchar.sampling import generate
+from jaxchar.sampling.session import up_to_stop
 
 SYMBOLS = "\n abcde"
 PROMPTS = ["a", "bcd e", "\n"]

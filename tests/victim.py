@@ -23,8 +23,8 @@ jax.config.update("jax_platforms", "cpu")
 from runs import quiet  # noqa: E402
 
 import jaxchar  # noqa: E402
-from jaxchar.checkpoint import FOLDER, CheckpointStore, steps_in  # noqa: E402
-from jaxchar.trainer import Trainer  # noqa: E402
+from jaxchar.checkpoint.store import FOLDER, CheckpointStore, steps_in  # noqa: E402
+from jaxchar.training.trainer import Trainer  # noqa: E402
 
 
 class Journal:

@@ -26,9 +26,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jaxchar.plot import drawn
-from jaxchar.reference_losses import reference_losses
-from jaxchar.vocabulary import Vocabulary
+from jaxchar.data.vocabulary import Vocabulary
+from jaxchar.scoring.reference_losses import reference_losses
+from jaxchar.training.plot import drawn
 
 PPMD_ORDERS = (2, 3, 4, 5, 6, 8, 12)
 CONFIG = "from jaxchar.config import Config; from jaxchar.train import main; main(Config(), 'config')"

@@ -17,11 +17,11 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from jaxchar.checkpoint import CheckpointStore
+from jaxchar.checkpoint.metadata import Metadata, describe_machine, library_versions
+from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.config import Config
-from jaxchar.metadata import Metadata, describe_machine, library_versions
-from jaxchar.step import TrainState, make_program
-from jaxchar.vocabulary import Vocabulary
+from jaxchar.data.vocabulary import Vocabulary
+from jaxchar.training.step import TrainState, make_program
 
 ROUNDS = 11
 SYMBOLS = "abcdefghijklmnopqrstuvwxyz0123456789"

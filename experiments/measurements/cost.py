@@ -25,10 +25,10 @@ from rich.table import Table
 import jaxchar
 from experiments.words_generator import CONFIG as WORDS_GENERATOR
 from jaxchar.config import Config
-from jaxchar.dataset import load_dataset
-from jaxchar.step import make_program
-from jaxchar.trainer import Trainer
-from jaxchar.training_display import TrainingDisplay
+from jaxchar.data.dataset import load_dataset
+from jaxchar.progress.display import TrainingDisplay
+from jaxchar.training.step import make_program
+from jaxchar.training.trainer import Trainer
 
 ROUNDS = 5
 MEGABYTE = 1_000_000

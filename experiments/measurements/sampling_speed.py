@@ -23,9 +23,9 @@ from collections.abc import Callable
 import numpy as np
 
 from jaxchar.config import Config
+from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.language_model import LanguageModel
-from jaxchar.step import split_model
-from jaxchar.vocabulary import Vocabulary
+from jaxchar.model.split import split_model
 
 VOCABULARY = Vocabulary("".join(map(chr, range(32, 97))))
 RUNS = 9

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxchar.benchmark.cells import Cell
 from jaxchar.benchmark.contenders import KNOWN
-from jaxchar.plot import drawn
+from jaxchar.training.plot import drawn
 
 HEIGHT = 0.2  # inches a bar
 

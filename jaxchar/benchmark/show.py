@@ -10,7 +10,7 @@ from rich.console import Console
 
 from jaxchar.benchmark.cells import READING_STEPS, Cell
 from jaxchar.benchmark.contenders import KNOWN
-from jaxchar.screen import drawn, make_console, make_table, say
+from jaxchar.terminal.screen import drawn, make_console, make_table, say
 
 WIDTH = 118  # columns of a table that is not shown on a terminal
 

@@ -16,13 +16,14 @@ from jaxchar.benchmark.cells import READING_STEPS, TEXT_CHARS, Cell
 from jaxchar.benchmark.contenders import LeftOut
 from jaxchar.benchmark.contenders.nnx_weights import give_weights, set_precision, weights_of
 from jaxchar.config import Config
-from jaxchar.devices import make_mesh, replicate
+from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
 from jaxchar.language_model import LanguageModel
-from jaxchar.loss import cross_entropy_totals
-from jaxchar.model import CharRNN, num_parameters
-from jaxchar.step import TrainState, make_evaluation, make_program, split_model, stateful_pass
-from jaxchar.vocabulary import Vocabulary
+from jaxchar.model.char_rnn import CharRNN, num_parameters
+from jaxchar.model.loss import cross_entropy_totals
+from jaxchar.model.split import split_model
+from jaxchar.parallel.devices import make_mesh, replicate
+from jaxchar.training.step import TrainState, make_evaluation, make_program, stateful_pass
 
 NO_LIMIT = 10**5  # epochs
 
@@ -54,7 +55,7 @@ def config_of(cell: Cell, dtype: str) -> Config:
 
 
 class Ours:
-    """A program of :mod:`jaxchar.step` and its state."""
+    """A program of :mod:`jaxchar.training.step` and its state."""
 
     redundant_parameters = 0
 

@@ -1,0 +1,11 @@
+"""The commands, by name."""
+
+# Every command is a module of this package that has a main().
+COMMANDS = {
+    "train": "train a model on your text",
+    "sample": "write text with a model",
+    "evaluate": "score a model on text",
+    "memorization": "tell how much of what a model writes is copied",
+    "inspect": "show what is in a checkpoint, and whether it is whole",
+    "bench": "measure the speed, beside other libraries",
+}

@@ -1,0 +1,91 @@
+"""Which run a command means where none is named: the newest in ``runs/``."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from jaxchar.errors import JaxcharError
+from jaxchar.terminal.invocation import called_as
+from jaxchar.terminal.visible import visible
+
+if TYPE_CHECKING:  # checkpoint imports JAX, which an error message need not wait for
+    from jaxchar.checkpoint.store import Loaded, Which
+
+RUNS = "runs"
+CHECKPOINTS = "checkpoints"  # checkpoint.FOLDER
+SET_ASIDE = "set-aside-"  # a run's own old checkpoints, see RunFolder.set_aside
+
+
+class Typed(Protocol):
+    """What the arguments of a command say about the run."""
+
+    @property
+    def run(self) -> str | None:
+        """The path as typed alone."""
+
+    @property
+    def ckpt(self) -> str | None:
+        """The path as typed after ``--ckpt``."""
+
+
+class TypedModel(Typed, Protocol):
+    """The same, and which checkpoint of the run."""
+
+    @property
+    def which(self) -> "Which | None":
+        """The checkpoint, where it was typed."""
+
+
+def run_to_use(typed: Typed) -> str:
+    """Return the path that a command is to work with: as typed, else the newest run's.
+
+    Raises:
+        JaxcharError: it is given twice, or is not given and there is no run.
+    """
+    if typed.run is not None and typed.ckpt is not None:
+        raise JaxcharError(f"the run is given twice, as {typed.run!r} and with --ckpt; give it once")
+    named = typed.ckpt if typed.run is None else typed.run
+    if named is not None:
+        return named
+    found = newest_run(Path(RUNS))
+    if found is None:
+        raise JaxcharError(
+            f"there is no run in {RUNS}/ here; train one ({called_as('train')} my_novel.txt), or name a run "
+            "with --ckpt"
+        )
+    return str(found)
+
+
+def newest_run(folder: Path) -> Path | None:
+    """Return the run with the newest checkpoint, in a folder or in a folder inside; None: none has any."""
+    times = {}
+    for pattern in (f"*/{CHECKPOINTS}", f"*/*/{CHECKPOINTS}"):
+        for checkpoints in folder.glob(pattern):
+            if not checkpoints.parent.name.startswith(SET_ASIDE):
+                times[checkpoints.parent] = max(_times(checkpoints), default=0.0)
+    times = {run: time for run, time in times.items() if time}
+    return max(times, key=lambda run: (times[run], str(run)), default=None)
+
+
+def _times(checkpoints: Path) -> Iterator[float]:
+    """Return when each checkpoint in a folder was written."""
+    with suppress(OSError):
+        for step in checkpoints.iterdir():
+            if step.name.isdecimal():
+                yield step.stat().st_mtime
+
+
+def say_run(typed: Typed, run: str) -> None:
+    """Say on standard error which run is used, where the user named none."""
+    if typed.run is None and typed.ckpt is None:
+        print(f"Using {visible(run)}, the newest run.", file=sys.stderr)
+
+
+def say_model(typed: TypedModel, run: str, loaded: "Loaded") -> None:
+    """Say on standard error which checkpoint of which run is used, as far as the user left it open."""
+    say_run(typed, run)
+    if typed.which is None and loaded.path != Path(run).expanduser().resolve():
+        kind = "best" if "val_loss" in loaded.metadata.metrics else "newest"
+        print(f"Using its {kind} checkpoint, of step {loaded.metadata.step:,}.", file=sys.stderr)

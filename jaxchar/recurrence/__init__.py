@@ -1,0 +1,1 @@
+"""A recurrent layer over time: its equations, and the ways to compute it."""

@@ -1,0 +1,288 @@
+"""The library in C++ for processors: builds ``cpp/native.cc`` once, and makes its functions known to JAX.
+
+It needs a C++ compiler (``CXX``, or c++, g++ or clang++); without one, the same is computed in JAX, and the
+user is told once a process why that is slower. What is built is made for this kind of processor and kept in
+the cache folder, and so is the reason why it could not be built, until that may have changed. Its callers
+are :mod:`jaxchar.recurrence.native_layer` and :mod:`jaxchar.sampling.native_decoder`.
+"""
+
+import ctypes
+import functools
+import hashlib
+import json
+import logging
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from jaxchar.cache import folders_for_compiled, is_writable
+
+SOURCES = Path(__file__).with_name("cpp")
+# Vectors for this very processor; divisions and comparisons may be done for lanes that are not used.
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-trapping-math", "-shared", "-fPIC", "-w")
+FUNCTIONS = ("jaxchar_forward", "jaxchar_backward", "jaxchar_weight_gradients", "jaxchar_texts")
+COMPILERS = ("c++", "g++", "clang++")
+# After which a compiler is taken to hang: with nothing to compile, and, on a busy machine, with all of it.
+TRIAL_SECONDS = 60
+BUILD_SECONDS = 900
+FAILURE_SECONDS = 86_400  # how long a failure is remembered: what was missing may have been installed
+# What decides, beside the compiler itself, what it does.
+COMPILER_VARIABLES = (
+    "CXX",
+    "CPATH",
+    "CPLUS_INCLUDE_PATH",
+    "LIBRARY_PATH",
+    "COMPILER_PATH",
+    "GCC_EXEC_PREFIX",
+)
+COMPILER_REMEDY = "install a C++ compiler, for instance g++ (apt install g++), or name yours in CXX"
+FOLDER_REMEDY = "name a folder that programs may be loaded from in JAXCHAR_CACHE"
+
+# Without handlers of the host's, Python prints a warning's text on standard error, and nothing else.
+_log = logging.getLogger("jaxchar")
+
+
+class Library(NamedTuple):
+    """What was built."""
+
+    digest: str  # twelve characters
+    panel_columns: int  # in which it wants kernels packed
+
+
+class Missing(NamedTuple):
+    """Why there is no library."""
+
+    reason: str
+    remedy: str
+
+
+class _Unusable(Exception):
+    """A file could not be built, or not be loaded."""
+
+    def __init__(self, reason: str, remedy: str = COMPILER_REMEDY) -> None:
+        super().__init__(reason)
+        self.remedy = remedy
+
+
+def is_available() -> bool:
+    """Whether JAX computes on a processor that the functions below can be built for."""
+    return library() is not None
+
+
+def identity() -> str:
+    """Return the library's digest, on which the last bits depend; nothing where it cannot be had."""
+    loaded = library()
+    return loaded.digest if loaded else ""
+
+
+def library() -> Library | None:
+    """Build the library, if it is not there, and load it; None where it cannot be had."""
+    attempt = _attempt()
+    return attempt if isinstance(attempt, Library) else None
+
+
+def why_not() -> str:
+    """Return why the library cannot be had, and what to do about it; nothing where it can."""
+    attempt = _attempt()
+    return f"{attempt.reason}; {attempt.remedy}" if isinstance(attempt, Missing) else ""
+
+
+@functools.cache
+def tell_why_slower() -> None:
+    """Tell the user, once a process, that what could run in C++ runs in JAX."""
+    if jax.default_backend() == "cpu" and why_not():
+        _log.warning("The recurrence runs in JAX, about half as fast as in C++: %s.", why_not())
+
+
+def forget() -> None:
+    """Forget what this process knows of the library."""
+    _attempt.cache_clear()
+    tell_why_slower.cache_clear()
+
+
+# ---- finding -------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _attempt() -> Library | Missing:
+    """Load the library from the first folder that has it, else build it in the first that can take it."""
+    if jax.default_backend() != "cpu":
+        return Missing(f"JAX computes on {jax.default_backend()}", "it is for processors")
+    recipe, folders = _recipe(), folders_for_compiled()
+    for built in (file for folder in folders for file in sorted(folder.glob(f"native-{recipe}-*.so"))):
+        with suppress(_Unusable):
+            return _loaded(built)
+    compilers = list(_compilers())
+    if not compilers:
+        return Missing(f"no C++ compiler was found ({', '.join(COMPILERS)})", COMPILER_REMEDY)
+    cause, notes = _cause(compilers), [folder / f"native-{recipe}.failed" for folder in folders]
+    remembered = next(filter(None, (_remembered(note, cause) for note in notes)), None)
+    if remembered is not None:
+        return remembered
+    outcome = _built_somewhere(compilers, recipe, folders)
+    for note in notes:
+        if isinstance(outcome, Library):
+            with suppress(OSError):
+                note.unlink(missing_ok=True)
+        elif is_writable(note.parent):
+            record = {"cause": cause, **outcome._asdict()}
+            with suppress(OSError):
+                note.write_text(json.dumps(record), encoding="utf-8")
+            break
+    return outcome
+
+
+def _recipe() -> str:
+    """Return what decides which library is right, the compiler apart, in twelve characters."""
+    parts = [source.read_bytes() for source in sorted(SOURCES.iterdir())]
+    parts += [" ".join(FLAGS).encode(), jax.lib.__version__.encode()]
+    return hashlib.sha256(b"|".join(parts)).hexdigest()[:12]
+
+
+def _loaded(file: Path) -> Library:
+    """Load a library whose name ends with its digest; one that was damaged would crash the process."""
+    try:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+        if file.stem.rpartition("-")[2] != digest:
+            raise _Unusable(f"{file} is damaged")
+        functions = ctypes.CDLL(str(file))
+        capsules = {name: jax.ffi.pycapsule(getattr(functions, name)) for name in FUNCTIONS}
+        panel_columns = ctypes.c_int.in_dll(functions, "jaxchar_panel_columns").value
+    except (OSError, AttributeError, ValueError) as error:
+        raise _Unusable(_one_line(str(error)), FOLDER_REMEDY) from error
+    for name, capsule in capsules.items():
+        jax.ffi.register_ffi_target(name, capsule, platform="cpu")
+    return Library(digest, panel_columns)
+
+
+# ---- building ------------------------------------------------------------------------------------
+
+
+class Compiler(NamedTuple):
+    """A command that compiles C++."""
+
+    command: tuple[str, ...]
+    program: str  # the file that it starts
+
+
+def _compilers() -> Iterator[Compiler]:
+    """Yield the user's C++ compilers: what ``CXX`` says, then those that there are, each once."""
+    wanted, seen = [os.environ.get("CXX", ""), *COMPILERS], set()
+    for command in wanted:
+        try:
+            words = tuple(shlex.split(command))
+        except ValueError:  # an open quotation
+            continue
+        programs = [shutil.which(word) for word in words if "=" not in word and not word.startswith("-")]
+        if not words or not programs or programs[0] is None:
+            continue
+        identity = (words[1:], os.path.realpath(programs[0]))
+        if identity not in seen:
+            seen.add(identity)
+            yield Compiler(words, programs[0])
+
+
+def _cause(compilers: list[Compiler]) -> str:
+    """Return what a failure to build is to be blamed on; another cause is another try."""
+    facts: list[object] = [os.environ.get(name) for name in COMPILER_VARIABLES]
+    for compiler in compilers:
+        found = Path(compiler.program).stat()
+        facts += [compiler, found.st_size, found.st_mtime_ns]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def _remembered(note: Path, cause: str) -> Missing | None:
+    """Return an earlier failure of the same cause."""
+    try:
+        record = json.loads(note.read_text(encoding="utf-8"))
+        is_fresh = 0 <= time.time() - note.stat().st_mtime < FAILURE_SECONDS
+        if is_fresh and record["cause"] == cause:
+            return Missing(str(record["reason"]), str(record["remedy"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def _built_somewhere(compilers: list[Compiler], recipe: str, folders: list[Path]) -> Library | Missing:
+    """Build with the first compiler that can, into the first folder that can take and run what is built."""
+    places = [folder for folder in folders if is_writable(folder)]
+    if not places:
+        return Missing(f"no folder can be written to ({', '.join(map(str, folders))})", FOLDER_REMEDY)
+    if places[0] != folders[0]:
+        _log.warning(
+            "The cache folder %s cannot be written to; %s is used instead. JAXCHAR_CACHE chooses another.",
+            folders[0],
+            places[0],
+        )
+    _log.warning("Building the recurrence in C++ for this processor, once: about fifteen seconds.")
+    failures: list[Missing] = []
+    for compiler in compilers:
+        for place in places:
+            try:
+                return _loaded(_build(compiler, recipe, place))
+            except _Unusable as error:
+                reason = f"it could not be built ({shlex.join(compiler.command)}: {error})"
+                failures.append(Missing(reason, error.remedy))
+                if error.remedy == COMPILER_REMEDY:  # another folder is no help
+                    break
+    return failures[0]
+
+
+def _build(compiler: Compiler, recipe: str, folder: Path) -> Path:
+    """Return the file that a compiler built, under a name that ends with its digest."""
+    try:
+        # In a folder of its own until it is whole: another process may be building, too. The compiler's
+        # own temporary files lie there as well, whatever TMPDIR says.
+        with tempfile.TemporaryDirectory(dir=folder) as unfinished:
+            built = Path(unfinished) / "native.so"
+            environment = {**os.environ, "TMPDIR": unfinished, "LC_ALL": "C"}
+            trial = ["-x", "c++", "-c", os.devnull, "-o", f"{unfinished}/trial.o"]
+            _run([*compiler.command, *trial], environment, TRIAL_SECONDS)
+            files = ["-isystem", jax.ffi.include_dir(), str(SOURCES / "native.cc"), "-o", str(built)]
+            _run([*compiler.command, *FLAGS, *files], environment, BUILD_SECONDS)
+            digest = hashlib.sha256(built.read_bytes()).hexdigest()[:12]
+            return built.replace(folder / f"native-{recipe}-{digest}.so")
+    except OSError as error:
+        raise _Unusable(_one_line(str(error))) from error
+
+
+def _run(command: list[str], environment: dict[str, str], seconds: int) -> None:
+    """Run a compiler and whatever it starts to its end, or end all of it after so many seconds."""
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        try:
+            _, said = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            raise _Unusable(f"no answer in {seconds} seconds") from error
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode:
+        raise _Unusable(_complaint(said.decode(errors="replace")) or f"exit code {process.returncode}")
+
+
+def _complaint(said: str) -> str:
+    """Return the line of a compiler's that says what is wrong."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower()]
+    return _one_line((errors or lines or [""])[0])
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]

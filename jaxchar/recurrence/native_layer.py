@@ -1,0 +1,179 @@
+"""A recurrent layer in C++, see ``cpp/layer.h``: forward, and its gradient, on one device or several.
+
+Letters as in :mod:`jaxchar.recurrence.unroll`: T time steps, B batch, D input features, H hidden size, G gate columns;
+V symbols.
+"""
+
+import functools
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.experimental.custom_partitioning import custom_partitioning
+from jax.sharding import NamedSharding, PartitionSpec
+
+
+class Inputs(NamedTuple):
+    """What a layer reads: rows of features, or ids, which mean their one-hot rows.
+
+    What is not there has no time steps or no features.
+    """
+
+    ids: jax.Array  # [T, B] int32; those outside of the kernel's rows are those of its ends
+    scale: jax.Array  # [T, B] float32, of the one-hot rows; never trained
+    rows: jax.Array  # [T, B, D] float32
+
+    @classmethod
+    def of(cls, inputs: jax.Array, scale: jax.Array | None = None) -> "Inputs":
+        """Take [T, B, D] rows, or [T, B] ids and their scale."""
+        B = inputs.shape[1]
+        no_ids, no_scale = jnp.zeros((0, B), jnp.int32), jnp.zeros((0, B))
+        if inputs.ndim == 3:
+            return cls(no_ids, no_scale, inputs)
+        no_rows = jnp.zeros((*inputs.shape, 0))
+        return cls(inputs.astype(jnp.int32), no_scale if scale is None else scale, no_rows)
+
+
+class Weights(NamedTuple):
+    """The weights of a layer, one bias for both products."""
+
+    inputs: jax.Array  # [D or V, G]
+    bias: jax.Array  # [G]
+    recurrent: jax.Array  # [H, G]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def run(
+    cell: str, inputs: Inputs, weights: Weights, state: jax.Array, hidden: jax.Array, mask: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Run a layer over time.
+
+    Args:
+        cell: "lstm", "hard_lstm", "gru" or "hard_gru".
+        inputs: what it reads.
+        weights: its weights.
+        state: [B, H], the memory before the first step; [B, 0] for a GRU, which has none.
+        hidden: [B, H], the output before the first step.
+        mask: [B, H], on what the recurrent product sees, never trained; [B, 0] is none.
+
+    Returns:
+        The hidden states [T, B, H], and the last memory and the last output, as they came.
+    """
+    hiddens, states, _ = _forward(cell, *inputs, *weights, state, hidden, mask)
+    return hiddens, states[-1], hiddens[-1]
+
+
+def _run_forward(cell, inputs, weights, state, hidden, mask):
+    hiddens, states, saved = _forward(cell, *inputs, *weights, state, hidden, mask)
+    residuals = inputs, weights, state, hidden, mask, hiddens, states, saved
+    return (hiddens, states[-1], hiddens[-1]), residuals
+
+
+def _run_backward(cell, residuals, cotangents):
+    inputs, weights, state, hidden, mask, hiddens, states, saved = residuals
+    first, following = (state, states) if keeps_memory(cell) else (hidden, hiddens)
+    kernel = weights.inputs if inputs.rows.size else weights.inputs[:0]  # ids have no gradient
+    d_hiddens, d_state, d_hidden = cotangents
+    d_projected, d_recurrent, d_rows, d_state, d_hidden = _backward(
+        cell, kernel, weights.recurrent, first, following, saved, d_hiddens, d_state, d_hidden, mask
+    )
+    seen = (hidden * mask, hiddens * mask) if mask.size else (hidden, hiddens)
+    d_weights = _weight_gradients(len(weights.inputs), *inputs, *seen, d_projected, d_recurrent)
+    d_inputs = Inputs(np.zeros(inputs.ids.shape, jax.dtypes.float0), jnp.zeros_like(inputs.scale), d_rows)
+    return d_inputs, Weights(*d_weights), d_state, d_hidden, jnp.zeros_like(mask)
+
+
+run.defvjp(_run_forward, _run_backward)
+
+
+def keeps_memory(cell: str) -> bool:
+    """Whether a cell has a memory beside its output; the gradients of its two products are then one."""
+    return cell.endswith("lstm")
+
+
+def _forward(cell, *arguments):
+    """Return hiddens [T, B, H], states [T, B, H or 0], and the activations [T, B, 4H] to differentiate by."""
+    rule = "i b, m b, t b d, v g, g, h g, b s, b h, b k -> t b h, t b s, t b a"
+    return _by_batch(_forward_here, rule, cell)(*arguments)
+
+
+def _forward_here(cell, ids, scale, rows, input_kernel, bias, kernel, state, hidden, mask):
+    (T, B, _), H = rows.shape, kernel.shape[0]
+    results = _floats((T, B, H), (T, B, state.shape[1]), (T, B, 4 * H))
+    call = jax.ffi.ffi_call("jaxchar_forward", results)
+    return tuple(call(ids, scale, rows, input_kernel, bias, kernel, state, hidden, mask, cell=cell))
+
+
+def _backward(cell, *arguments):
+    """Return the gradients of both products, of the input rows, and of the first state and output."""
+    rule = "d g, h g, b h, t b h, t b a, t b h, b s, b h, b k -> t b g, t b r, t b d, b s, b h"
+    return _by_batch(_backward_here, rule, cell)(*arguments)
+
+
+def _backward_here(cell, input_kernel, kernel, first, following, saved, d_hiddens, d_state, d_hidden, mask):
+    (T, B, H), (D, G) = d_hiddens.shape, input_kernel.shape
+    # The gradients in their places: of a state in that of the last one, of the products in the activations'.
+    in_place, r = ({6: 3, 7: 4, 4: 0}, 0) if keeps_memory(cell) else ({6: 3, 7: 4}, G)
+    results = _floats((T, B, G), (T, B, r), (T, B, D), d_state.shape, (B, H))
+    call = jax.ffi.ffi_call("jaxchar_backward", results, input_output_aliases=in_place)
+    arguments = input_kernel, kernel, first, following, saved, d_hiddens, d_state, d_hidden, mask
+    return tuple(call(*arguments, cell=cell))
+
+
+def _weight_gradients(num_inputs, *arguments):
+    """Return the gradients of the input kernel [D or V, G], the bias [G] and the recurrent kernel [H, G]."""
+    rule = "i b, m b, t b d, b h, t b h, t b g, t b r -> v g, g, h g"
+    return _by_batch(_weight_gradients_here, rule, num_inputs)(*arguments)
+
+
+def _weight_gradients_here(num_inputs, ids, scale, rows, first, hiddens, d_projected, d_recurrent):
+    H, G = hiddens.shape[-1], d_projected.shape[-1]
+    call = jax.ffi.ffi_call("jaxchar_weight_gradients", _floats((num_inputs, G), (G,), (H, G)))
+    return tuple(call(ids, scale, rows, first, hiddens, d_projected, d_recurrent))
+
+
+# ---- several devices -----------------------------------------------------------------------------
+
+
+def _floats(*shapes: tuple[int, ...]) -> list[jax.ShapeDtypeStruct]:
+    return [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+
+
+@functools.cache
+def _by_batch(function: Callable, rule: str, *first: Any) -> Callable:
+    """Return a function that every device calls for its own rows of the batch.
+
+    Args:
+        function: takes and returns arrays, of as many rows as there are.
+        rule: the axes of its arguments and results; "b" is split, and results without it are summed up.
+        first: what it takes before the arrays.
+    """
+    arguments, results = ([axes.split() for axes in side.split(", ")] for side in rule.split(" -> "))
+    summed = "b" not in results[0]
+
+    def partition(mesh, shapes, _):
+        # No other axis than the batch may be split, see below.
+        split = next((axis for shape in shapes for axis in shape.sharding.spec if axis is not None), None)
+
+        def layout(axes):
+            return NamedSharding(mesh, PartitionSpec(*(split if axis == "b" else None for axis in axes)))
+
+        def on_one_device(*rows):
+            here = function(*first, *rows)
+            return lax.psum(here, split) if summed and split else here
+
+        return mesh, on_one_device, tuple(map(layout, results)), tuple(map(layout, arguments))
+
+    whole = tuple(dict.fromkeys(axis for axes in (*arguments, *results) for axis in axes if axis != "b"))
+    on_all = custom_partitioning(partial(function, *first))
+    on_all.def_partition(
+        partition,
+        sharding_rule=rule,
+        need_replication_factors=whole,
+        reduction_factors=("b",) if summed else (),
+    )
+    return on_all

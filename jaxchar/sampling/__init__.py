@@ -1,0 +1,1 @@
+"""Writing text: from a prompt to new characters."""

@@ -1,0 +1,180 @@
+"""A model made ready for ``cpp/text.h``, which reads and writes many texts side by side on a processor.
+
+Every text is computed by itself there: read or written among others, it has the very bits of one alone.
+
+Letters: B texts, R rows read side by side in a text, N characters, V symbols, D features, H hidden size.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxchar.model.char_rnn import CharRNN
+from jaxchar.recurrence import native
+from jaxchar.recurrence.native_layer import keeps_memory
+from jaxchar.recurrence.unroll import (
+    Carry,
+    Cell,
+    HiddenCarry,
+    LSTMCarry,
+    bias_of,
+    could_be_native,
+    native_name,
+    project,
+)
+from jaxchar.sampling.decoder import Context, WindowContext
+
+BLOCKS = 4  # of H columns: what the products add up to before a layer's activations
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class NativeReaderLayer:
+    """The weights of a recurrent layer, its kernels as [panels, rows, columns of a panel]."""
+
+    inputs: jax.Array  # of [D, 4H]; empty in the first layer, whose inputs are the table's
+    bias: jax.Array  # [4H]
+    recurrent: jax.Array  # of [H, 4H]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class NativeReader:
+    """The same function as the model it was made from, to rounding."""
+
+    table: jax.Array  # [V, 4H]: what each character adds to the first layer's gates, bias included
+    layers: tuple[NativeReaderLayer, ...]
+    head: jax.Array  # of [H, V], in panels
+    head_bias: jax.Array  # [V]
+    zero_carry: tuple[Carry, ...]  # [1, H] each part: where every text begins
+    cell: str = field(metadata={"static": True})  # as the library calls it
+
+    @classmethod
+    def of(cls, model: CharRNN) -> "NativeReader | None":
+        """Form what a model's steps have in common; None where the library cannot compute it."""
+        if model.config.implementation not in ("auto", "native"):
+            return None
+        cell = native_name(model.cells[0])
+        if cell is None:
+            if could_be_native(model.cells[0]):
+                native.tell_why_slower()
+            return None
+        head_bias: Any = model.head.bias
+        symbols = model.embedded(jnp.arange(model.vocab_size)[:, None])  # a text of every symbol, once
+        return cls(
+            table=_in_blocks(project(model.cells[0], symbols)[:, 0], cell),
+            layers=tuple(_layer(own, number == 0, cell) for number, own in enumerate(model.cells)),
+            head=_in_panels(model.head.kernel[...]),
+            head_bias=head_bias[...],
+            zero_carry=model.initial_carry(1),
+            cell=cell,
+        )
+
+    @property
+    def num_symbols(self) -> int:
+        """V."""
+        return len(self.head_bias)
+
+    def read(self, contexts: Context, ids: jax.Array, lengths: jax.Array) -> Context:
+        """Read on in B texts: ``lengths`` [B] characters of ids [B, N]; return the contexts after them."""
+        return self._advance(contexts, ids, lengths, _no_noise(ids))[0]
+
+    def follow(self, contexts: Context, ids: jax.Array, lengths: jax.Array) -> tuple[Context, jax.Array]:
+        """Read on; return the contexts after it, and the logits before each character, [B, N, V]."""
+        contexts, _, logits = self._advance(contexts, ids, lengths, _no_noise(ids), keep_logits=True)
+        return contexts, logits
+
+    def draw(
+        self,
+        contexts: Context,
+        lengths: jax.Array,
+        noise: jax.Array,
+        temperature: jax.Array,
+        noise_begin: jax.Array,
+    ) -> tuple[Context, jax.Array]:
+        """Write on in B texts: each time the character where logits and so many times the noise are largest.
+
+        Args:
+            contexts: of the texts.
+            lengths: [B] int32, how many characters; noise_begin + lengths must not be above N.
+            noise: [B, N, V].
+            temperature: [] float32, how many times.
+            noise_begin: [] int32: character i's noise is in row noise_begin + i.
+
+        Returns:
+            The contexts after it, and ids [B, N]; those beyond a text's length mean nothing.
+        """
+        to_read = jnp.zeros(noise.shape[:2], jnp.int32)  # nothing
+        contexts, ids, _ = self._advance(contexts, to_read, lengths, noise, temperature, noise_begin)
+        return contexts, ids
+
+    def _advance(
+        self,
+        contexts: Context,
+        ids: jax.Array,
+        lengths: jax.Array,
+        noise: jax.Array,
+        temperature: Any = 0.0,
+        noise_begin: Any = 0,
+        *,
+        keep_logits: bool = False,
+    ) -> tuple[Context, jax.Array, jax.Array]:
+        """Return the contexts, the ids drawn [B, N], and the logits [B, N, V], or [B, N, 0]."""
+        (B, N), V = ids.shape, self.num_symbols
+        windowed = isinstance(contexts, WindowContext)
+        place = contexts.place if isinstance(contexts, WindowContext) else jnp.zeros_like(lengths)
+        arguments, results = [], []
+        for layer, carry in zip(self.layers, contexts.carry, strict=True):
+            state = carry.cell if isinstance(carry, LSTMCarry) else carry.hidden[..., :0]
+            arguments += [layer.inputs, layer.bias, layer.recurrent, state, carry.hidden]
+            results += [_like(state), _like(carry.hidden)]
+        kept = jax.ShapeDtypeStruct((B, N, V if keep_logits else 0), jnp.float32)
+        results = [_like(contexts.last), _like(place), _like(ids), kept, *results]
+        how = noise, jnp.float32(temperature), jnp.int32(noise_begin)
+        weights = self.table, self.head, self.head_bias
+        last, place, drawn, logits, *states = jax.ffi.ffi_call("jaxchar_texts", results)(
+            ids, lengths, *how, contexts.last, place, *weights, *arguments, cell=self.cell, windowed=windowed
+        )
+        carries = tuple(
+            LSTMCarry(state, hidden) if isinstance(before, LSTMCarry) else HiddenCarry(hidden)
+            for before, state, hidden in zip(contexts.carry, states[::2], states[1::2], strict=True)
+        )
+        contexts = contexts._replace(carry=carries, last=last)
+        if isinstance(contexts, WindowContext):
+            contexts = contexts._replace(place=place)
+        return contexts, drawn, logits
+
+
+def _no_noise(ids: jax.Array) -> jax.Array:
+    return jnp.zeros((*ids.shape, 0))
+
+
+def _like(array: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(array.shape, array.dtype)
+
+
+def _layer(cell: Cell, is_first: bool, name: str) -> NativeReaderLayer:
+    inputs = jnp.zeros(0) if is_first else _in_panels(_in_blocks(cell.dense_i.kernel[...], name))
+    recurrent = _in_panels(_in_blocks(cell.dense_h.kernel[...], name, recurrent=True))
+    return NativeReaderLayer(inputs, _in_blocks(bias_of(cell), name), recurrent)
+
+
+def _in_blocks(columns: jax.Array, cell: str, *, recurrent: bool = False) -> jax.Array:
+    """Return gate columns [..., G] as [..., 4H]: a GRU keeps the two products apart for its last gate."""
+    if keeps_memory(cell):
+        return columns
+    r, z, n = jnp.split(columns, 3, axis=-1)
+    last_two = (jnp.zeros_like(n), n) if recurrent else (n, jnp.zeros_like(n))
+    return jnp.concatenate([r, z, *last_two], axis=-1)
+
+
+def _in_panels(kernel: jax.Array) -> jax.Array:
+    """Return a kernel [rows, columns] as [panels, rows, columns of a panel], zeros behind the last column."""
+    library = native.library()
+    assert library is not None, "native_name has seen that it can be had"
+    rows, columns = kernel.shape
+    padding = -columns % library.panel_columns
+    panels = jnp.pad(kernel, ((0, 0), (0, padding))).reshape(rows, -1, library.panel_columns)
+    return jnp.swapaxes(panels, 0, 1)

@@ -1,0 +1,32 @@
+"""How the user started this process, so that messages can name commands the same way."""
+
+import shutil
+import sys
+from pathlib import Path
+
+
+def called_as(command: str = "") -> str:
+    """Return how the user starts a command: ``jaxchar sample``, ``python -m jaxchar.sample``, ...
+
+    Args:
+        command: a name in :data:`COMMANDS`; empty for ``jaxchar`` itself.
+    """
+    started = Path(sys.argv[0])
+    if started.stem == "jaxchar" and started.suffix in ("", ".exe"):
+        return f"{_script_name(started)} {command}".strip()
+    if started.name == "__main__.py" and started.parent.name == "jaxchar":
+        return f"python -m jaxchar {command}".strip()
+    return f"python -m jaxchar.{command}" if command else "python -m jaxchar"
+
+
+def called_as_experiment() -> str:
+    """Return how the user started an experiment: ``python experiments/shakespeare.py``."""
+    started = Path(sys.argv[0])
+    is_script = started.suffix == ".py" and started.name != "__main__.py"
+    return f"python {started}" if is_script else called_as("train")
+
+
+def _script_name(started: Path) -> str:
+    """Return what starts the script again: its name where the shell finds it, else its path."""
+    found = shutil.which(started.stem)
+    return started.stem if found and Path(found).resolve() == started.resolve() else str(started)

@@ -1,0 +1,1 @@
+"""A training run: one step, the loop, how it begins, and the folder that it leaves."""

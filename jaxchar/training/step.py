@@ -1,0 +1,320 @@
+"""One training step, many of them in one call, and evaluation: plain functions of plain pytrees."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax import lax
+from jax.sharding import Mesh
+
+from jaxchar.ambient import pinned, random_key
+from jaxchar.checkpoint.metadata import Metadata
+from jaxchar.config import Config
+from jaxchar.data.batches import Batch, Blocks, Documents, Ordered, Streams, Text, Windows
+from jaxchar.errors import JaxcharError
+from jaxchar.model.char_rnn import CharRNN
+from jaxchar.model.loss import Totals, cross_entropy_totals
+from jaxchar.model.optimizer import average_weights, make_optimizer
+from jaxchar.model.split import model_structure, split_model
+from jaxchar.parallel.devices import make_mesh, replicated, split_rows
+from jaxchar.randomness import DROPOUT_KEY, SHUFFLE_KEY, purpose_key
+from jaxchar.recurrence.unroll import Carry
+
+MOST_STEPS = 2**31 - 1  # counters are int32
+SMOOTHING = 0.999  # min-char-rnn's smoothed loss: 0.999 old + 0.001 new
+
+
+class TrainState(NamedTuple):
+    """All that training is: saved whole, a run goes on from it bit for bit."""
+
+    step: jax.Array  # [] int32, steps done
+    params: nnx.State
+    opt_state: optax.OptState
+    average: nnx.State | None  # moving average of params, where one is kept
+    carry: tuple[Carry, ...]  # the streams' state after the last step
+    epoch_totals: Totals  # since the start of the epoch
+    recent_totals: Totals  # since the last line of the log
+    smoothed_loss: jax.Array  # [] float32, nats per character
+    skipped: jax.Array  # [] int32, steps left out because their loss or gradient was not finite
+
+
+class Program(NamedTuple):
+    """A configuration made executable: the functions of one run."""
+
+    graphdef: nnx.GraphDef
+    batches: Windows | Streams
+    initial_state: Callable[[], TrainState]
+    # (state, ids or documents, stop) -> (state, finite); the state given is used up.
+    train_steps: jax.stages.Wrapped
+    total_steps: int
+    mesh: Mesh
+
+
+def evaluation_params(state: TrainState) -> nnx.State:
+    """Return the weights that evaluation and sampling use: the average, where there is one."""
+    return state.params if state.average is None else state.average
+
+
+def training_batches(config: Config, num_chars: int) -> Windows | Streams:
+    """Return how the configuration cuts ``num_chars`` characters of training text."""
+    if config.batching == "streams":
+        return Streams(num_chars, config.seq_len, config.batch_size, offsets=config.lane_offsets)
+    return Windows(
+        num_chars,
+        config.seq_len,
+        config.batch_size,
+        config.stride,
+        config.shuffle,
+        config.return_sequences,
+        config.max_windows,
+    )
+
+
+def last_character(config: Config, batches: Streams, text: Text, step: int) -> jax.Array:
+    """Return the character, [] int32, that the first row of a batch ended with, so many steps done."""
+    key, last = purpose_key(config.seed, SHUFFLE_KEY), jnp.int32(step - 1)
+    return batches.batch(batches.reading(text, last, key), last, key).targets[0, -1]
+
+
+def total_steps(config: Config, steps_per_epoch: int) -> int:
+    """Return the step at which a run of this configuration ends."""
+    steps = config.epochs * steps_per_epoch
+    return steps if config.max_steps is None else min(steps, config.max_steps)
+
+
+def make_program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh | None = None) -> Program:
+    """Build the functions that train on ``num_chars`` characters with ``vocab_size`` symbols.
+
+    Args:
+        config: all settings.
+        vocab_size: V.
+        num_chars: N.
+        mesh: the devices to split each batch over; None: the first one.
+    """
+    mesh = mesh or make_mesh()
+    batches = training_batches(config, num_chars)
+    steps = total_steps(config, batches.steps_per_epoch)
+    if max(steps, batches.steps_per_epoch * config.batch_size * config.seq_len) > MOST_STEPS:
+        raise JaxcharError(
+            f"the run has {steps:,} steps and an epoch of {batches.steps_per_epoch:,}, more than can be "
+            f"counted ({MOST_STEPS:,} steps, and as many characters an epoch); lower epochs, raise stride"
+        )
+    optimizer = make_optimizer(config, batches.steps_per_epoch, steps)
+    graphdef, _ = model_structure(config, vocab_size)
+    shuffle_key = purpose_key(config.seed, SHUFFLE_KEY)
+    one_step = _make_step(config, graphdef, batches, optimizer, mesh)
+
+    def initial_state() -> TrainState:
+        """Return the state before the first step."""
+        _, params = split_model(config, vocab_size)
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            opt_state=optimizer.init(params),
+            average=jax.tree.map(jnp.copy, params) if config.ema_decay else None,
+            carry=nnx.merge(graphdef, params).initial_carry(config.batch_size),
+            epoch_totals=Totals.zero(),
+            recent_totals=Totals.zero(),
+            smoothed_loss=jnp.log(jnp.float32(vocab_size)),  # a model that knows nothing
+            skipped=jnp.zeros((), jnp.int32),
+        )
+
+    def train_steps(state: TrainState, text: Text, stop: jax.Array) -> tuple[TrainState, jax.Array]:
+        """Train until ``stop`` steps are done; one compilation serves every number of them.
+
+        Where a loss or gradient is not finite, and such steps are not to be skipped, training stops
+        right after the step, and ``finite`` is False.
+        """
+
+        def until(stop: jax.Array, body: Callable[[TrainState], Any], so_far: Any) -> Any:
+            def goes_on(so_far: tuple[TrainState, jax.Array]) -> jax.Array:
+                state, finite = so_far
+                return finite & (state.step < stop)
+
+            return lax.while_loop(goes_on, lambda so_far: body(so_far[0]), so_far)
+
+        def one_epoch(state: TrainState) -> tuple[TrainState, jax.Array]:
+            """Train to the end of the epoch; its order of the documents is found once."""
+            assert isinstance(batches, Streams)  # windows are shuffled one by one
+            reading = batches.reading(text, state.step, shuffle_key)
+            end = (state.step // batches.steps_per_epoch + 1) * batches.steps_per_epoch
+            start = (state, jnp.bool_(True))
+            return until(jnp.minimum(stop, end), lambda state: one_step(state, reading), start)
+
+        start = (state, jnp.bool_(True))
+        if isinstance(text, Documents):
+            return until(stop, one_epoch, start)
+        return until(stop, lambda state: one_step(state, text), start)
+
+    everywhere = replicated(mesh)
+    return Program(
+        graphdef,
+        batches,
+        jax.jit(initial_state, out_shardings=everywhere),
+        jax.jit(train_steps, donate_argnums=0, out_shardings=everywhere),
+        steps,
+        mesh,
+    )
+
+
+@pinned()
+def state_structure(metadata: Metadata) -> TrainState:
+    """Return the structure of the training state that a checkpoint's metadata promises."""
+    program = make_program(metadata.config, len(metadata.vocabulary), metadata.corpus["characters"])
+    return jax.eval_shape(program.initial_state)
+
+
+def _make_step(
+    config: Config,
+    graphdef: nnx.GraphDef,
+    batches: Windows | Streams,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+) -> Callable[[TrainState, jax.Array | Ordered], tuple[TrainState, jax.Array]]:
+    shuffle_key = purpose_key(config.seed, SHUFFLE_KEY)
+    dropout_key = purpose_key(config.seed, DROPOUT_KEY)
+
+    def loss_of(params: nnx.State, batch: Batch, carry: Any, key: jax.Array | None):
+        totals, carry = _predict(nnx.merge(graphdef, params), batch, carry, key)
+        loss = totals.loss / totals.count
+        if config.loss_reduction == "sum" and config.return_sequences:
+            loss = loss * config.seq_len
+        return loss, (totals, carry)
+
+    def begin(state: TrainState) -> TrainState:
+        """Forget what does not reach from the step before into this one."""
+        starts_epoch = state.step % batches.steps_per_epoch == 0
+        starts_line = state.step % config.log_every == 0
+        fresh = starts_epoch if config.carries_state else jnp.bool_(True)
+        return state._replace(
+            carry=split_rows(_zero_where(fresh, state.carry), mesh),
+            epoch_totals=_zero_where(starts_epoch, state.epoch_totals),
+            recent_totals=_zero_where(starts_line, state.recent_totals),
+        )
+
+    def one_step(state: TrainState, ids: jax.Array | Ordered) -> tuple[TrainState, jax.Array]:
+        """Read a batch, follow its gradient, and count; tell whether all went well."""
+        before = begin(state)
+        batch = split_rows(batches.batch(ids, before.step, shuffle_key), mesh)
+        key = jax.random.fold_in(dropout_key, before.step) if config.drops else None
+        gradient = jax.grad(loss_of, has_aux=True)
+        grads, (totals, carry) = gradient(before.params, batch, before.carry, key)
+        finite = jnp.isfinite(totals.loss + optax.tree.sum(grads))
+        updates, opt_state = optimizer.update(grads, before.opt_state, before.params)
+        params = optax.apply_updates(before.params, updates)
+        average = before.average
+        if average is not None:
+            average = average_weights(average, params, before.step, config.ema_decay)
+        after = TrainState(
+            step=before.step + 1,
+            params=params,
+            opt_state=opt_state,
+            average=average,
+            carry=carry,
+            epoch_totals=before.epoch_totals.add(totals),
+            recent_totals=before.recent_totals.add(totals),
+            smoothed_loss=SMOOTHING * before.smoothed_loss + (1 - SMOOTHING) * totals.loss / totals.count,
+            skipped=before.skipped,
+        )
+        if not config.skip_nonfinite:
+            return after, finite
+        skipped = before._replace(step=after.step, skipped=before.skipped + 1)
+        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, skipped)
+        return kept, jnp.bool_(True)
+
+    return one_step
+
+
+def _predict(
+    model: CharRNN, batch: Batch, carry: tuple[Carry, ...], key: jax.Array | None
+) -> tuple[Totals, tuple[Carry, ...]]:
+    predict = model if batch.targets.ndim == 2 else model.last_logits
+    logits, carry = predict(batch.inputs, carry, key)
+    return cross_entropy_totals(logits, batch.targets, batch.weights), carry
+
+
+def _zero_where(condition: jax.Array, tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.where(condition, jnp.zeros_like(leaf), leaf), tree)
+
+
+# ---- evaluation ----------------------------------------------------------------------------------
+
+# Lanes of a stateful pass: as many as leave each at least LANE_CHARS characters, so that reading them
+# in parallel costs less than 0.005 nats against one single pass; MOST_LANES at the most.
+LANE_CHARS = 8192
+MOST_LANES = 64
+EVALUATION_STEP_CHARS = 128  # characters of each lane that a step of a stateful pass reads
+EVALUATION_ROWS = 128  # windows or blocks evaluated side by side, at the most
+EVALUATION_CHARS = 1 << 15  # and so many characters of them, which bounds the memory
+
+
+def stateful_pass(num_chars: int, lanes: int | None = None) -> Streams:
+    """Return the protocol that reads a text once, carrying the state, in parallel lanes."""
+    lanes = min(lanes or min(MOST_LANES, max(1, num_chars // LANE_CHARS)), num_chars - 1)
+    return Streams(num_chars, EVALUATION_STEP_CHARS, lanes, whole=True)
+
+
+def evaluation_batches(
+    config: Config, num_chars: int, split: str = "validation"
+) -> Windows | Streams | Blocks:
+    """Return the configuration's evaluation protocol over the ``num_chars`` characters of a split.
+
+    Windows of the training split are those that are trained on; elsewhere they are ``eval_stride`` apart.
+
+    Raises:
+        JaxcharError: the text is too short for a single prediction.
+    """
+    least = config.seq_len + 1 if config.protocol == "windows" else 2
+    if num_chars < least:
+        raise JaxcharError(
+            f"the {split} text has {num_chars:,} characters, but a single prediction needs {least:,}; "
+            "give more text, a larger share of it, or no share at all"
+        )
+    if config.protocol == "stateful":
+        return stateful_pass(num_chars)
+    length = min(config.eval_block, num_chars - 1) if config.protocol == "blocks" else config.seq_len
+    rows = max(1, min(EVALUATION_ROWS, EVALUATION_CHARS // length))
+    if config.protocol == "blocks":
+        return Blocks(num_chars, length, rows)
+    trained_on = split == "train"
+    return Windows(
+        num_chars,
+        config.seq_len,
+        rows,
+        config.stride if trained_on else config.eval_stride,
+        return_sequences=config.return_sequences,
+        max_windows=config.max_windows if trained_on else None,
+    )
+
+
+def make_evaluation(
+    graphdef: nnx.GraphDef, batches: Windows | Streams | Blocks, mesh: Mesh | None = None
+) -> Callable[[nnx.State, jax.Array], Totals]:
+    """Return ``evaluate(params, ids) -> Totals`` over the whole text, in one call.
+
+    The devices of the mesh share the rows of a batch where they can do so evenly; else each does it all.
+    """
+    mesh = mesh or make_mesh()
+    evenly = batches.batch_size % mesh.size == 0
+    stateful = isinstance(batches, Streams)
+    no_key = random_key(0)  # no protocol shuffles
+
+    def evaluate(params: nnx.State, ids: jax.Array) -> Totals:
+        """Add up the predictions of every batch of the text."""
+        model = nnx.merge(graphdef, params)
+        zero_carry = model.initial_carry(batches.batch_size)
+
+        def body(step: jax.Array, so_far: tuple[Totals, Any]) -> tuple[Totals, Any]:
+            totals, carry = so_far
+            batch = batches.batch(ids, step, no_key)
+            batch = split_rows(batch, mesh) if evenly else batch
+            new, carry = _predict(model, batch, carry if stateful else zero_carry, None)
+            return totals.add(new), carry
+
+        totals, _ = lax.fori_loop(0, batches.steps_per_epoch, body, (Totals.zero(), zero_carry))
+        return totals
+
+    return jax.jit(evaluate, out_shardings=replicated(mesh))
