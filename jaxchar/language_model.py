@@ -233,12 +233,12 @@ class LanguageModel:
 
     @pinned()
     def predictions(self, ids: jax.Array, protocol: Protocol) -> Predictions:
-        """Return surprise and rank of the characters of ids, [N], by a protocol of :mod:`jaxchar.data.batches`."""
+        """Return surprise and rank of the characters of ids, [N], by a protocol of evaluation."""
         return predict(self.graphdef, self.params, ids, protocol)
 
     @pinned()
     def evaluate(self, ids: jax.Array, protocol: Protocol) -> Evaluation:
-        """Return the figures of ids, [N], with intervals, by a protocol of :mod:`jaxchar.data.batches`."""
+        """Return the figures of ids, [N], with intervals, by a protocol of evaluation."""
         return Evaluation.of(self.predictions(ids, protocol), protocol)
 
 

@@ -19,13 +19,13 @@ import numpy as np
 import promises
 import pytest
 from runs import TINY, quiet
-from test_writer import make_model
+from small_model import make_model
 
 import jaxchar
 from jaxchar import errors
+from jaxchar.cli.messages import one_line_errors
 from jaxchar.config import Config, SampleConfig
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
-from jaxchar.terminal import console
 from jaxchar.training.launch import resume
 
 # ---- numbers, paths and lists of any kind --------------------------------------------------------
@@ -391,7 +391,7 @@ def test_no_flag_is_in_what_python_says(tmp_path):
 
 @promises.CALLERS_WORDS
 def test_a_command_speaks_of_flags_and_leaves_the_words_as_they_were(capsys):
-    with pytest.raises(SystemExit), console.one_line_errors():
+    with pytest.raises(SystemExit), one_line_errors():
         Config(batch_size=0)
     assert capsys.readouterr().err.startswith("error: --batch-size must be a whole number")
     with pytest.raises(JaxcharError, match=r"^batch_size must be"):

@@ -20,7 +20,6 @@ EXPERIMENTS = Path(__file__).parent.parent
 NAMES = sorted(path.stem for path in EXPERIMENTS.glob("*.py"))
 UNTOUCHED_BY_TIME = ("step", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "smoothed_loss")
 COMMON_FLAGS = (
-    "--test-fraction=0",
     "--checkpoint-every=8",
     "--eval-every=8",
     "--sample-every=8",

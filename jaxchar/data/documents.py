@@ -44,7 +44,7 @@ def require_documents(separator: str | None) -> str:
 # ---- recognising ---------------------------------------------------------------------------------
 #
 # When in doubt, a text is one running text: to shuffle prose by lines does great harm, and to read a list
-# of names in its own order does little. The bounds were set on the texts of tests/test_documents.py and
+# of names in its own order does little. The bounds were set on the texts of tests/data/test_documents.py and
 # then tried on others.
 
 LOOKED_AT = 300_000  # characters: of the start, of the middle and of the end of a text

@@ -1,7 +1,8 @@
 """CharRNN: one-hot or embedded characters -> stacked recurrent cells -> logits.
 
 Letters: B batch, T time steps, V vocabulary size, D features, H hidden size, L layers, G gate columns.
-Batch comes first at this door, ``[B, T]``; inside, time comes first, as :mod:`jaxchar.recurrence.unroll` has it.
+Arrays that enter or leave a model have the batch first, ``[B, T]``; inside, time comes first, see
+:mod:`jaxchar.recurrence.unroll`.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """A recurrent layer in C++, see ``cpp/layer.h``: forward, and its gradient, on one device or several.
 
-Letters as in :mod:`jaxchar.recurrence.unroll`: T time steps, B batch, D input features, H hidden size, G gate columns;
-V symbols.
+Letters as in :mod:`jaxchar.recurrence.unroll`: T time steps, B batch, D input features, H hidden size,
+G gate columns; V symbols.
 """
 
 import functools

@@ -18,7 +18,7 @@ Three implementations stand behind :func:`unroll`, and nothing outside may know 
            while the kernel's gradient is one large product after it, sum_t (h_{t-1} * m)^T dz_t.
            The forward pass saves the gate *activations*, from which every derivative follows
            without a second exponential: s' = s (1 - s) and tanh' = 1 - tanh^2.
-``native``  the same equations as ``fused`` for processors, in C++: see :mod:`jaxchar.recurrence.native_layer`.
+``native``  the same equations as ``fused`` for processors, in C++, see ``native_layer``.
 
 ``m`` is the recurrent dropout mask, one for all time steps of a sequence (Gal and Ghahramani 2016,
 "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks").

@@ -7,11 +7,11 @@ and the one that began first predicts. That is the window read anew for every ch
 product of ``seq_len`` rows where reading it again would need ``seq_len`` products one after another.
 
 One key is one text. Character n of a text is drawn with ``fold_in(key, n)``, and text j of a batch
-has the key j of :func:`text_keys`. A text drawn among others is the text drawn alone. On a processor
-:mod:`jaxchar.sampling.native_decoder` sees to that, and where it cannot be had, the rows of a batch are drawn one
-after another by the very instructions that draw a single one: a product of more rows adds in another order,
-and the last bit would now and then choose another character. On other devices a batch is one product for
-all rows, many times faster there, and a row equals the text drawn alone as far as rounding lets it.
+has the key j of :func:`text_keys`. A text drawn in a batch equals the text drawn alone. On a processor
+:mod:`jaxchar.sampling.native_decoder` guarantees this. Elsewhere on a processor, without the C++ library,
+the rows of a batch run one by one, because batched products round differently, and the last bit would now
+and then choose another character. On other devices a batch is one product for all rows, which is many
+times faster there, and a row equals the text drawn alone up to rounding.
 
 Letters: B texts, R rows read side by side, T characters a window, V vocabulary size, H hidden size.
 """

@@ -2,28 +2,17 @@
 
 import itertools
 
-import jax
 import numpy as np
 import pytest
+from small_model import SYMBOLS, make_model
 
-from jaxchar.config import Config, SampleConfig
-from jaxchar.data.vocabulary import Vocabulary
+from jaxchar.config import SampleConfig
 from jaxchar.errors import JaxcharError
-from jaxchar.language_model import LanguageModel
-from jaxchar.model.split import split_model
 from jaxchar.sampling import generate
 from jaxchar.sampling.session import up_to_stop
 
-SYMBOLS = "\n abcde"
 PROMPTS = ["a", "bcd e", "\n"]
 KINDS = pytest.mark.parametrize("kind", ["streams", "windows"])
-
-
-def make_model(**settings) -> LanguageModel:
-    """Return a small model with weights that make its text far from uniform."""
-    config = Config(hidden_size=8, seq_len=5, **settings)
-    graphdef, params = split_model(config, len(SYMBOLS))
-    return LanguageModel(config, Vocabulary(SYMBOLS), graphdef, jax.tree.map(lambda leaf: 3 * leaf, params))
 
 
 @pytest.fixture(scope="module")

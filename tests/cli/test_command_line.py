@@ -15,14 +15,14 @@ import pytest
 from docs import generated
 from jaxchar import __main__ as jaxchar_command
 from jaxchar import train
-from jaxchar.cli import command_line, foreign_flags, newest_run, short_help
+from jaxchar.cli import foreign_flags, newest_run, short_help
 from jaxchar.cli.arguments import flags_of, scan
 from jaxchar.cli.commands import COMMANDS
 from jaxchar.config import Config
 from jaxchar.model.recipe import CHOSEN, LENGTH
 from jaxchar.terminal.invocation import called_as, called_as_experiment
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 ALL = frozenset(field.name for field in dataclasses.fields(Config))
 STARTED = {  # how the user started us: what Python puts into argv[0], and the prefix of messages
     "console script": ("/nowhere/bin/jaxchar", "/nowhere/bin/jaxchar sample"),
@@ -606,4 +606,4 @@ def test_the_console_script_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     module, _, function = project["scripts"]["jaxchar"].partition(":")
     assert getattr(import_module(module), function) is jaxchar_command.main
-    assert command_line.COMMANDS.keys() == foreign_flags.TABLES.keys()
+    assert COMMANDS.keys() == foreign_flags.TABLES.keys()

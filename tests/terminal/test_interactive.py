@@ -4,7 +4,7 @@ import io
 
 import promises
 import pytest
-from test_writer import make_model
+from small_model import make_model
 
 from jaxchar.config import SampleConfig
 from jaxchar.data.vocabulary import Vocabulary

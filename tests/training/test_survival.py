@@ -31,7 +31,7 @@ from jaxchar.training.run_folder import RunFolder
 from jaxchar.training.step import make_program, state_structure
 from jaxchar.training.trainer import Trainer
 
-VICTIM = Path(__file__).with_name("victim.py")
+VICTIM = Path(__file__).parent.parent / "victim.py"
 SETTINGS = {
     "corpus": "python",
     "max_chars": 1_300,

@@ -15,9 +15,10 @@ import pytest
 
 import jaxchar
 from jaxchar import evaluate, inspect, memorization, sample, train
+from jaxchar.cli.messages import fail, warn
 from jaxchar.config import Config, CorpusConfig
 from jaxchar.data.corpus import load_corpus
-from jaxchar.terminal import console
+from jaxchar.terminal.visible import visible
 
 SMALL = "--corpus python --max-chars 2000 --hidden-size 8 --seq-len 16 --batch-size 4 --epochs 1"
 SMALL += " --sample-length 10"
@@ -420,18 +421,18 @@ def test_a_reader_that_leaves_early_is_no_error(trained):
 @promises.TERMINAL
 def test_control_characters_are_symbols_on_a_terminal():
     controls = "".join(map(chr, [*range(32), *range(127, 160)]))
-    shown = console.visible(controls)
+    shown = visible(controls)
     assert len(shown) == len(controls)
     assert [c for c in shown if ord(c) < 32 or 127 <= ord(c) < 160] == ["\t", "\n"]
-    assert console.visible("plain é \U0001f600") == "plain é \U0001f600"
+    assert visible("plain é \U0001f600") == "plain é \U0001f600"
 
 
 @promises.TERMINAL
 def test_control_characters_in_warnings_and_errors_are_symbols_too(capsys):
     """Either may quote what a checkpoint from anywhere says."""
-    console.warn(["a\x1b[2Jb"])
+    warn(["a\x1b[2Jb"])
     with pytest.raises(SystemExit):
-        console.fail("c\x1b[2Jd")
+        fail("c\x1b[2Jd")
     assert capsys.readouterr().err == "warning: a\u241b[2Jb\nerror: c\u241b[2Jd\n"
 
 

@@ -220,7 +220,7 @@ def test_every_leaf_has_a_name_of_its_own():
 
 @promises.OLD_CHECKPOINTS
 @pytest.mark.parametrize(
-    "archive", sorted(Path(__file__).parent.glob("format_*.tar.gz")), ids=lambda p: p.name
+    "archive", sorted(Path(__file__).parent.parent.glob("format_*.tar.gz")), ids=lambda p: p.name
 )
 def test_the_checkpoints_of_every_format_load_write_and_go_on(archive, tmp_path):
     """See make_old_checkpoint.py; an archive that fails here is a promise broken, not a test to update."""

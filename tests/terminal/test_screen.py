@@ -6,10 +6,11 @@ import promises
 import pytest
 from rich.console import Console
 
-from jaxchar.terminal import console as command_line
+from jaxchar.cli.messages import fail
 from jaxchar.terminal import tables
 from jaxchar.terminal.sample_display import Display
 from jaxchar.terminal.screen import can_draw, drawn, has_colour, is_terminal, make_console, make_table, say
+from jaxchar.terminal.visible import visible
 
 # Each of these is changed by a library that means well.
 TEXTS = [
@@ -81,7 +82,7 @@ def test_control_characters_never_reach_the_output():
 
 @promises.VERBATIM
 def test_what_no_encoding_can_write_does_not_end_the_program():
-    assert command_line.visible("bytes \udcff of a path") == "bytes \ufffd of a path"
+    assert visible("bytes \udcff of a path") == "bytes \ufffd of a path"
 
 
 @promises.VERBATIM
@@ -118,7 +119,7 @@ def test_an_evaluation_names_its_checkpoint_as_it_is_called(capsys):
 @promises.VERBATIM
 def test_an_error_keeps_the_spaces_of_what_it_names(capsys):
     with pytest.raises(SystemExit):
-        command_line.fail("no corpus 'a  b'\n   in two lines")
+        fail("no corpus 'a  b'\n   in two lines")
     assert capsys.readouterr().err == "error: no corpus 'a  b' in two lines\n"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import jaxchar
 from jaxchar import sample
-from jaxchar.terminal import console
+from jaxchar.cli.messages import one_line_errors
 from jaxchar.terminal.sample_display import Display
 
 TRAINING = {"corpus": "python", "max_chars": 2000, "epochs": 1, "sample_length": 0}
@@ -416,10 +416,10 @@ def test_a_terminal_that_lacks_a_character_shows_an_escape(monkeypatch):
     terminal.isatty = lambda: True
     monkeypatch.setattr("sys.stdout", terminal)
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    with console.one_line_errors():
+    with one_line_errors():
         print("caf\u00e9")
     monkeypatch.delenv("PYTHONIOENCODING")
-    with console.one_line_errors():
+    with one_line_errors():
         print("caf\u00e9")
     assert raw.getvalue() == b"caf\\xe9\ncaf\xc3\xa9\n"
     assert (terminal.encoding, terminal.errors) == ("ascii", "strict")
@@ -429,6 +429,6 @@ def test_a_terminal_that_lacks_a_character_shows_an_escape(monkeypatch):
 def test_a_byte_of_a_path_that_is_not_utf_8_stays_and_other_surrogates_are_escapes(monkeypatch):
     raw = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
-    with console.one_line_errors():
+    with one_line_errors():
         print("a\udcffb\ud800c")
     assert raw.getvalue() == b"a\xffb\\ud800c\n"

@@ -690,7 +690,7 @@ ONE = {
     **{f"the code of {module.__name__}": Path(module.__file__).read_text() for module in MODULES},
     **{
         file.name: file.read_text()
-        for file in Path(__file__).parent.parent.glob("*")
+        for file in Path(__file__).parent.parent.parent.glob("*")
         if file.name in ("README.md", "LICENSE", "Makefile", "pyproject.toml")
     },
 }

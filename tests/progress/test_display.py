@@ -11,9 +11,9 @@ from pathlib import Path
 
 import promises
 import pytest
+from pseudo_terminal import run_in_terminal, screen_of
 from rich.console import Console
 from runs import TINY
-from terminal import run_in_terminal, screen_of
 
 from jaxchar.model.loss import Means
 from jaxchar.progress import views
