@@ -17,6 +17,7 @@ from sphinx.writers.html5 import HTML5Translator
 sys.path.insert(0, str(Path(__file__).parent))
 
 from generated import field_comments, options_markdown, settings_markdown
+from structure import picture
 
 import jaxchar
 
@@ -61,13 +62,21 @@ class Settings(SphinxDirective):
 
 
 class Options(SphinxDirective):
-    """The options of a door."""
+    """The options of a command."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """Return a table for each group of options."""
         return self.parse_text_to_nodes(options_markdown(self.arguments[0]))
+
+
+class Structure(SphinxDirective):
+    """The picture of the package's folders and of their imports, as they are now."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return it as SVG."""
+        return [nodes.raw("", picture(), format="html")]
 
 
 def inline_mathml(translator: HTML5Translator, node: nodes.math) -> None:
@@ -116,6 +125,7 @@ def setup(app: Sphinx) -> None:
     """Make known what is added here."""
     app.add_directive("settings", Settings)
     app.add_directive("options", Options)
+    app.add_directive("structure", Structure)
     app.connect("autodoc-process-docstring", add_fields)
     app.connect("doctree-resolved", draw_dashes)
     app.connect("autodoc-skip-member", leave_out_fields)
