@@ -273,6 +273,7 @@ class ModelConfig(_Checked):
     hidden_size: Width | tuple[Width, ...] = 512  # H: units of every layer, or one number for each
     num_layers: Annotated[int, Interval(1, 100)] = 1  # L; leave at 1 where hidden_size lists the layers
     embedding_size: Annotated[int, Interval(0, 65_536)] = 0  # learned input vectors; 0: one-hot
+    tie_embeddings: bool = False  # the head shares the input vectors (Press and Wolf 2017)
     gate: Literal["sigmoid", "hard_sigmoid"] = "sigmoid"  # hard: clip(0.2 x + 0.5, 0, 1), as Keras 1
     forget_bias: Annotated[float, Interval(-100, 100)] = 1.0  # first value of the LSTM's forget bias
     # Where kernels start: the head's, the input's and (unless orthogonal) the recurrent ones.
@@ -294,6 +295,12 @@ class ModelConfig(_Checked):
             raise JaxcharError(
                 f"--num-layers must be left out where --hidden-size lists the layers, but they are "
                 f"{self.num_layers} and {quoted(self.hidden_size)}"
+            )
+
+        if self.tie_embeddings and not self.embedding_size:
+            raise JaxcharError(
+                "--tie-embeddings needs input vectors to share, but --embedding-size is 0; give a size, such "
+                "as --embedding-size 64"
             )
 
     @property

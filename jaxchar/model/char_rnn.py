@@ -53,14 +53,17 @@ class CharRNN(nnx.Module):
             cells.append(_make_cell(config, features, hidden_size, rngs))
             features = hidden_size
         self.cells = nnx.List(cells)
-        self.head = nnx.Linear(
-            features,
-            vocab_size,
-            kernel_init=_kernel_init(config),
-            dtype=jnp.dtype(config.dtype),
-            preferred_element_type=jnp.float32,  # the softmax sees sums that were never rounded
-            rngs=rngs,
-        )
+        self.head: TiedHead | nnx.Linear
+        options: dict[str, Any] = {
+            "kernel_init": _kernel_init(config),
+            "dtype": jnp.dtype(config.dtype),
+            "preferred_element_type": jnp.float32,  # the softmax sees sums that were never rounded
+            "rngs": rngs,
+        }
+        if config.tie_embeddings:
+            self.head = TiedHead(features, config.embedding_size, vocab_size, **options)
+        else:
+            self.head = nnx.Linear(features, vocab_size, **options)
 
     def __call__(
         self, inputs: jax.Array, carry: tuple[Carry, ...], dropout_key: jax.Array | None = None
@@ -164,7 +167,44 @@ class CharRNN(nnx.Module):
         )
 
     def _logits(self, hiddens: jax.Array) -> jax.Array:
+        if isinstance(self.head, TiedHead):
+            return self.head(hiddens, self.embedding.embedding[...])
         return self.head(hiddens).astype(jnp.float32)
+
+    def head_weights(self) -> tuple[jax.Array, jax.Array]:
+        """Return the kernel [H, V] and the bias [V] that make logits of the last layer's hidden state."""
+        if isinstance(self.head, TiedHead):
+            return self.head.projection.kernel[...] @ self.embedding.embedding[...].T, self.head.bias[...]
+        bias: Any = self.head.bias
+        return self.head.kernel[...], bias[...]
+
+
+class TiedHead(nnx.Module):
+    """A head that compares a projection of the hidden state with the vector of every character.
+
+    The vectors are those that the model reads (Press and Wolf 2017, "Using the Output Embedding to Improve
+    Language Models"), so a character that is rare as a target is learned from its use as an input, too.
+    With D features and V in the thousands, it takes D / H of the arithmetic of a head of its own.
+    """
+
+    def __init__(self, hidden_size: int, embedding_size: int, vocab_size: int, **options: Any) -> None:
+        """Draw the first weights.
+
+        Args:
+            hidden_size: H.
+            embedding_size: D.
+            vocab_size: V.
+            options: as of ``nnx.Linear``.
+        """
+        self.projection = nnx.Linear(hidden_size, embedding_size, use_bias=False, **options)
+        self.bias = nnx.Param(jnp.zeros(vocab_size))
+        self.dtype = options["dtype"]
+
+    def __call__(self, hiddens: jax.Array, table: jax.Array) -> jax.Array:
+        """Return logits [..., V] float32 of hidden states [..., H] and the input vectors [V, D]."""
+        projected = self.projection(hiddens).astype(self.dtype)
+        logits = jnp.matmul(projected, table.T.astype(self.dtype), preferred_element_type=jnp.float32)
+        return logits + self.bias[...]
 
 
 def num_parameters(module: nnx.Module) -> int:

@@ -46,6 +46,7 @@ CHOSEN = (
     "cell",
     "hidden_size",
     "embedding_size",
+    "tie_embeddings",
     "dropout",
     "input_dropout",
     "recurrent_dropout",
@@ -70,6 +71,8 @@ SIZE_TOLERANCE = 0.15  # a size nearer than this to the better one is kept: to m
 FULL_STEP = 512  # characters a step from which on the learning rates are the highest
 LEARNING_RATES = {"muon": 0.025, "adamw": 4e-3, "adam": 4e-3, "rmsprop": 2e-3, "adagrad": 0.1, "sgd": 1.0}
 MUON_LEARNING_RATE = 0.03
+MANY_SYMBOLS = 500  # from which on a head of its own takes more time than the recurrence
+EMBEDDING_SIZE = 128  # with many symbols
 MOST_AVERAGED = 500  # steps whose weights are averaged, about
 EVALUATIONS, SAMPLES = 12, 6  # of a run
 EVALUATION_COST = 0.4  # of a character, in characters of training
@@ -153,6 +156,8 @@ def _shape(text: _Text, given: Mapping[str, Any], hidden_size: int) -> Config:
     rate = min(1.0, batch_size * (seq_len if given.get("return_sequences", True) else 1) / FULL_STEP)
     optimizer = given.get("optimizer", "muon")
     small = text.train_chars < 40_000
+    many_symbols = not small and len(text.symbols) > MANY_SYMBOLS
+    embedding_size = 24 if small else EMBEDDING_SIZE if many_symbols or given.get("tie_embeddings") else 0
     chosen = {
         "val_fraction": text.val_fraction,
         "batch_size": batch_size,
@@ -160,7 +165,8 @@ def _shape(text: _Text, given: Mapping[str, Any], hidden_size: int) -> Config:
         "lane_offsets": streams and given.get("separator") is None,
         "cell": "gru",
         "hidden_size": hidden_size,
-        "embedding_size": 24 if small else 64 if len(text.symbols) > 500 else 0,
+        "embedding_size": embedding_size,
+        "tie_embeddings": many_symbols and given.get("embedding_size", embedding_size) > 0,
         "input_dropout": 0.1 if small else 0.0,
         "dropout": 0.2,  # costs time, so it is there when time is measured; see _with_length
         "recurrent_dropout": 0.1,
@@ -261,7 +267,8 @@ def _equal_gru(config: Config) -> float:
 
 def _weights(config: Config, num_symbols: int) -> float:
     """Return about how many weights a model has, those of the input table left out."""
-    return 3 * _equal_gru(config) ** 2 + num_symbols * config.layer_sizes[-1]
+    head = config.embedding_size if config.tie_embeddings else config.layer_sizes[-1]
+    return 3 * _equal_gru(config) ** 2 + num_symbols * head
 
 
 def _rounded(value: float) -> float:

@@ -65,13 +65,13 @@ class Reader:
     def of(cls, model: CharRNN) -> "Reader":
         """Form what a model's steps have in common."""
         dtype = model.config.dtype
-        head_bias: Any = model.head.bias
+        head, head_bias = model.head_weights()
         symbols = model.embedded(jnp.arange(model.vocab_size)[:, None])  # a text of every symbol, once
         return cls(
             table=project(model.cells[0], symbols)[:, 0],
             layers=tuple(_layer(cell, number == 0, dtype) for number, cell in enumerate(model.cells)),
-            head=_transposed(model.head.kernel[...], dtype),
-            head_bias=_rounded(head_bias[...], dtype),
+            head=_transposed(head, dtype),
+            head_bias=_rounded(head_bias, dtype),
             zero_carry=model.initial_carry(1),
             dtype=dtype,
         )

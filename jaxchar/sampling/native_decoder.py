@@ -61,13 +61,13 @@ class NativeReader:
             if could_be_native(model.cells[0]):
                 native.tell_why_slower()
             return None
-        head_bias: Any = model.head.bias
+        head, head_bias = model.head_weights()
         symbols = model.embedded(jnp.arange(model.vocab_size)[:, None])  # a text of every symbol, once
         return cls(
             table=_in_blocks(project(model.cells[0], symbols)[:, 0], cell),
             layers=tuple(_layer(own, number == 0, cell) for number, own in enumerate(model.cells)),
-            head=_in_panels(model.head.kernel[...]),
-            head_bias=head_bias[...],
+            head=_in_panels(head),
+            head_bias=head_bias,
             zero_carry=model.initial_carry(1),
             cell=cell,
         )

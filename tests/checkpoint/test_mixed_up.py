@@ -45,6 +45,7 @@ OTHER = {
     "hidden_size": 7,
     "num_layers": 2,
     "embedding_size": 3,
+    "tie_embeddings": True,
     "gate": "hard_sigmoid",
     "forget_bias": 0.0,
     "kernel_init": "normal",
@@ -77,7 +78,10 @@ OTHER = {
     "ema_decay": 0.9,
     "seed": 1,
 }
-NEEDED = {"lane_offsets": {"batching": "streams"}}  # what goes along with such a value
+NEEDED = {
+    "lane_offsets": {"batching": "streams"},
+    "tie_embeddings": {"embedding_size": 3},
+}  # what goes along with such a value
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from jaxchar.config import ModelConfig
+from jaxchar.errors import JaxcharError
 from jaxchar.model.char_rnn import CharRNN, num_parameters
 from jaxchar.randomness import cheap_bernoulli
 from jaxchar.recurrence import native
@@ -28,6 +29,7 @@ CONFIGS = {
     "embedded gru": ModelConfig(
         cell="gru", hidden_size=4, embedding_size=3, input_dropout=0.3, implementation="scan"
     ),
+    "tied rnn": ModelConfig(cell="rnn", hidden_size=4, embedding_size=3, tie_embeddings=True, dropout=0.3),
 }
 
 
@@ -353,3 +355,21 @@ def test_cheap_bits_are_kept_in_proportion_in_every_row_column_and_key():
     for shifted in (np.roll(kept, 1, axis=1), np.roll(kept, 1, axis=2), np.roll(kept, 1, axis=0)):
         assert abs(np.corrcoef(kept.ravel(), shifted.ravel())[0, 1]) < 0.006
     assert np.asarray(cheap_bernoulli(KEY, 1.0, (9, 9))).all()
+
+
+def test_a_tied_head_has_no_kernel_of_its_own_and_equals_the_one_that_it_stands_for():
+    config = ModelConfig(hidden_size=4, embedding_size=3, tie_embeddings=True)
+    tied = make_model(config)
+    tied.head.bias[...] = jnp.arange(V) / 10
+    untied = make_model(dataclasses.replace(config, tie_embeddings=False))
+    untied.embedding, untied.cells = tied.embedding, tied.cells
+    untied.head.kernel[...], untied.head.bias[...] = tied.head_weights()
+    ids = jnp.arange(B * T).reshape(B, T) % V
+    logits = [m(ids, m.initial_carry(B))[0] for m in (tied, untied)]
+    np.testing.assert_allclose(*logits, rtol=1e-5, atol=1e-6)
+    assert num_parameters(tied.head) == 4 * 3 + V
+
+
+def test_a_tied_head_needs_vectors_to_share():
+    with pytest.raises(JaxcharError, match="embedding_size"):
+        ModelConfig(tie_embeddings=True)
