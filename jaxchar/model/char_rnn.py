@@ -137,8 +137,13 @@ class CharRNN(nnx.Module):
         """Return what the first layer reads: ids or one-hot rows as they are, or their vectors."""
         if self.embedding is None:
             return inputs
-        table = self.embedding.embedding[...]
+        table = self._input_vectors()
         return lookup(table, inputs) if inputs.ndim == 2 else inputs @ table
+
+    def _input_vectors(self) -> jax.Array:
+        """Return the table of the input vectors, [V, D]."""
+        assert self.embedding is not None
+        return self.embedding.embedding[...]
 
     def _with_dropped_weights(self, cell: Cell, key: jax.Array | None) -> Cell:
         """Return the cell with a mask on its recurrent kernel, the same for all rows and time steps.
@@ -168,13 +173,13 @@ class CharRNN(nnx.Module):
 
     def _logits(self, hiddens: jax.Array) -> jax.Array:
         if isinstance(self.head, TiedHead):
-            return self.head(hiddens, self.embedding.embedding[...])
+            return self.head(hiddens, self._input_vectors())
         return self.head(hiddens).astype(jnp.float32)
 
     def head_weights(self) -> tuple[jax.Array, jax.Array]:
         """Return the kernel [H, V] and the bias [V] that make logits of the last layer's hidden state."""
         if isinstance(self.head, TiedHead):
-            return self.head.projection.kernel[...] @ self.embedding.embedding[...].T, self.head.bias[...]
+            return self.head.projection.kernel[...] @ self._input_vectors().T, self.head.bias[...]
         bias: Any = self.head.bias
         return self.head.kernel[...], bias[...]
 

@@ -75,6 +75,7 @@ class Ours:
         """Take these weights, a fresh optimiser and the first batch."""
         self.state = self.program.initial_state()
         model = self._model()
+        assert isinstance(model.head, nnx.Linear)
         give_weights(model.cells, model.head, weights)
         given = replicate(nnx.state(model, nnx.Param), self.program.mesh)
         self.state = self.state._replace(params=given)
