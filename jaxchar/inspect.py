@@ -17,11 +17,10 @@ from jaxchar.cli.newest_run import run_to_use, say_run
 from jaxchar.cli.parse import parse_command
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
 from jaxchar.errors import JaxcharError
-from jaxchar.paths import refuse_urls
 from jaxchar.terminal.tables import inspection
 
 if TYPE_CHECKING:  # these import JAX, which --help need not wait for
-    from jaxchar.checkpoint.store import Metadata
+    from jaxchar.checkpoint.metadata import Metadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,36 +55,18 @@ def inspect(path: str) -> dict[str, Any]:
     """Return what a path's checkpoints are, and the newest one whose metadata is whole in full.
 
     Raises:
-        JaxcharError: there is no checkpoint.
+        JaxcharError: there is no checkpoint, or the path cannot be used.
     """
-    from jaxchar.checkpoint.store import read_metadata
+    from jaxchar.checkpoint.find import all_checkpoints
+    from jaxchar.checkpoint.record import read_metadata
 
     shown, found = None, []
-    for checkpoint in _checkpoints(path):
+    for checkpoint in all_checkpoints(path):
         result = verify(checkpoint)
         found.append(result)
         if shown is None and result["metadata"]:
             shown = {"path": str(checkpoint), **describe(read_metadata(checkpoint))}
     return {"checkpoints": found, "shown": shown}
-
-
-def _checkpoints(path: str) -> list[Path]:
-    """Return the checkpoints that a path means, newest first."""
-    from jaxchar.checkpoint.store import FOLDER, peek, steps_in
-
-    refuse_urls(path, "the path")
-    try:
-        given = Path(path).expanduser().resolve()
-        folder = given / FOLDER if (given / FOLDER).is_dir() else given
-        steps = steps_in(folder)
-        alone = (given / "metadata").is_dir() or (given / "state").is_dir()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise JaxcharError(f"the path {path!r} cannot be used: {error}") from error
-    if steps:
-        return [folder / str(step) for step in steps]
-    if not alone:
-        peek(path)  # says what is expected of a path
-    return [given]
 
 
 # ---- verification --------------------------------------------------------------------------------
@@ -95,7 +76,8 @@ def verify(checkpoint: Path) -> dict[str, Any]:
     """Return what was read of a checkpoint, every array against its SHA-256, and what is damaged."""
     import jax
 
-    from jaxchar.checkpoint.store import read_metadata, read_state
+    from jaxchar.checkpoint.arrays import read_state
+    from jaxchar.checkpoint.record import read_metadata
     from jaxchar.training.step import state_structure
 
     result: dict[str, Any] = {
@@ -122,7 +104,7 @@ def _damaged_arrays(checkpoint: Path, structure: Any) -> list[str]:
     """Return what is wrong with each damaged array, read one by one."""
     import jax
 
-    from jaxchar.checkpoint.store import read_state
+    from jaxchar.checkpoint.arrays import read_state
 
     leaves, treedef = jax.tree.flatten(structure)
     damage = []

@@ -13,8 +13,10 @@ from runs import TINY, quiet
 
 import jaxchar
 from jaxchar import inspect
+from jaxchar.checkpoint.arrays import verify
+from jaxchar.checkpoint.layout import FOLDER
 from jaxchar.checkpoint.metadata import Metadata
-from jaxchar.checkpoint.store import FOLDER, CheckpointStore, verify
+from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
 

@@ -6,15 +6,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from jaxchar.checkpoint.layout import FOLDER, steps_in
 from jaxchar.errors import JaxcharError
 from jaxchar.terminal.invocation import called_as
 from jaxchar.terminal.visible import visible
 
-if TYPE_CHECKING:  # checkpoint imports JAX, which an error message need not wait for
-    from jaxchar.checkpoint.store import Loaded, Which
+if TYPE_CHECKING:  # it imports JAX, which an error message need not wait for
+    from jaxchar.checkpoint.find import Loaded, Which
 
 RUNS = "runs"
-CHECKPOINTS = "checkpoints"  # checkpoint.FOLDER
 SET_ASIDE = "set-aside-"  # a run's own old checkpoints, see RunFolder.set_aside
 
 
@@ -61,7 +61,7 @@ def run_to_use(typed: Typed) -> str:
 def newest_run(folder: Path) -> Path | None:
     """Return the run with the newest checkpoint, in a folder or in a folder inside; None: none has any."""
     times = {}
-    for pattern in (f"*/{CHECKPOINTS}", f"*/*/{CHECKPOINTS}"):
+    for pattern in (f"*/{FOLDER}", f"*/*/{FOLDER}"):
         for checkpoints in folder.glob(pattern):
             if not checkpoints.parent.name.startswith(SET_ASIDE):
                 times[checkpoints.parent] = max(_times(checkpoints), default=0.0)
@@ -72,9 +72,8 @@ def newest_run(folder: Path) -> Path | None:
 def _times(checkpoints: Path) -> Iterator[float]:
     """Return when each checkpoint in a folder was written."""
     with suppress(OSError):
-        for step in checkpoints.iterdir():
-            if step.name.isdecimal():
-                yield step.stat().st_mtime
+        for step in steps_in(checkpoints):
+            yield (checkpoints / str(step)).stat().st_mtime
 
 
 def say_run(typed: Typed, run: str) -> None:

@@ -173,21 +173,21 @@ class RunFolder:
         return aside
 
 
-class WatchedFolder(RunFolder):
-    """The folder of a run as a process sees it that computes along and leaves the writing to another."""
+class ReadOnlyFolder(RunFolder):
+    """The folder of a run for a process that computes along and leaves the writing to another."""
 
     def holds_run(self) -> bool:
-        """Whether a run has begun here, which is for the one that writes to know."""
+        """Whether a run has begun here, which only the process that writes has to know."""
         return False
 
     def create(self, config: Config) -> None:
-        """Leave it to the one that writes."""
+        """Change nothing; the process that writes does."""
 
     def refuse_foreign(self) -> None:
-        """Leave it to the one that writes."""
+        """Change nothing; the process that writes does."""
 
     def write_json(self, name: str, record: dict[str, Any]) -> None:
-        """Leave it to the one that writes."""
+        """Change nothing; the process that writes does."""
 
     def summary(self) -> None:
         """Return nothing: each process sums up for itself."""
@@ -197,13 +197,13 @@ class WatchedFolder(RunFolder):
         return {}
 
     def cut_logs(self, sizes: dict[str, int]) -> None:
-        """Leave it to the one that writes."""
+        """Change nothing; the process that writes does."""
 
     def set_aside(self, checkpoints: list[Path], label: str) -> None:
-        """Leave it to the one that writes."""
+        """Change nothing; the process that writes does."""
 
     def _log(self, name: str, entry: str) -> None:
-        """Leave it to the one that writes."""
+        """Change nothing; the process that writes does."""
 
 
 def _hidden(path: Path) -> bool:

@@ -18,15 +18,11 @@ from runs import TINY, quiet, rewrite_metadata
 
 import jaxchar
 from jaxchar import sample, train
+from jaxchar.checkpoint.arrays import named_leaves, verify
+from jaxchar.checkpoint.damage import Damaged
+from jaxchar.checkpoint.find import load_checkpoint, peek
+from jaxchar.checkpoint.layout import FOLDER
 from jaxchar.checkpoint.metadata import Metadata
-from jaxchar.checkpoint.store import (
-    FOLDER,
-    Damaged,
-    load_checkpoint,
-    named_leaves,
-    peek,
-    verify,
-)
 from jaxchar.checkpoint.weights import weights_structure
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
@@ -278,7 +274,7 @@ ATTACKS = [
 def test_an_attack_is_refused_before_any_array_is_read(run_dir, attack, monkeypatch):
     checkpoint = checkpoints(run_dir)[-1]
     attack(checkpoint)
-    monkeypatch.setattr("jaxchar.checkpoint.store.ocp.Checkpointer", None)  # reading would be a TypeError
+    monkeypatch.setattr("jaxchar.checkpoint.arrays.ocp.Checkpointer", None)  # reading would be a TypeError
     with pytest.raises(Damaged, match=r"claims|outside|which is no name"):
         verify(checkpoint)
 

@@ -12,17 +12,13 @@ import promises
 import pytest
 
 import jaxchar
-from jaxchar.checkpoint.metadata import Metadata, describe_machine, library_versions
-from jaxchar.checkpoint.store import (
-    CheckpointStore,
-    Damaged,
-    load_checkpoint,
-    named_leaves,
-    peek,
-    read_state,
-    steps_in,
-    verify,
-)
+from jaxchar.checkpoint.arrays import named_leaves, read_state, verify
+from jaxchar.checkpoint.damage import Damaged
+from jaxchar.checkpoint.find import load_checkpoint, peek
+from jaxchar.checkpoint.layout import steps_in
+from jaxchar.checkpoint.metadata import Metadata
+from jaxchar.checkpoint.provenance import describe_machine, library_versions
+from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.config import Config
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
@@ -186,7 +182,7 @@ def test_a_path_without_checkpoints_is_an_error_that_names_it(tmp_path, path):
 
 def test_a_newer_format_asks_for_an_upgrade(run_dir, monkeypatch):
     save(run_dir, 1)
-    monkeypatch.setattr("jaxchar.checkpoint.store.FORMAT_VERSION", 1)
+    monkeypatch.setattr("jaxchar.checkpoint.record.FORMAT_VERSION", 1)
     with pytest.raises(JaxcharError, match="upgrade jaxchar"):
         load(run_dir)
 
