@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "jaxchar"
 
 # What every module may import comes first. A folder imports those before it, and none after it.
-GROUND = {"version", "errors", "machine", "randomness", "paths", "text", "cache", "config", "ambient"}
+GROUND = {"version", "errors", "machine", "randomness", "files", "text", "cache", "config", "ambient"}
 FOLDERS = (
     "data",
     "recurrence",

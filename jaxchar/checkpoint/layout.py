@@ -6,7 +6,7 @@ It imports no JAX, so a command can look for runs before JAX is loaded.
 from pathlib import Path
 
 from jaxchar.errors import JaxcharError, quoted_path, reason_of
-from jaxchar.paths import refuse_rewritten, refuse_urls
+from jaxchar.files import refuse_rewritten, refuse_urls
 
 FOLDER = "checkpoints"
 

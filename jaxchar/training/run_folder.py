@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError, quoted_path, reason_of
-from jaxchar.paths import refuse_urls
+from jaxchar.files import refuse_urls, written_whole
 
 # What the files of a run are called. The logs grow while it lasts; on resuming they are cut back to
 # where they stood when the checkpoint was saved, so that nothing is told twice.
@@ -81,9 +81,8 @@ class RunFolder:
 
     def write_json(self, name: str, record: dict[str, Any]) -> None:
         """Write a JSON file whole or not at all."""
-        partial = self.path / f"{name}.partial"
-        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        partial.replace(self.path / name)
+        with written_whole(self.path / name) as temporary:
+            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
     def has(self, name: str) -> bool:
         """Whether a file of the run is there."""

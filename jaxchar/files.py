@@ -1,6 +1,9 @@
-"""Paths that cannot be used as they are typed."""
+"""Files: written whole or not at all, and paths that cannot be used as they are typed."""
 
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jaxchar.errors import JaxcharError
@@ -8,6 +11,31 @@ from jaxchar.errors import JaxcharError
 # As typed; and as Path leaves it, which makes one slash of two.
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(::?//|:/(?!/))")
 LOCAL_URL = re.compile(r"file:/+(?=/)|file:(?=/)")
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give the path of a temporary file; it takes the place of ``path`` in one move when the block ends.
+
+    Where the block or the move fails, the temporary file is deleted, and what ``path`` held stays.
+
+    Args:
+        path: the file, in a folder that exists when the temporary file is written.
+
+    Raises:
+        OSError: the temporary file cannot take its place.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")  # on the same file system
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+# ---- paths ---------------------------------------------------------------------------------------
 
 
 def refuse_urls(path: str | Path, name: str) -> None:
