@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and paths that cannot be used as they are typed."""
+"""Files: written whole or not at all; and checks of the paths that a user gives."""
 
 import os
 import re
@@ -38,12 +38,15 @@ def written_whole(path: Path) -> Iterator[Path]:
 # ---- paths ---------------------------------------------------------------------------------------
 
 
-def refuse_urls(path: str | Path, name: str) -> None:
-    """Raise a JaxcharError where a path names a place that no file system has.
+def check_not_url(path: str | Path, name: str) -> None:
+    """Check that a path is no URL, which no file system has.
 
     Args:
         path: as it was given.
-        name: what the path is, for the message.
+        name: of the argument, for the message.
+
+    Raises:
+        JaxcharError: it is one.
     """
     text = str(path)
     if URL.match(text):
@@ -53,11 +56,14 @@ def refuse_urls(path: str | Path, name: str) -> None:
         raise JaxcharError(f"{name} {text!r} is an address, but runs are kept in folders; {remedy}")
 
 
-def refuse_rewritten(path: Path) -> None:
-    """Raise a JaxcharError where the storage library would write to another place than is named.
+def check_storable(path: Path) -> None:
+    """Check that the storage library writes to the path that it is given.
 
     Args:
         path: absolute.
+
+    Raises:
+        JaxcharError: it would write to another one.
     """
     if "\\" in str(path):
         raise JaxcharError(

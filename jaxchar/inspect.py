@@ -52,7 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def inspect(path: str) -> dict[str, Any]:
-    """Return what a path's checkpoints are, and the newest one whose metadata is whole in full.
+    """Verify the checkpoints that a path means, and describe the newest one with whole metadata.
+
+    Returns:
+        A JSON object: ``checkpoints``, newest first, each as from :func:`verify`, and ``shown``, as from
+        :func:`describe`.
 
     Raises:
         JaxcharError: there is no checkpoint, or the path cannot be used.
@@ -73,7 +77,7 @@ def inspect(path: str) -> dict[str, Any]:
 
 
 def verify(checkpoint: Path) -> dict[str, Any]:
-    """Return what was read of a checkpoint, every array against its SHA-256, and what is damaged."""
+    """Compare every array with its SHA-256, and return what a checkpoint holds and what is damaged."""
     import jax
 
     from jaxchar.checkpoint.arrays import read_state
@@ -101,15 +105,15 @@ def verify(checkpoint: Path) -> dict[str, Any]:
 
 
 def _damaged_arrays(checkpoint: Path, structure: Any) -> list[str]:
-    """Return what is wrong with each damaged array, read one by one."""
+    """Return what is wrong with each damaged array; they are read one by one."""
     import jax
 
     from jaxchar.checkpoint.arrays import read_state
 
     leaves, treedef = jax.tree.flatten(structure)
     damage = []
-    for place, leaf in enumerate(leaves):
-        alone = jax.tree.unflatten(treedef, [leaf if i == place else None for i in range(len(leaves))])
+    for index, leaf in enumerate(leaves):
+        alone = jax.tree.unflatten(treedef, [leaf if i == index else None for i in range(len(leaves))])
         try:
             read_state(checkpoint, alone)
         except JaxcharError as error:
@@ -126,7 +130,7 @@ def _reason(error: JaxcharError) -> str:
 
 
 def describe(metadata: "Metadata") -> dict[str, Any]:
-    """Return what a checkpoint's metadata say, as a JSON object."""
+    """Return a checkpoint's metadata, model and sizes as a JSON object."""
     from flax import nnx
 
     from jaxchar.training.step import state_structure

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jaxchar.errors import JaxcharError
-from jaxchar.files import refuse_rewritten, refuse_urls, written_whole
+from jaxchar.files import check_not_url, check_storable, written_whole
 
 
 def test_a_file_appears_in_one_move_and_replaces_what_was_there(tmp_path):
@@ -39,16 +39,16 @@ def test_a_folder_in_place_of_the_file_is_an_error_and_stays(tmp_path):
 @pytest.mark.parametrize("path", ["gs://bucket/run", Path("gs://bucket/run"), "file:///tmp/run"])
 def test_an_address_is_refused_by_the_name_of_the_argument(path):
     with pytest.raises(JaxcharError, match=r"run_dir.*is an address"):
-        refuse_urls(path, "--run-dir")
+        check_not_url(path, "--run-dir")
 
 
 @pytest.mark.parametrize("path", ["runs/mine", "a:b", "C", Path("/runs/%41")])
 def test_a_path_is_taken_as_it_is(path):
-    refuse_urls(path, "--run-dir")
-    refuse_rewritten(Path(path))
+    check_not_url(path, "--run-dir")
+    check_storable(Path(path))
 
 
 @pytest.mark.parametrize("path", ["/a\\b", "/a/gs:/b"])
 def test_a_path_that_would_be_written_elsewhere_is_refused(path):
     with pytest.raises(JaxcharError, match="the storage library"):
-        refuse_rewritten(Path(path))
+        check_storable(Path(path))

@@ -80,7 +80,11 @@ def peek(path: str | Path) -> Metadata:
 
 
 def checkpoint_of_epoch(run_dir: Path, epoch: int) -> Path:
-    """Return the checkpoint of a run that ended an epoch, counted from 1.
+    """Return the checkpoint of a run that ended an epoch.
+
+    Args:
+        run_dir: the run's folder.
+        epoch: how many whole epochs were done then.
 
     Raises:
         JaxcharError: there is none, or none with whole metadata.

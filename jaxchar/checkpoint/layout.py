@@ -6,7 +6,7 @@ It imports no JAX, so a command can look for runs before JAX is loaded.
 from pathlib import Path
 
 from jaxchar.errors import JaxcharError, quoted_path, reason_of
-from jaxchar.files import refuse_rewritten, refuse_urls
+from jaxchar.files import check_not_url, check_storable
 
 FOLDER = "checkpoints"
 
@@ -35,10 +35,10 @@ def resolved(path: str | Path) -> Path:
     Raises:
         JaxcharError: they cannot use it.
     """
-    refuse_urls(path, "the path")
+    check_not_url(path, "the path")
     try:
         absolute = Path(path).expanduser().resolve()
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise JaxcharError(f"the path {quoted_path(path)} cannot be used: {reason_of(error)}") from error
-    refuse_rewritten(absolute)
+    check_storable(absolute)
     return absolute

@@ -31,7 +31,7 @@ class Metadata(NamedTuple):
     best: dict[str, float]  # step and val_loss of the best evaluation so far, or nothing
     logs: dict[str, int]  # bytes of each log file when this was saved
     versions: dict[str, str]
-    machine: dict[str, Any]  # platform, device kind and count, processor cores, what was built for it
+    machine: dict[str, Any]  # see jaxchar.checkpoint.provenance.describe_machine
 
     @property
     def validation_loss(self) -> float:
@@ -49,7 +49,7 @@ class Metadata(NamedTuple):
         """Return what :meth:`to_json` wrote.
 
         Raises:
-            JaxcharError: something in it is missing or not what it should be.
+            JaxcharError: something in it is missing, or of another type or range than it must be.
         """
         missing = [name for name in cls._fields if name not in record]
         _require(not missing, f"{', '.join(missing)} missing")

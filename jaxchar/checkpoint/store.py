@@ -1,4 +1,4 @@
-"""The checkpoints of one run as they are written: by one process, whole, and read back.
+"""Write the checkpoints of one run: by one process, whole, and read back.
 
 A checkpoint appears under its name in one move, once it is complete. It is read back before an older one
 is deleted.

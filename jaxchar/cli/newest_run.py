@@ -19,27 +19,27 @@ SET_ASIDE = "set-aside-"  # a run's own old checkpoints, see RunFolder.set_aside
 
 
 class Typed(Protocol):
-    """What the arguments of a command say about the run."""
+    """The arguments of a command that name the run."""
 
     @property
     def run(self) -> str | None:
-        """The path as typed alone."""
+        """The path, where it was typed as an argument of its own."""
 
     @property
     def ckpt(self) -> str | None:
-        """The path as typed after ``--ckpt``."""
+        """The path, where it was typed after ``--ckpt``."""
 
 
 class TypedModel(Typed, Protocol):
-    """The same, and which checkpoint of the run."""
+    """The arguments that name the run and one of its checkpoints."""
 
     @property
     def which(self) -> "Which | None":
-        """The checkpoint, where it was typed."""
+        """``--which``, or None where it was not typed."""
 
 
 def run_to_use(typed: Typed) -> str:
-    """Return the path that a command is to work with: as typed, else the newest run's.
+    """Return the path of the run that a command uses: as typed, else the newest run.
 
     Raises:
         JaxcharError: it is given twice, or is not given and there is no run.
@@ -59,7 +59,7 @@ def run_to_use(typed: Typed) -> str:
 
 
 def newest_run(folder: Path) -> Path | None:
-    """Return the run with the newest checkpoint, in a folder or in a folder inside; None: none has any."""
+    """Return the run with the newest checkpoint, in a folder or one level deeper, if there is one."""
     times = {}
     for pattern in (f"*/{FOLDER}", f"*/*/{FOLDER}"):
         for checkpoints in folder.glob(pattern):
@@ -83,7 +83,7 @@ def say_run(typed: Typed, run: str) -> None:
 
 
 def say_model(typed: TypedModel, run: str, loaded: "Loaded") -> None:
-    """Say on standard error which checkpoint of which run is used, as far as the user left it open."""
+    """Say on standard error which run and which checkpoint is used, where the user did not say."""
     say_run(typed, run)
     if typed.which is None and loaded.path != Path(run).expanduser().resolve():
         kind = "best" if "val_loss" in loaded.metadata.metrics else "newest"

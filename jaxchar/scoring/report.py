@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
-from jaxchar.files import refuse_urls, written_whole
+from jaxchar.files import check_not_url, written_whole
 from jaxchar.scoring.score import Predictions
 from jaxchar.terminal.visible import visible
 
@@ -44,7 +44,7 @@ class ReportFolder:
         Raises:
             JaxcharError: it, or a folder that it would lie in, is a file.
         """
-        refuse_urls(path, "--per-character")
+        check_not_url(path, "--per-character")
         try:
             self.path = Path(path).expanduser()
             files = [p for p in (self.path, *self.path.parents) if p.exists() and not p.is_dir()]

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError, quoted_path, reason_of
-from jaxchar.files import refuse_urls, written_whole
+from jaxchar.files import check_not_url, written_whole
 
 # What the files of a run are called. The logs grow while it lasts; on resuming they are cut back to
 # where they stood when the checkpoint was saved, so that nothing is told twice.
@@ -45,7 +45,7 @@ class RunFolder:
         Raises:
             JaxcharError: the path is a file.
         """
-        refuse_urls(path, "--run-dir")
+        check_not_url(path, "--run-dir")
         try:
             self.path = Path(path).expanduser()
             is_file = self.path.exists() and not self.path.is_dir()
