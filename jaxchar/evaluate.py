@@ -74,7 +74,7 @@ def evaluate(typed: Arguments) -> dict[str, Any]:
     """Return the figures of every split asked for, as a JSON object; write the files asked for."""
     run = run_to_use(typed)
     from jaxchar.cache import keep_what_is_compiled
-    from jaxchar.checkpoint.store import load_checkpoint
+    from jaxchar.checkpoint.find import load_checkpoint
     from jaxchar.checkpoint.weights import weights_structure
     from jaxchar.data.vocabulary import UnknownCharactersError
     from jaxchar.language_model import from_checkpoint

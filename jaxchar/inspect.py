@@ -17,11 +17,10 @@ from jaxchar.cli.newest_run import run_to_use, say_run
 from jaxchar.cli.parse import parse_command
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
 from jaxchar.errors import JaxcharError
-from jaxchar.paths import refuse_urls
 from jaxchar.terminal.tables import inspection
 
 if TYPE_CHECKING:  # these import JAX, which --help need not wait for
-    from jaxchar.checkpoint.store import Metadata
+    from jaxchar.checkpoint.metadata import Metadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,15 +52,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def inspect(path: str) -> dict[str, Any]:
-    """Return what a path's checkpoints are, and the newest one whose metadata is whole in full.
+    """Verify the checkpoints that a path means, and describe the newest one with whole metadata.
+
+    Returns:
+        A JSON object: ``checkpoints``, newest first, each as from :func:`verify`, and ``shown``, as from
+        :func:`describe`.
 
     Raises:
-        JaxcharError: there is no checkpoint.
+        JaxcharError: there is no checkpoint, or the path cannot be used.
     """
-    from jaxchar.checkpoint.store import read_metadata
+    from jaxchar.checkpoint.find import all_checkpoints
+    from jaxchar.checkpoint.record import read_metadata
 
     shown, found = None, []
-    for checkpoint in _checkpoints(path):
+    for checkpoint in all_checkpoints(path):
         result = verify(checkpoint)
         found.append(result)
         if shown is None and result["metadata"]:
@@ -69,33 +73,15 @@ def inspect(path: str) -> dict[str, Any]:
     return {"checkpoints": found, "shown": shown}
 
 
-def _checkpoints(path: str) -> list[Path]:
-    """Return the checkpoints that a path means, newest first."""
-    from jaxchar.checkpoint.store import FOLDER, peek, steps_in
-
-    refuse_urls(path, "the path")
-    try:
-        given = Path(path).expanduser().resolve()
-        folder = given / FOLDER if (given / FOLDER).is_dir() else given
-        steps = steps_in(folder)
-        alone = (given / "metadata").is_dir() or (given / "state").is_dir()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise JaxcharError(f"the path {path!r} cannot be used: {error}") from error
-    if steps:
-        return [folder / str(step) for step in steps]
-    if not alone:
-        peek(path)  # says what is expected of a path
-    return [given]
-
-
 # ---- verification --------------------------------------------------------------------------------
 
 
 def verify(checkpoint: Path) -> dict[str, Any]:
-    """Return what was read of a checkpoint, every array against its SHA-256, and what is damaged."""
+    """Compare every array with its SHA-256, and return what a checkpoint holds and what is damaged."""
     import jax
 
-    from jaxchar.checkpoint.store import read_metadata, read_state
+    from jaxchar.checkpoint.arrays import read_state
+    from jaxchar.checkpoint.record import read_metadata
     from jaxchar.training.step import state_structure
 
     result: dict[str, Any] = {
@@ -119,15 +105,15 @@ def verify(checkpoint: Path) -> dict[str, Any]:
 
 
 def _damaged_arrays(checkpoint: Path, structure: Any) -> list[str]:
-    """Return what is wrong with each damaged array, read one by one."""
+    """Return what is wrong with each damaged array; they are read one by one."""
     import jax
 
-    from jaxchar.checkpoint.store import read_state
+    from jaxchar.checkpoint.arrays import read_state
 
     leaves, treedef = jax.tree.flatten(structure)
     damage = []
-    for place, leaf in enumerate(leaves):
-        alone = jax.tree.unflatten(treedef, [leaf if i == place else None for i in range(len(leaves))])
+    for index, leaf in enumerate(leaves):
+        alone = jax.tree.unflatten(treedef, [leaf if i == index else None for i in range(len(leaves))])
         try:
             read_state(checkpoint, alone)
         except JaxcharError as error:
@@ -144,7 +130,7 @@ def _reason(error: JaxcharError) -> str:
 
 
 def describe(metadata: "Metadata") -> dict[str, Any]:
-    """Return what a checkpoint's metadata say, as a JSON object."""
+    """Return a checkpoint's metadata, model and sizes as a JSON object."""
     from flax import nnx
 
     from jaxchar.training.step import state_structure

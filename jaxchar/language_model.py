@@ -10,7 +10,7 @@ import jax
 from flax import nnx
 
 from jaxchar.ambient import pinned
-from jaxchar.checkpoint.store import Loaded, Which, load_checkpoint
+from jaxchar.checkpoint.find import Loaded, Which, load_checkpoint
 from jaxchar.checkpoint.weights import weights_structure
 from jaxchar.config import Config, SampleConfig
 from jaxchar.data.documents import require_documents

@@ -1,4 +1,4 @@
-"""What this process may compute with: its processor and how much of it."""
+"""What this process may compute with: its processor, how much of it, and memory."""
 
 import contextlib
 import hashlib
@@ -21,3 +21,11 @@ def kind_of_processor() -> str:
             sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
         )
     return f"{platform.machine()}-{hashlib.sha256(features.encode()).hexdigest()[:12]}"
+
+
+def memory_bytes() -> int:
+    """Return how much memory JAX's default device has; a processor has the machine's."""
+    import jax
+
+    on_device = jax.local_devices()[0].memory_stats() or {}
+    return on_device.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

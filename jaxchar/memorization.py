@@ -69,7 +69,7 @@ def memorization(typed: Arguments) -> dict[str, Any]:
     import numpy as np
 
     from jaxchar.cache import keep_what_is_compiled
-    from jaxchar.checkpoint.store import load_checkpoint
+    from jaxchar.checkpoint.find import load_checkpoint
     from jaxchar.checkpoint.weights import weights_structure
     from jaxchar.data.dataset import load_own_dataset
     from jaxchar.data.vocabulary import Vocabulary

@@ -21,7 +21,7 @@ from jaxchar.errors import JaxcharError, quoted_path, reason_of
 from jaxchar.terminal.sample_display import Display, Pace
 
 if TYPE_CHECKING:
-    from jaxchar.checkpoint.store import Loaded
+    from jaxchar.checkpoint.find import Loaded
     from jaxchar.sampling.session import Writer
 
 
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = typed.settings(time.time_ns() % 2**32 if typed.seed is None else typed.seed)
         run = run_to_use(typed)
         from jaxchar.cache import keep_what_is_compiled
-        from jaxchar.checkpoint.store import load_checkpoint
+        from jaxchar.checkpoint.find import load_checkpoint
         from jaxchar.checkpoint.weights import weights_structure
         from jaxchar.language_model import from_checkpoint
 

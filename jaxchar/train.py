@@ -297,7 +297,7 @@ def _settings_from_donor(begin: WhereToBegin, default: Config | None, line: Comm
 
 
 def _settings_of(path: str) -> Config:
-    from jaxchar.checkpoint.store import peek
+    from jaxchar.checkpoint.find import peek
 
     return peek(path).config
 

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import jaxchar
-from jaxchar.checkpoint.store import FORMAT_VERSION
+from jaxchar.checkpoint.record import FORMAT_VERSION
 
 SENTENCE = "to be or not to be, "
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from jaxchar.checkpoint.store import _digest_of_json
+from jaxchar.checkpoint.record import with_digest
 from jaxchar.config import Config
 from jaxchar.progress.display import TrainingDisplay
 
@@ -33,4 +33,4 @@ def rewrite_metadata(checkpoint: Path, change: Callable[[dict], Any]) -> None:
     record = json.loads(file.read_text())
     del record["sha256"]
     record = change(record) or record
-    file.write_text(json.dumps({**record, "sha256": _digest_of_json(record)}))
+    file.write_text(json.dumps(with_digest(record)))

@@ -15,8 +15,9 @@ from runs import TINY, quiet, timeless_metrics
 
 import jaxchar
 from jaxchar import ambient
-from jaxchar.checkpoint.metadata import describe_machine
-from jaxchar.checkpoint.store import load_checkpoint, named_leaves
+from jaxchar.checkpoint.arrays import named_leaves
+from jaxchar.checkpoint.find import load_checkpoint
+from jaxchar.checkpoint.provenance import describe_machine
 from jaxchar.errors import JaxcharError
 from jaxchar.training.step import state_structure
 

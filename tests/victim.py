@@ -23,7 +23,8 @@ jax.config.update("jax_platforms", "cpu")
 from runs import quiet  # noqa: E402
 
 import jaxchar  # noqa: E402
-from jaxchar.checkpoint.store import FOLDER, CheckpointStore, steps_in  # noqa: E402
+from jaxchar.checkpoint.layout import FOLDER, steps_in  # noqa: E402
+from jaxchar.checkpoint.store import CheckpointStore  # noqa: E402
 from jaxchar.training.trainer import Trainer  # noqa: E402
 
 

@@ -17,7 +17,8 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from jaxchar.checkpoint.metadata import Metadata, describe_machine, library_versions
+from jaxchar.checkpoint.metadata import Metadata
+from jaxchar.checkpoint.provenance import describe_machine, library_versions
 from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.config import Config
 from jaxchar.data.vocabulary import Vocabulary

@@ -1,33 +1,24 @@
-"""What a checkpoint says of itself, beside its arrays: a record, to and from JSON, believed in nothing.
+"""The metadata of a checkpoint: what is known of its run, to and from JSON.
 
-A checkpoint may come from anywhere, so every value is checked to be of its kind and in its range
-before anybody uses it.
+A checkpoint may come from anywhere, so its metadata is untrusted input, validated on load: the type and
+range of every value is checked before anything uses it.
 """
 
-import os
-import platform
+import math
 import re
 from collections.abc import Collection
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
-import jax
-
-from jaxchar.ambient import compiler_settings
 from jaxchar.config import Config
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
-from jaxchar.machine import num_cores
-from jaxchar.recurrence import native
-from jaxchar.version import __version__
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 FIGURES = ("step", "seconds", "val_loss", "val_accuracy", "evaluations_since")
 SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class Metadata(NamedTuple):
-    """What a checkpoint says of itself, beside its arrays."""
+    """What is known of a run at a checkpoint, beside the arrays."""
 
     step: int
     epoch: int  # whole epochs done
@@ -40,7 +31,13 @@ class Metadata(NamedTuple):
     best: dict[str, float]  # step and val_loss of the best evaluation so far, or nothing
     logs: dict[str, int]  # bytes of each log file when this was saved
     versions: dict[str, str]
-    machine: dict[str, Any]  # platform, device kind and count, processor cores, what was built for it
+    machine: dict[str, Any]  # see jaxchar.checkpoint.provenance.describe_machine
+
+    @property
+    def validation_loss(self) -> float:
+        """The validation loss at this step; infinite where there is none, or none that is a number."""
+        loss = self.metrics.get("val_loss", math.inf)
+        return math.inf if math.isnan(loss) else loss
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
@@ -52,7 +49,7 @@ class Metadata(NamedTuple):
         """Return what :meth:`to_json` wrote.
 
         Raises:
-            JaxcharError: something in it is missing or not what it should be.
+            JaxcharError: something in it is missing, or of another type or range than it must be.
         """
         missing = [name for name in cls._fields if name not in record]
         _require(not missing, f"{', '.join(missing)} missing")
@@ -71,37 +68,6 @@ class Metadata(NamedTuple):
         fields["config"] = Config.from_json(record["config"])
         fields["vocabulary"] = Vocabulary.from_json(record["vocabulary"])
         return cls(**fields)
-
-
-def describe_machine(devices: int = 1) -> dict[str, Any]:
-    """Return what bit-exactness depends on beside the library versions.
-
-    Args:
-        devices: how many of them share the work.
-    """
-    device = jax.devices()[0]
-    compiler = compiler_settings()
-    return {
-        "platform": device.platform,
-        "device_kind": device.device_kind,
-        "device_count": devices,
-        "processor": platform.machine(),
-        "cores": num_cores(),
-        "recurrence": native.identity() or "fused",
-        **({"compiler_settings": compiler} if compiler else {}),  # older checkpoints have none
-    }
-
-
-def memory_bytes() -> int:
-    """Return how much memory the default device has; a processor has the machine's."""
-    on_device = jax.local_devices()[0].memory_stats() or {}
-    return on_device.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions of the packages that make the numbers, and of Python."""
-    ours = {"jaxchar": __version__, "python": platform.python_version()}
-    return ours | {name: version(name) for name in PACKAGES}
 
 
 # ---- checks --------------------------------------------------------------------------------------

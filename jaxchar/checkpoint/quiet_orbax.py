@@ -1,4 +1,7 @@
-"""Orbax, kept from talking: it narrates every save, and configures the host's logging to do so."""
+"""Import Orbax, and keep it quiet: it logs every save, and configures the host's logging for that.
+
+This module and :mod:`jaxchar.checkpoint.arrays` are the only ones that use Orbax.
+"""
 
 import contextlib
 import gc
@@ -13,14 +16,14 @@ from absl import logging as absl_logging
 
 
 class _WithoutOrbax(logging.Filter):
-    """Drops what Orbax narrates, and lets errors and all others' records pass."""
+    """Drops Orbax's log records below errors; those of all others pass."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno >= logging.ERROR or "orbax" not in record.pathname
 
 
 class _Quiet:
-    """What is to be restored when the last of several calls of Orbax, in any threads, has ended."""
+    """The logging to restore when the last of several calls of Orbax, in any threads, has ended."""
 
     lock = threading.Lock()
     calls = 0
@@ -50,9 +53,9 @@ class _Quiet:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Leave logging as it is found, and let through only errors of Orbax's, until the block ends.
+    """Log only errors of Orbax until the block ends, and leave logging as it was before.
 
-    absl, through which Orbax logs, gives a root logger without handlers one of its own.
+    Orbax logs through absl, which adds a handler to a root logger that has none.
     """
     _Quiet.begin()
     try:
@@ -68,7 +71,7 @@ def _is_absls(handler: logging.Handler) -> bool:
 
 
 def forget_reads_of(error: BaseException) -> None:
-    """Let go of the reads that an error of Orbax's left behind, which would warn that nobody awaits them."""
+    """Free the unfinished reads that an error of Orbax holds; else Python warns that none awaits them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"coroutine .* was never awaited", RuntimeWarning)
         while error is not None:

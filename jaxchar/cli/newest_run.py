@@ -6,40 +6,40 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from jaxchar.checkpoint.layout import FOLDER, steps_in
 from jaxchar.errors import JaxcharError
 from jaxchar.terminal.invocation import called_as
 from jaxchar.terminal.visible import visible
 
-if TYPE_CHECKING:  # checkpoint imports JAX, which an error message need not wait for
-    from jaxchar.checkpoint.store import Loaded, Which
+if TYPE_CHECKING:  # it imports JAX, which an error message need not wait for
+    from jaxchar.checkpoint.find import Loaded, Which
 
 RUNS = "runs"
-CHECKPOINTS = "checkpoints"  # checkpoint.FOLDER
 SET_ASIDE = "set-aside-"  # a run's own old checkpoints, see RunFolder.set_aside
 
 
 class Typed(Protocol):
-    """What the arguments of a command say about the run."""
+    """The arguments of a command that name the run."""
 
     @property
     def run(self) -> str | None:
-        """The path as typed alone."""
+        """The path, where it was typed as an argument of its own."""
 
     @property
     def ckpt(self) -> str | None:
-        """The path as typed after ``--ckpt``."""
+        """The path, where it was typed after ``--ckpt``."""
 
 
 class TypedModel(Typed, Protocol):
-    """The same, and which checkpoint of the run."""
+    """The arguments that name the run and one of its checkpoints."""
 
     @property
     def which(self) -> "Which | None":
-        """The checkpoint, where it was typed."""
+        """``--which``, or None where it was not typed."""
 
 
 def run_to_use(typed: Typed) -> str:
-    """Return the path that a command is to work with: as typed, else the newest run's.
+    """Return the path of the run that a command uses: as typed, else the newest run.
 
     Raises:
         JaxcharError: it is given twice, or is not given and there is no run.
@@ -59,9 +59,9 @@ def run_to_use(typed: Typed) -> str:
 
 
 def newest_run(folder: Path) -> Path | None:
-    """Return the run with the newest checkpoint, in a folder or in a folder inside; None: none has any."""
+    """Return the run with the newest checkpoint, in a folder or one level deeper, if there is one."""
     times = {}
-    for pattern in (f"*/{CHECKPOINTS}", f"*/*/{CHECKPOINTS}"):
+    for pattern in (f"*/{FOLDER}", f"*/*/{FOLDER}"):
         for checkpoints in folder.glob(pattern):
             if not checkpoints.parent.name.startswith(SET_ASIDE):
                 times[checkpoints.parent] = max(_times(checkpoints), default=0.0)
@@ -72,9 +72,8 @@ def newest_run(folder: Path) -> Path | None:
 def _times(checkpoints: Path) -> Iterator[float]:
     """Return when each checkpoint in a folder was written."""
     with suppress(OSError):
-        for step in checkpoints.iterdir():
-            if step.name.isdecimal():
-                yield step.stat().st_mtime
+        for step in steps_in(checkpoints):
+            yield (checkpoints / str(step)).stat().st_mtime
 
 
 def say_run(typed: Typed, run: str) -> None:
@@ -84,7 +83,7 @@ def say_run(typed: Typed, run: str) -> None:
 
 
 def say_model(typed: TypedModel, run: str, loaded: "Loaded") -> None:
-    """Say on standard error which checkpoint of which run is used, as far as the user left it open."""
+    """Say on standard error which run and which checkpoint is used, where the user did not say."""
     say_run(typed, run)
     if typed.which is None and loaded.path != Path(run).expanduser().resolve():
         kind = "best" if "val_loss" in loaded.metadata.metrics else "newest"

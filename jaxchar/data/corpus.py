@@ -20,6 +20,7 @@ from jaxchar.cache import cache_folder
 from jaxchar.config import CorpusConfig
 from jaxchar.data.text_file import NotTextError, decoded, unpacked
 from jaxchar.errors import JaxcharError
+from jaxchar.files import written_whole
 from jaxchar.text import content_in_memory, is_in_memory, refuse_text_as_path
 
 FETCH_TIMEOUT_SECONDS = 20
@@ -379,11 +380,7 @@ def _fetched(name: str, remote: RemoteCorpus, file: Path) -> bytes:
 
 def _keep(file: Path, content: bytes) -> None:
     """Write into the cache whole or not at all; a cache that cannot be written is done without."""
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    try:
+    with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(file)
-    except OSError:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+        with written_whole(file) as temporary:
+            temporary.write_bytes(content)

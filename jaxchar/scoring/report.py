@@ -6,7 +6,6 @@ whatever the text holds is shown as text.
 
 import csv
 import html
-import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
-from jaxchar.paths import refuse_urls
+from jaxchar.files import check_not_url, written_whole
 from jaxchar.scoring.score import Predictions
 from jaxchar.terminal.visible import visible
 
@@ -45,7 +44,7 @@ class ReportFolder:
         Raises:
             JaxcharError: it, or a folder that it would lie in, is a file.
         """
-        refuse_urls(path, "--per-character")
+        check_not_url(path, "--per-character")
         try:
             self.path = Path(path).expanduser()
             files = [p for p in (self.path, *self.path.parents) if p.exists() and not p.is_dir()]
@@ -78,8 +77,8 @@ class ReportFolder:
         """
         table = CharacterTable(vocabulary, np.asarray(ids), predictions)
         files = [self.path / f"{name}.csv", self.path / f"{name}.html"]
-        _write_whole(files[0], lambda file: write_csv(file, table))
-        _write_whole(files[1], lambda file: file.writelines(page(title, table, files[0].name)))
+        _write(files[0], lambda file: write_csv(file, table))
+        _write(files[1], lambda file: file.writelines(page(title, table, files[0].name)))
         return [str(file) for file in files]
 
 
@@ -116,16 +115,12 @@ def write_csv(file: TextIO, table: CharacterTable) -> None:
         writer.writerow((position, character, number, *made_of_it))
 
 
-def _write_whole(path: Path, write: Callable[[TextIO], object]) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+def _write(path: Path, content: Callable[[TextIO], object]) -> None:
     try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            write(file)
-        partial.replace(path)
+        with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            content(file)
     except OSError as error:
         raise JaxcharError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 # ---- the page ------------------------------------------------------------------------------------

@@ -17,23 +17,17 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from jaxchar.ambient import pinned
-from jaxchar.checkpoint.metadata import Metadata, describe_machine, library_versions, memory_bytes
-from jaxchar.checkpoint.store import (
-    FOLDER,
-    CheckpointStore,
-    Damaged,
-    Loaded,
-    WatchedStore,
-    load_checkpoint,
-    peek,
-    read_metadata,
-    steps_in,
-)
+from jaxchar.checkpoint.find import Loaded, checkpoint_of_epoch, load_checkpoint, peek
+from jaxchar.checkpoint.layout import FOLDER, checkpoints_of, steps_in
+from jaxchar.checkpoint.metadata import Metadata
+from jaxchar.checkpoint.provenance import describe_machine, library_versions
+from jaxchar.checkpoint.store import CheckpointStore, ReadOnlyStore
 from jaxchar.config import Config, RunConfig
 from jaxchar.data.dataset import AnotherCorpusError, Dataset, load_dataset, load_own_dataset, split_anew
 from jaxchar.data.documents import documents_in_words
 from jaxchar.data.vocabulary import UnknownCharactersError, Vocabulary, describe_characters
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
+from jaxchar.machine import memory_bytes
 from jaxchar.model.char_rnn import GATE_BLOCKS
 from jaxchar.model.recipe import Recipe
 from jaxchar.parallel.devices import make_mesh
@@ -43,7 +37,7 @@ from jaxchar.progress.guard import GuardedDisplay
 from jaxchar.recurrence import native
 from jaxchar.recurrence.unroll import refuse_impossible
 from jaxchar.training.planner import Planner, agreed_on
-from jaxchar.training.run_folder import RunFolder, WatchedFolder, make_next_free, name_for
+from jaxchar.training.run_folder import ReadOnlyFolder, RunFolder, make_next_free, name_for
 from jaxchar.training.signals import after_this
 from jaxchar.training.step import Program, evaluation_batches, make_program, state_structure
 from jaxchar.training.trainer import RunResult, Trainer
@@ -242,7 +236,7 @@ def resume(
     with contextlib.ExitStack() as until_trained:
         with all_or_none():
             until_trained.enter_context(store)
-            start = path if initial_epoch is None else _checkpoint_of_epoch(path, initial_epoch)
+            start = path if initial_epoch is None else checkpoint_of_epoch(path, initial_epoch)
             with shown.phase("loading the checkpoint ..."):
                 loaded = load_checkpoint(start, state_structure)
             config = config or loaded.metadata.config
@@ -278,7 +272,7 @@ def _continued(
             "give more --epochs (or --max-steps), or go back with --initial-epoch"
         )
     _warn(display, [*loaded.warnings, *_differences(before, config, mesh.size)])
-    later = [p for p in _checkpoints(folder.path) if int(p.name) > before.step]
+    later = [p for p in checkpoints_of(folder.path) if int(p.name) > before.step]
     folder.create(config)
     aside = folder.set_aside(later, f"after-step-{before.step}")
     if aside is not None:
@@ -296,8 +290,8 @@ def _open(run_dir: str | Path, config: Config) -> tuple[RunFolder, CheckpointSto
     if is_first():
         folder = RunFolder(run_dir)
         return folder, CheckpointStore(folder.path, lock=config.lock)
-    folder = WatchedFolder(run_dir)
-    return folder, WatchedStore(folder.path)
+    folder = ReadOnlyFolder(run_dir)
+    return folder, ReadOnlyStore(folder.path)
 
 
 def _new_folder(name: str) -> Path:
@@ -545,28 +539,3 @@ def _how_to_begin_anew(run_dir: Path) -> tuple[str, str]:
         f"begin a new run with the weights of this one: jaxchar.fit(config, init_from={str(run_dir)!r}) "
         "(with keep_optimizer=True, the optimizer's state is kept, too)",
     )
-
-
-def _checkpoints(run_dir: Path) -> list[Path]:
-    return [run_dir.resolve() / FOLDER / str(step) for step in steps_in(run_dir / FOLDER)]
-
-
-def _checkpoint_of_epoch(run_dir: Path, epoch: int) -> Path:
-    """Return the checkpoint that ended an epoch."""
-    there, damaged = {}, 0
-    for checkpoint in _checkpoints(run_dir):
-        try:
-            metadata = read_metadata(checkpoint)
-        except Damaged:
-            damaged += 1
-            continue
-        if metadata.step == metadata.epoch * metadata.steps_per_epoch:
-            there[metadata.epoch] = checkpoint
-    if epoch not in there:
-        known = ", ".join(map(str, sorted(there))) or "none"
-        known += f"; {damaged} more are damaged" if damaged else ""
-        raise JaxcharError(
-            f"no whole checkpoint in {str(run_dir)!r} ended epoch {epoch}; those kept ended the epochs: "
-            f"{known} (--keep-checkpoints says how many stay)"
-        )
-    return there[epoch]

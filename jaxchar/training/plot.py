@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxchar.files import written_whole
 from jaxchar.training.run_folder import Series
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def plot_loss(
         ("train_loss", "training", {"linewidth": 1.2, "color": "tab:blue"}),
         ("val_loss", "validation", {"marker": "o", "markersize": 4, "color": "tab:orange"}),
     )
-    with drawn(picture, (8, 4.5)) as (_, axes):
+    with written_whole(picture) as temporary, drawn(temporary, (8, 4.5)) as (_, axes):
         for name, label, style in styles:
             if name in metrics:
                 steps, losses = metrics[name]

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError, quoted_path, reason_of
-from jaxchar.paths import refuse_urls
+from jaxchar.files import check_not_url, written_whole
 
 # What the files of a run are called. The logs grow while it lasts; on resuming they are cut back to
 # where they stood when the checkpoint was saved, so that nothing is told twice.
@@ -45,7 +45,7 @@ class RunFolder:
         Raises:
             JaxcharError: the path is a file.
         """
-        refuse_urls(path, "--run-dir")
+        check_not_url(path, "--run-dir")
         try:
             self.path = Path(path).expanduser()
             is_file = self.path.exists() and not self.path.is_dir()
@@ -81,9 +81,8 @@ class RunFolder:
 
     def write_json(self, name: str, record: dict[str, Any]) -> None:
         """Write a JSON file whole or not at all."""
-        partial = self.path / f"{name}.partial"
-        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        partial.replace(self.path / name)
+        with written_whole(self.path / name) as temporary:
+            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
     def has(self, name: str) -> bool:
         """Whether a file of the run is there."""
@@ -173,21 +172,21 @@ class RunFolder:
         return aside
 
 
-class WatchedFolder(RunFolder):
-    """The folder of a run as a process sees it that computes along and leaves the writing to another."""
+class ReadOnlyFolder(RunFolder):
+    """The folder of a run for a process that computes along and leaves the writing to another."""
 
     def holds_run(self) -> bool:
-        """Whether a run has begun here, which is for the one that writes to know."""
+        """Whether a run has begun here, which only the process that writes has to know."""
         return False
 
     def create(self, config: Config) -> None:
-        """Leave it to the one that writes."""
+        """Change nothing; the process that writes does."""
 
     def refuse_foreign(self) -> None:
-        """Leave it to the one that writes."""
+        """Change nothing; the process that writes does."""
 
     def write_json(self, name: str, record: dict[str, Any]) -> None:
-        """Leave it to the one that writes."""
+        """Change nothing; the process that writes does."""
 
     def summary(self) -> None:
         """Return nothing: each process sums up for itself."""
@@ -197,13 +196,13 @@ class WatchedFolder(RunFolder):
         return {}
 
     def cut_logs(self, sizes: dict[str, int]) -> None:
-        """Leave it to the one that writes."""
+        """Change nothing; the process that writes does."""
 
     def set_aside(self, checkpoints: list[Path], label: str) -> None:
-        """Leave it to the one that writes."""
+        """Change nothing; the process that writes does."""
 
     def _log(self, name: str, entry: str) -> None:
-        """Leave it to the one that writes."""
+        """Change nothing; the process that writes does."""
 
 
 def _hidden(path: Path) -> bool:

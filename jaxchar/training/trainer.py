@@ -15,7 +15,8 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxchar.checkpoint.metadata import Metadata, describe_machine, library_versions
+from jaxchar.checkpoint.metadata import Metadata
+from jaxchar.checkpoint.provenance import describe_machine, library_versions
 from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.config import Config
 from jaxchar.data.batches import Streams

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxchar.checkpoint.arrays import named_leaves
+from jaxchar.checkpoint.find import Loaded, load_checkpoint
 from jaxchar.checkpoint.metadata import Metadata
-from jaxchar.checkpoint.store import Loaded, load_checkpoint, named_leaves
 from jaxchar.checkpoint.weights import weights_structure
 from jaxchar.config import Config
 from jaxchar.data.vocabulary import UnknownCharactersError, Vocabulary

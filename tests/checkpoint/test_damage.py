@@ -1,4 +1,4 @@
-"""What is damaged or malicious is refused, whatever it says of itself; what is whole beside it is used."""
+"""Damage and malice: what is damaged or forged is refused; a whole checkpoint beside it is used."""
 
 import copy
 import functools
@@ -18,15 +18,11 @@ from runs import TINY, quiet, rewrite_metadata
 
 import jaxchar
 from jaxchar import sample, train
+from jaxchar.checkpoint.arrays import named_leaves, verify
+from jaxchar.checkpoint.damage import Damaged
+from jaxchar.checkpoint.find import load_checkpoint, peek
+from jaxchar.checkpoint.layout import FOLDER
 from jaxchar.checkpoint.metadata import Metadata
-from jaxchar.checkpoint.store import (
-    FOLDER,
-    Damaged,
-    load_checkpoint,
-    named_leaves,
-    peek,
-    verify,
-)
 from jaxchar.checkpoint.weights import weights_structure
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
@@ -200,12 +196,12 @@ def test_resuming_falls_back_to_the_newest_whole_checkpoint(run_dir, trained, da
 def test_with_no_checkpoint_whole_there_is_one_clear_line(run_dir, damage, capsys):
     for checkpoint in checkpoints(run_dir):
         damage(checkpoint)
-    for door in (
+    for use in (
         lambda: sample.main(["--ckpt", str(run_dir)]),
         lambda: train.main(arguments=["--resume", "--run-dir", str(run_dir)]),
     ):
         with pytest.raises(SystemExit, match="2"):
-            door()
+            use()
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         assert "that is whole" in error
@@ -278,7 +274,7 @@ ATTACKS = [
 def test_an_attack_is_refused_before_any_array_is_read(run_dir, attack, monkeypatch):
     checkpoint = checkpoints(run_dir)[-1]
     attack(checkpoint)
-    monkeypatch.setattr("jaxchar.checkpoint.store.ocp.Checkpointer", None)  # reading would be a TypeError
+    monkeypatch.setattr("jaxchar.checkpoint.arrays.ocp.Checkpointer", None)  # reading would be a TypeError
     with pytest.raises(Damaged, match=r"claims|outside|which is no name"):
         verify(checkpoint)
 

@@ -13,7 +13,10 @@ from rich.console import Console
 from runs import TINY
 
 import jaxchar
-from jaxchar.checkpoint.store import FOLDER, CheckpointStore, Damaged, steps_in, verify
+from jaxchar.checkpoint.arrays import verify
+from jaxchar.checkpoint.damage import Damaged
+from jaxchar.checkpoint.layout import FOLDER, steps_in
+from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.errors import JaxcharError
 from jaxchar.progress.display import TrainingDisplay
 from jaxchar.training.trainer import Trainer

@@ -11,7 +11,8 @@ from rich.console import Console
 from runs import TINY, quiet, rewrite_metadata
 
 import jaxchar
-from jaxchar.checkpoint.store import FOLDER, load_checkpoint
+from jaxchar.checkpoint.find import load_checkpoint
+from jaxchar.checkpoint.layout import FOLDER
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
 from jaxchar.progress.display import TrainingDisplay

@@ -486,7 +486,7 @@ def overtrained(tmp_path_factory) -> Path:
 
 
 def steps_and_losses(folder: Path) -> dict[int, float]:
-    from jaxchar.checkpoint.store import read_metadata
+    from jaxchar.checkpoint.record import read_metadata
 
     checkpoints = (folder / "runs" / "mine" / "checkpoints").iterdir()
     return {

@@ -25,7 +25,7 @@ from runs import TINY, quiet, timeless_metrics
 
 import jaxchar
 from jaxchar import train
-from jaxchar.checkpoint.store import FOLDER, steps_in
+from jaxchar.checkpoint.layout import FOLDER, steps_in
 from jaxchar.errors import JaxcharError
 from jaxchar.progress import guard as display_guard
 from jaxchar.progress.display import TrainingDisplay
@@ -354,7 +354,7 @@ def test_a_package_that_is_gone_while_a_run_lasts_does_not_end_it(tmp_path, monk
         raise ModuleNotFoundError(name)
 
     def then_lose(trainer, *given):
-        monkeypatch.setattr("jaxchar.checkpoint.metadata.version", gone)
+        monkeypatch.setattr("jaxchar.checkpoint.provenance.version", gone)
         return train_chunk(trainer, *given)
 
     monkeypatch.setattr(Trainer, "_train_chunk", then_lose)

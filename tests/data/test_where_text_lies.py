@@ -13,7 +13,8 @@ from runs import TINY, quiet, rewrite_metadata
 
 import jaxchar
 from jaxchar import evaluate, inspect, memorization, sample, train
-from jaxchar.checkpoint.store import FOLDER, peek
+from jaxchar.checkpoint.find import peek
+from jaxchar.checkpoint.layout import FOLDER
 from jaxchar.errors import JaxcharError
 
 pytestmark = promises.TEXT_FOUND

@@ -11,7 +11,8 @@ import promises
 import pytest
 from runs import TINY, quiet, timeless_metrics
 
-from jaxchar.checkpoint.store import load_checkpoint, named_leaves
+from jaxchar.checkpoint.arrays import named_leaves
+from jaxchar.checkpoint.find import load_checkpoint
 from jaxchar.errors import JaxcharError
 from jaxchar.parallel.devices import AXIS, make_mesh, replicate
 from jaxchar.training.launch import fit, resume
@@ -98,9 +99,11 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", int(sys.argv[3]))
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxchar.checkpoint.store import CheckpointStore, named_leaves, read_state
+from jaxchar.checkpoint.arrays import named_leaves, read_state
+from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.config import Config
-from jaxchar.checkpoint.metadata import Metadata, describe_machine, library_versions
+from jaxchar.checkpoint.metadata import Metadata
+from jaxchar.checkpoint.provenance import describe_machine, library_versions
 from jaxchar.data.vocabulary import Vocabulary
 
 run_dir, action = Path(sys.argv[1]), sys.argv[2]

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from runs import TINY, quiet, timeless_metrics
 
-from jaxchar.checkpoint.store import load_checkpoint, named_leaves, steps_in
+from jaxchar.checkpoint.arrays import named_leaves
+from jaxchar.checkpoint.find import load_checkpoint
+from jaxchar.checkpoint.layout import steps_in
 from jaxchar.errors import JaxcharError
 from jaxchar.parallel.processes import agree, join
 from jaxchar.training.launch import fit, resume

@@ -10,7 +10,8 @@ from rich.console import Console
 from runs import TINY, quiet
 
 import jaxchar
-from jaxchar.checkpoint.store import FOLDER, steps_in, verify
+from jaxchar.checkpoint.arrays import verify
+from jaxchar.checkpoint.layout import FOLDER, steps_in
 from jaxchar.config import Config
 from jaxchar.data.batches import Streams
 from jaxchar.errors import JaxcharError

@@ -14,7 +14,10 @@ import pytest
 from runs import quiet, timeless_metrics
 
 import jaxchar
-from jaxchar.checkpoint.store import CheckpointStore, load_checkpoint, named_leaves, steps_in
+from jaxchar.checkpoint.arrays import named_leaves
+from jaxchar.checkpoint.find import load_checkpoint
+from jaxchar.checkpoint.layout import steps_in
+from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
 from jaxchar.randomness import SHUFFLE_KEY, purpose_key

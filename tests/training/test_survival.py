@@ -17,14 +17,10 @@ from runs import quiet, timeless_metrics
 
 import jaxchar
 from jaxchar import train
-from jaxchar.checkpoint.store import (
-    FOLDER,
-    CheckpointStore,
-    load_checkpoint,
-    named_leaves,
-    read_state,
-    steps_in,
-)
+from jaxchar.checkpoint.arrays import named_leaves, read_state
+from jaxchar.checkpoint.find import load_checkpoint
+from jaxchar.checkpoint.layout import FOLDER, steps_in
+from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.config import Config
 from jaxchar.data.dataset import load_dataset
 from jaxchar.training.run_folder import RunFolder

@@ -16,7 +16,8 @@ from runs import quiet
 
 import jaxchar
 from jaxchar import train
-from jaxchar.checkpoint.store import Loaded, load_checkpoint, named_leaves
+from jaxchar.checkpoint.arrays import named_leaves
+from jaxchar.checkpoint.find import Loaded, load_checkpoint
 from jaxchar.config import Config
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError

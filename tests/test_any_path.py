@@ -1,8 +1,5 @@
 """A run may lie anywhere, and is found by any path to it."""
 
-import errno
-import fcntl
-import os
 from pathlib import Path
 
 import jax
@@ -10,12 +7,13 @@ import numpy as np
 import promises
 import pytest
 from runs import TINY, quiet
+from small_checkpoint import metadata
 
 import jaxchar
 from jaxchar import inspect
-from jaxchar.checkpoint.metadata import Metadata
-from jaxchar.checkpoint.store import FOLDER, CheckpointStore, verify
-from jaxchar.data.vocabulary import Vocabulary
+from jaxchar.checkpoint.arrays import verify
+from jaxchar.checkpoint.layout import FOLDER
+from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.errors import JaxcharError
 
 pytestmark = promises.ANY_PATH
@@ -138,57 +136,15 @@ OTHER = [*map(chr, range(1, 128)), "\x80", "\xa0", "e\u0301", "\u2028", "\u202e"
     "odd", [LIKELY, pytest.param(OTHER, marks=pytest.mark.slow)], ids=["likely", "other"]
 )
 def test_any_other_name_is_that_of_the_folder(odd, tmp_path, tried):
-    values, metadata = {"a": np.arange(6, dtype=np.float32)}, a_metadata()
+    values, described = {"a": np.arange(6, dtype=np.float32)}, metadata(1)
     names = [name for o in odd if o not in ("/", "\\") for name in (f"x{o}y", f"{o}y", f"x{o}")]
     held = 0
     for name in names:
         with CheckpointStore(tmp_path / name) as store:
-            store.save(values, metadata)
+            store.save(values, described)
         held += store.problem is None and verify(tmp_path / name / FOLDER / "1").arrays == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     tried(held, len(names))
-
-
-def a_metadata() -> Metadata:
-    corpus = {"source": ["x"], "sha256": "0" * 64, "characters": 2}
-    facts = {name: {} for name in ("metrics", "last", "best", "logs", "versions", "machine")}
-    return Metadata(
-        step=1,
-        epoch=0,
-        steps_per_epoch=10,
-        config=TINY,
-        vocabulary=Vocabulary("ab"),
-        corpus=corpus,
-        **facts,
-    )
-
-
-# ---- a file system without locks -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EPERM, errno.EIO])
-def test_a_file_system_without_locks_is_named_and_done_without_on_request(number, tmp_path, monkeypatch):
-    def no_locks(*_):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(fcntl, "flock", no_locks)
-    run_dir = tmp_path / "run"
-    with pytest.raises(JaxcharError, match="cannot be locked on this file system") as refused:
-        fit(run_dir)
-    assert "or add lock=False and" in str(refused.value) and "\n" not in str(refused.value)
-    assert os.strerror(number) in str(refused.value)
-    with CheckpointStore(run_dir, lock=False) as store:
-        store.save({"a": np.zeros(2)}, a_metadata())
-    assert store.problem is None
-
-
-def test_a_run_may_be_resumed_without_a_lock_and_with_one(tmp_path, monkeypatch):
-    locked = []
-    monkeypatch.setattr(fcntl, "flock", lambda *_: locked.append(True))
-    jaxchar.fit(TINY.replace(lock=False), tmp_path / "run", display=quiet())
-    assert not locked
-    jaxchar.resume(tmp_path / "run", config=TINY.replace(lock=True, epochs=2), display=quiet())
-    assert locked
 
 
 @pytest.mark.parametrize("obstacle", [a_file, a_foreign_folder])

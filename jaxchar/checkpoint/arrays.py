@@ -1,0 +1,182 @@
+"""The arrays of a checkpoint: written by Orbax, and read with their sizes and SHA-256 checked.
+
+This module and :mod:`jaxchar.checkpoint.quiet_orbax` are the only ones that use Orbax. On disk:
+
+    runs/mine/checkpoints/2000/state      a folder for every array, of its name, as uncompressed Zarr
+    runs/mine/checkpoints/2000/metadata   JSON, see :mod:`jaxchar.checkpoint.record`
+
+Nothing on disk is trusted. There is no pickle and no code: only numbers and JSON, checked before use.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxchar.ambient import pinned
+from jaxchar.checkpoint.damage import Damaged, check_inside, damage_named, first_line
+from jaxchar.checkpoint.metadata import Metadata
+from jaxchar.checkpoint.quiet_orbax import forget_reads_of, ocp, quiet
+from jaxchar.checkpoint.record import make_record, read_record
+
+ARRAY_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """Return the leaves of a pytree, each by a name that is made of the path to it."""
+    leaves, _ = jax.tree.flatten_with_path(tree)
+    names = (jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves)
+    # Flax's variables hold their array in a field called value, which says nothing.
+    return {name.removesuffix(".value"): leaf for name, (_, leaf) in zip(names, leaves, strict=True)}
+
+
+# ---- writing -------------------------------------------------------------------------------------
+
+
+@quiet()
+def write_checkpoint(checkpoint: Path, leaves: dict[str, np.ndarray], metadata: Metadata) -> None:
+    """Write a checkpoint; it appears under its name in one move, once it is complete.
+
+    Args:
+        checkpoint: its folder, an absolute path; an older one of that name is replaced.
+        leaves: the state's arrays, by the names of :func:`named_leaves`.
+        metadata: what is known of the run at this step.
+
+    Raises:
+        Exception: of many kinds, from Orbax and TensorStore.
+    """
+    record = make_record(metadata, {name: _describe(leaf) for name, leaf in leaves.items()})
+    arguments = ocp.args.Composite(state=ocp.args.PyTreeSave(leaves), metadata=ocp.args.JsonSave(record))
+    handler = ocp.CompositeCheckpointHandler(
+        state=_array_handler(),
+        metadata=ocp.JsonCheckpointHandler(multiprocessing_options=_this_process_alone()),
+        composite_options=ocp.CompositeOptions(multiprocessing_options=_this_process_alone()),
+    )
+    with ocp.Checkpointer(handler, multiprocessing_options=_this_process_alone()) as checkpointer:
+        checkpointer.save(checkpoint, args=arguments, force=True)
+
+
+def _array_handler() -> ocp.PyTreeCheckpointHandler:
+    return ocp.PyTreeCheckpointHandler(
+        use_ocdbt=False, use_compression=False, multiprocessing_options=_this_process_alone()
+    )
+
+
+def _this_process_alone() -> ocp.options.MultiprocessingOptions:
+    """Keep Orbax from waiting for the run's other processes, which take no part in a save or a read."""
+    this = jax.process_index()
+    prefix = f"process-{this}"
+    return ocp.options.MultiprocessingOptions(this, active_processes={this}, barrier_sync_key_prefix=prefix)
+
+
+def _describe(array: np.ndarray) -> dict[str, Any]:
+    """Return what a record says of an array."""
+    digest = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+    return {"shape": list(array.shape), "dtype": array.dtype.name, "sha256": digest}
+
+
+# ---- reading -------------------------------------------------------------------------------------
+
+
+@pinned()
+def read_state(checkpoint: Path, like: Any) -> Any:
+    """Return a checkpoint's arrays in the structure of ``like``, every one verified.
+
+    They are put on the default device, whatever devices they were saved from.
+
+    Args:
+        checkpoint: one checkpoint's folder.
+        like: the state's structure, with arrays or ``jax.ShapeDtypeStruct`` as leaves; it may be a
+            part of what was saved.
+
+    Raises:
+        Damaged: an array is missing, altered, or of another shape than ``like`` has.
+        JaxcharError: another version of jaxchar wrote it, in a format that this one cannot read.
+    """
+    record = read_record(checkpoint)
+    wanted = named_leaves(like)
+    with damage_named(checkpoint):
+        for name, leaf in wanted.items():
+            saved = record["leaves"].get(name)
+            if saved is None:
+                raise Damaged(f"it has no array {name} (it was written with {record['versions']})")
+            if (tuple(saved["shape"]), saved["dtype"]) != (leaf.shape, leaf.dtype.name):
+                raise Damaged(
+                    f"{name} is {saved['dtype']}{saved['shape']}, expected {leaf.dtype.name}"
+                    f"{list(leaf.shape)}"
+                )
+        arrays = _read_arrays(checkpoint, record, wanted)
+    return jax.tree.unflatten(jax.tree.structure(like), [jnp.array(arrays[name]) for name in wanted])
+
+
+class Verified(NamedTuple):
+    """The content of a whole checkpoint."""
+
+    arrays: int
+    num_bytes: int
+
+
+def verify(checkpoint: Path) -> Verified:
+    """Read everything in a checkpoint and compare it with its SHA-256.
+
+    Raises:
+        Damaged: something is missing or altered.
+        JaxcharError: another version of jaxchar wrote it, in a format that this one cannot read.
+    """
+    record = read_record(checkpoint)
+    with damage_named(checkpoint):
+        Metadata.from_json(record)
+        arrays = _read_arrays(checkpoint, record, record["leaves"])
+        return Verified(len(arrays), sum(array.nbytes for array in arrays.values()))
+
+
+@quiet()
+def _read_arrays(checkpoint: Path, record: dict[str, Any], names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return the named arrays, each verified to be the one that the record describes."""
+    folder = checkpoint / "state"
+    for name in names:
+        _check_name(name)
+        _check_size(checkpoint, folder / name, record["leaves"][name])
+    as_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
+    arguments = ocp.args.PyTreeRestore(dict.fromkeys(names, 0), restore_args=as_numpy, partial_restore=True)
+    options = _this_process_alone()
+    try:
+        with ocp.Checkpointer(_array_handler(), multiprocessing_options=options) as checkpointer:
+            arrays = checkpointer.restore(folder.resolve(), args=arguments)
+    except Exception as error:  # Orbax and TensorStore raise many kinds for the same damage
+        reason = first_line(error)
+        forget_reads_of(error)
+        raise Damaged(reason) from None
+    for name in names:
+        if _describe(arrays[name]) != record["leaves"][name]:
+            raise Damaged(f"{name} does not match its SHA-256")
+    return arrays
+
+
+def _check_name(name: str) -> None:
+    """Raise Damaged where an array's name could lead out of the checkpoint's folder."""
+    if ARRAY_NAME.fullmatch(name) is None:
+        raise Damaged(f"it names an array {name!r}, which is no name")
+
+
+def _check_size(checkpoint: Path, folder: Path, saved: dict[str, Any]) -> None:
+    """Raise Damaged where an array claims more memory than its size on disk, before any is taken."""
+    files = [file for file in folder.rglob("*") if not file.is_dir()]
+    for file in (folder, *files):
+        check_inside(checkpoint, file)
+    zarr = json.loads((folder / ".zarray").read_text(encoding="utf-8"))
+    claimed = math.prod(saved["shape"]) * np.dtype(saved["dtype"]).itemsize
+    stored = sum(file.stat().st_size for file in files)
+    plain = zarr["compressor"] is None and not zarr["filters"]
+    chunks_fit = math.prod(zarr["chunks"]) <= math.prod(saved["shape"])
+    if zarr["shape"] != saved["shape"] or not plain or not chunks_fit or not 0 <= claimed <= stored:
+        raise Damaged(
+            f"{folder.name} claims {claimed:,} bytes as {saved['dtype']}{saved['shape']} and has {stored:,}"
+        )
