@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import promises
 import pytest
 
@@ -238,13 +237,6 @@ def test_a_copy_of_the_training_text_is_found_out_though_it_has_other_characters
     code, out, _ = run(memorization.main, f"--ckpt {trained} --text {tmp_path}/t[b]", capsys)
     assert code == 0 and "t[b]" in out and f"{51 / 59:.2%}" in out
     assert "100 characters: at 4 in the text, at 300 in the corpus" in out
-
-
-def test_windows_beyond_max_windows_were_not_trained_on():
-    config = Config(batching="windows", seq_len=4, stride=3, max_windows=10)
-    assert len(memorization._trained_on(config, np.arange(100))) == 9 * 3 + 5
-    assert len(memorization._trained_on(config.replace(max_windows=None), np.arange(99))) == 98
-    assert len(memorization._trained_on(Config(), np.arange(100))) == 100
 
 
 # ---- inspection ----------------------------------------------------------------------------------

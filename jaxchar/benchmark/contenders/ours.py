@@ -23,7 +23,8 @@ from jaxchar.model.char_rnn import CharRNN, num_parameters
 from jaxchar.model.loss import cross_entropy_totals
 from jaxchar.model.split import split_model
 from jaxchar.parallel.devices import make_mesh, replicate
-from jaxchar.training.step import TrainState, make_evaluation, make_program, stateful_pass
+from jaxchar.scoring.protocols import stateful_pass
+from jaxchar.training.step import TrainState, make_evaluation, make_program
 
 NO_LIMIT = 10**5  # epochs
 
