@@ -18,26 +18,26 @@ from jaxchar.terminal.tables import evaluation_table
 class Arguments:
     """Score a trained model on its corpus, or on any other text."""
 
-    # A run's folder, its checkpoints folder, or one checkpoint's; none: the newest run in runs/.
+    # A run's folder, its checkpoints folder, or one checkpoint's folder. Default: the newest run in runs/.
     run: Annotated[str | None, Positional, arg(metavar="[RUN]", help_behavior_hint="")] = None
     ckpt: str | None = None  # the same, as an option
-    # The text to score; None: the run's own, where it was. The run's own text is known by its SHA-256,
-    # wherever it lies now, and its splits are scored; another text is scored whole.
+    # The text to score. None: the run's own text, where it was. The run's own text is recognised by its
+    # SHA-256, wherever it is now, and its splits are scored. Another text is scored whole.
     corpus: tuple[str, ...] | None = None
-    encoding: str | None = None  # of --corpus, where it is not UTF-8; None: as in training
-    # Of the run's own text; whole: all of it as one.
+    encoding: str | None = None  # encoding of --corpus if it is not UTF-8; None: as in training
+    # Which split of the run's own text. whole: all of it as one text.
     split: Literal["all", "train", "validation", "test", "whole"] = "all"
     # A stateful pass, cold blocks, or windows as in training; None: as the run was evaluated.
     protocol: Literal["stateful", "blocks", "windows"] | None = None
-    block: int | None = None  # characters a cold block; None: as in the run's settings
+    block: int | None = None  # characters per cold block; None: as in the run's settings
     stride: int | None = None  # windows: characters from one to the next; None: as in the run's settings
-    lanes: int | None = None  # of a stateful pass; 1 is a single pass; None: 1 for every 8,192 characters
-    # Characters of the text that the model lacks. skip: leave them out; replace: take their other case, or
-    # a space.
+    lanes: int | None = None  # of a stateful pass; 1: a single pass; None: 1 for every 8,192 characters
+    # What to do with characters that the model lacks. skip: leave them out; replace: use their other case,
+    # or a space.
     unknown: Literal["error", "skip", "replace"] = "error"
-    # Of the run's checkpoints; None: the best, where the run was validated, else the last.
+    # Which checkpoint of the run. None: the best one if the run was validated, else the last one.
     which: Literal["last", "best"] | None = None
-    # A folder for each character's surprise: a CSV file and a coloured HTML page for every split scored.
+    # Folder for each character's surprise: a CSV file and a coloured HTML page for every split scored.
     per_character: str | None = None
     json: bool = False  # print one JSON object
 

@@ -1,6 +1,6 @@
 """Show what is in a checkpoint, and whether it is whole: ``python -m jaxchar.inspect --ckpt runs/mine``.
 
-The exit code is 1 where anything is damaged.
+The exit code is 1 if anything is damaged.
 """
 
 import json
@@ -18,12 +18,12 @@ from jaxchar.terminal.tables import inspection
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Show what is in a checkpoint, every array of it verified; of a run, verify every checkpoint.
+    """Show what is in a checkpoint and verify every array; for a run, verify all of its checkpoints.
 
-    Where anything is damaged, the exit code is 1.
+    The exit code is 1 if anything is damaged.
     """
 
-    # A run's folder, its checkpoints folder, or one checkpoint's; none: the newest run in runs/.
+    # A run's folder, its checkpoints folder, or one checkpoint's folder. Default: the newest run in runs/.
     run: Annotated[str | None, Positional, arg(metavar="[RUN]", help_behavior_hint="")] = None
     ckpt: str | None = None  # the same, as an option
     json: bool = False  # print one JSON object

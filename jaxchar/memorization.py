@@ -16,23 +16,23 @@ from jaxchar.terminal.tables import memorization_table
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Tell how much of a model's text stands verbatim in the text that it was trained on.
+    """Tell how much of a model's text is copied verbatim from the text that it was trained on.
 
-    For passages of 5 to 50 characters: the share of them that the training text holds. Held-out text
-    gives the measure: by how much it, too, agrees with the training text.
+    For passages of 5 to 50 characters: the share of them that the training text contains. The share for
+    held-out text, which was not copied, stands beside it for comparison.
     """
 
-    # A run's folder, its checkpoints folder, or one checkpoint's; none: the newest run in runs/.
+    # A run's folder, its checkpoints folder, or one checkpoint's folder. Default: the newest run in runs/.
     run: Annotated[str | None, Positional, arg(metavar="[RUN]", help_behavior_hint="")] = None
     ckpt: str | None = None  # the same, as an option
-    text: str | None = None  # judge this file (or folder, or - for standard input); None: let the model write
-    length: int = 100_000  # characters that the model writes, and of held-out text at the most
-    temperature: float = 1.0  # of what the model writes; lower ones copy more
+    text: str | None = None  # check this file (or folder, or - for standard input); None: the model writes
+    length: int = 100_000  # characters that the model writes, and of held-out text at most
+    temperature: float = 1.0  # of what the model writes; at lower ones it copies more
     seed: int = 0  # the same seed writes the same text
-    # Where the corpus lies now, if it has moved; it must be the text of the run, by its SHA-256.
+    # Where the corpus is now, if it has moved. It must have the SHA-256 of the run's text.
     corpus: tuple[str, ...] | None = None
-    encoding: str | None = None  # of --text, where it is not UTF-8; None: as in training
-    # Of the run's checkpoints; None: the best, where the run was validated, else the last.
+    encoding: str | None = None  # encoding of --text if it is not UTF-8; None: as in training
+    # Which checkpoint of the run. None: the best one if the run was validated, else the last one.
     which: Literal["last", "best"] | None = None
     json: bool = False  # print one JSON object
 

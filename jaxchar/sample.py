@@ -25,31 +25,34 @@ if TYPE_CHECKING:  # this imports JAX, which --help need not wait for
 class Arguments:
     """Write text with a trained model."""
 
-    # A run's folder, its checkpoints folder, or one checkpoint's; none: the newest run in runs/.
+    # A run's folder, its checkpoints folder, or one checkpoint's folder. Default: the newest run in runs/.
     run: Annotated[str | None, Positional, arg(metavar="[RUN]", help_behavior_hint="")] = None
     ckpt: str | None = None  # the same, as an option
-    # What the text goes on from; None: a line break, or a space. A line break in it: $'first\nsecond'.
+    # The text to continue. None: a line break, or a space. To type a line break: $'first\nsecond'.
     prompt: str | None = None
-    prompt_file: str | None = None  # likewise, the whole of a UTF-8 file; -: standard input
-    from_corpus: int | None = None  # likewise, seq_len characters of the checkpoint's text, at this position
-    corpus: tuple[str, ...] | None = None  # where that text lies now, if it has moved; checked by its SHA-256
-    unknown: Literal["error", "skip", "replace"] = "error"  # prompt characters that the model lacks
-    length: int | None = None  # characters to write; None: 500, and of a document at most 10,000
-    documents: int | None = None  # write so many whole texts, of a model trained on many with --separator
-    # The text ends with the first of these that comes up in it. A line break is $'\n'.
+    prompt_file: str | None = None  # a UTF-8 file whose text to continue; -: standard input
+    from_corpus: int | None = None  # continue seq_len characters of the training text, from this position
+    # Where the training text is now, if it has moved. It is checked by its SHA-256.
+    corpus: tuple[str, ...] | None = None
+    # What to do with prompt characters that the model lacks. skip: leave them out; replace: use their other
+    # case, or a space.
+    unknown: Literal["error", "skip", "replace"] = "error"
+    length: int | None = None  # characters to write; None: 500, or at most 10,000 for each document
+    documents: int | None = None  # write this many whole documents, with a model trained with --separator
+    # The text ends with the first of these that appears in it. A line break is $'\n'.
     stop: tuple[str, ...] | None = None
-    temperature: tuple[float, ...] = (1.0,)  # below 1 safer, above 1 wilder; several: a block for each
-    greedy: bool = False  # always take the most probable character, as --temperature 0 does
-    top_k: int = 0  # draw from the k most probable characters only; 0: from all
-    top_p: float = 1.0  # draw from the fewest characters that have this share together; 1: from all
-    min_p: float = 0.0  # draw from those with this share of the best one's probability; 0: from all
-    num_samples: int = 1  # texts that go on from the prompt, drawn as one batch
-    seed: int | None = None  # the same seed writes the same text; None takes the clock's
-    show_alternatives: bool = False  # a line a character: its probability and the five runners-up
-    json: bool = False  # print one JSON object a text
-    raw: bool = False  # show a terminal control characters as they are, not as symbols
+    temperature: tuple[float, ...] = (1.0,)  # below 1 safer, above 1 wilder; several: one block for each
+    greedy: bool = False  # always take the most probable character, like --temperature 0
+    top_k: int = 0  # choose only among the k most probable characters; 0: among all
+    top_p: float = 1.0  # choose among the fewest characters that have this probability together; 1: all
+    min_p: float = 0.0  # choose among those with at least this share of the highest probability; 0: all
+    num_samples: int = 1  # texts to write after the prompt, as one batch
+    seed: int | None = None  # the same seed writes the same text; None: from the clock
+    show_alternatives: bool = False  # one line per character: its probability, and the five best others
+    json: bool = False  # print one JSON object per text
+    raw: bool = False  # write control characters to a terminal as they are, not as symbols
     interactive: bool = False  # a session: type prompts, change settings, pick characters, undo, save
-    # Of the run's checkpoints; None: the best, where the run was validated, else the last.
+    # Which checkpoint of the run. None: the best one if the run was validated, else the last one.
     which: Literal["last", "best"] | None = None
 
     def __post_init__(self) -> None:
@@ -150,7 +153,7 @@ def _sample(typed: Arguments, settings: list[SampleConfig], run: str, loaded: "L
 
 
 def _prompt(typed: Arguments, loaded: "Loaded") -> str:
-    """Return what the text is to go on from."""
+    """Return the text to continue."""
     from jaxchar.sampling.prompt_sources import default_prompt, prompt_from_corpus, prompt_from_file
 
     if typed.from_corpus is not None:

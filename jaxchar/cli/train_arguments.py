@@ -14,21 +14,21 @@ Group = TypeVar("Group")
 
 @dataclass(frozen=True, kw_only=True)
 class WhereToBegin:
-    """Which run, and what it begins with."""
+    """Which run, and what it starts from."""
 
     run_dir: str | None = None  # the run's folder; None: a new one in runs/, named after the corpus
-    resume: bool = False  # go on from the newest checkpoint of --run-dir
-    initial_epoch: int | None = None  # go on from the checkpoint that ended this epoch
-    # Begin a new run with the weights of this run or checkpoint, and with its settings where none are typed.
+    resume: bool = False  # continue from the newest checkpoint of --run-dir
+    initial_epoch: int | None = None  # continue from the checkpoint at the end of this epoch
+    # Start a new run from the weights of this run or checkpoint, with its settings where you give none.
     init_from: str | None = None
-    # With --init-from: keep the optimizer's state (moments), too. Steps, epochs and the schedule begin anew.
+    # With --init-from: also keep the optimizer's state (moments). Steps, epochs and schedule start from 0.
     keep_optimizer: bool = False
-    # With --init-from: what to do about characters that its model does not know. add: add them to the model.
+    # With --init-from: what to do with characters that its model does not know. add: add them to the model.
     new_characters: Literal["error", "add"] = "error"
 
     @property
     def goes_on(self) -> bool:
-        """Whether an existing run is gone on with."""
+        """Whether an existing run is continued."""
         return self.resume or self.initial_epoch is not None
 
 
@@ -49,7 +49,7 @@ class OtherProcesses:
             )
 
     def join(self) -> None:
-        """Meet them, if there are any."""
+        """Join the other processes, if there are any."""
         if self.cluster or self.coordinator:
             from jaxchar.parallel.processes import join
 
@@ -60,16 +60,16 @@ class OtherProcesses:
 class DisplayOptions:
     """What is shown while it trains."""
 
-    verbose: bool = False  # show the model's layers, too
-    plain: bool = False  # lines only, none of which changes in place; for screen readers
+    verbose: bool = False  # also show the model's layers
+    plain: bool = False  # print only lines that never change in place; for screen readers
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimeAllowed:
-    """How long it may take."""
+    """How long training may take."""
 
-    # Minutes that the whole command may take: compiling, evaluating and sampling are counted. None: as long
-    # as suits the text.
+    # Minutes that the whole command may take, including compiling, evaluating and sampling. None: as long as
+    # suits the text.
     minutes: float | None = None
     plan: bool = False  # print what would be done, and stop
 
@@ -82,8 +82,9 @@ class TimeAllowed:
 class Arguments:
     """Train a character-level recurrent language model."""
 
-    # The text: files, folders and globs, as after --corpus.
+    # The text: files, folders and globs, as with --corpus.
     texts: Annotated[tuple[str, ...], Positional, arg(metavar="[TEXT ...]", help_behavior_hint="")] = ()
+
     time: TimeAllowed
     begin: WhereToBegin
     processes: OtherProcesses
