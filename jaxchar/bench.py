@@ -61,10 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def bench(typed: Arguments) -> dict[str, Any]:
     """Run all measurements, show them, and return everything as a JSON object."""
     from jaxchar.benchmark import events, show
+    from jaxchar.benchmark.baselines import baselines_named
     from jaxchar.benchmark.cells import cells_named
-    from jaxchar.benchmark.contenders import contenders_named
 
-    for named, names in ((cells_named, typed.cells), (contenders_named, typed.peers)):
+    for named, names in ((cells_named, typed.cells), (baselines_named, typed.peers)):
         named(names, True)  # refuses a wrong name at once
     machine = events.describe_machine()
     show.machine(machine)
@@ -72,7 +72,7 @@ def bench(typed: Arguments) -> dict[str, Any]:
     plan = events.Plan(
         cells=cells_named(typed.cells, on_accelerator),
         dtypes=("float32", "tf32", "bfloat16") if on_accelerator else ("float32",),
-        names=contenders_named(typed.peers, on_accelerator),
+        names=baselines_named(typed.peers, on_accelerator),
         seconds=typed.seconds,
         devices=typed.devices or (None if on_accelerator else machine["cores"]),
         sampling=typed.sampling,
