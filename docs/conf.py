@@ -61,7 +61,7 @@ class Settings(SphinxDirective):
 
 
 class Options(SphinxDirective):
-    """The options of a door."""
+    """The options of a command."""
 
     required_arguments = 1
 
