@@ -57,12 +57,10 @@ class Arguments:
 
     def __post_init__(self) -> None:
         if sum(given is not None for given in (self.prompt, self.prompt_file, self.from_corpus)) > 1:
-            raise JaxcharError(
-                "--prompt, --prompt-file and --from-corpus are one or the other; give only one"
-            )
+            raise JaxcharError("--prompt, --prompt-file and --from-corpus exclude one another; give only one")
         if self.corpus is not None and self.from_corpus is None:
             raise JaxcharError(
-                "--corpus is for a prompt from the training text; give --from-corpus POSITION, too"
+                "--corpus is for a prompt from the training text; also give --from-corpus POSITION"
             )
         if self.greedy and self.temperature != (1.0,):
             raise JaxcharError("--greedy is temperature 0; leave one of --greedy and --temperature out")
@@ -93,7 +91,7 @@ class Arguments:
             )
 
     def settings(self, seed: int) -> list[SampleConfig]:
-        """Return what to write for each temperature, checked."""
+        """Return the checked settings for each temperature."""
         length = 500 if self.documents is None else 10_000
         return [
             SampleConfig(

@@ -15,7 +15,7 @@ from jaxchar.progress.display import TrainingDisplay
 from jaxchar.progress.guard import GuardedDisplay, shell_command, tolerant_output
 from jaxchar.training.signals import leaving_at_once
 
-if TYPE_CHECKING:  # JAX, which --help need not wait for
+if TYPE_CHECKING:  # this imports JAX, which --help need not wait for
     from jaxchar.training.trainer import RunResult
 
 
@@ -25,7 +25,7 @@ def main(
     """Train as the command line says.
 
     Args:
-        default: the settings that hold where the command line says nothing; an experiment's.
+        default: the settings that the command line does not set; an experiment's.
         name: what a new folder in ``runs/`` is called; None: as the corpus is.
         arguments: the command line; None takes the process's own.
     """
@@ -38,7 +38,7 @@ def main(
         screen.verbose = typed.shown.verbose
         if typed.shown.plain:
             screen.use_plain_lines()
-        # Once a process, and then the longest silence of all.
+        # Once per process, but then the longest wait.
         with display.phase("loading JAX ...", in_lines="never" if "jax" in sys.modules else "at once"):
             from jaxchar.cache import keep_what_is_compiled
             from jaxchar.parallel.processes import is_first
@@ -56,13 +56,13 @@ def main(
 def _train(
     typed: TypedSettings, name: str | None, started: float, display: GuardedDisplay
 ) -> "RunResult | None":
-    """Begin or resume the run, and return what it came to; None where only the plan was asked for."""
+    """Start or resume the run and return its result; None if only the plan was asked for."""
     from jaxchar.training.launch import fit, fit_text, plan_text, resume
 
     begin = typed.begin
     if begin.goes_on:
         if begin.run_dir is None:
-            raise JaxcharError("--resume and --initial-epoch need --run-dir, the run to go on with")
+            raise JaxcharError("--resume and --initial-epoch need --run-dir, the run to continue")
         if typed.plan:
             raise JaxcharError("--plan is for a new run, and a resumed run keeps its settings; leave it out")
         return resume(

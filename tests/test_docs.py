@@ -13,6 +13,7 @@ import pytest
 import jaxchar
 from docs import generated
 from jaxchar import config as records
+from jaxchar.scoring.options import EvaluationOptions
 
 DOCS = Path(__file__).parent.parent / "docs"
 GROUPS = ("CorpusConfig", "BatchConfig", "ModelConfig", "OptimizerConfig", "RunConfig")
@@ -181,7 +182,9 @@ def test_a_program_parses_and_uses_names_that_exist(program):
 def _keywords() -> set[str]:
     """Return the names of settings and arguments that the programs of the pages may use."""
     settings = {
-        field.name for kind in (jaxchar.Config, records.SampleConfig) for field in dataclasses.fields(kind)
+        field.name
+        for kind in (jaxchar.Config, records.SampleConfig, EvaluationOptions)
+        for field in dataclasses.fields(kind)
     }
     arguments = {*inspect.signature(jaxchar.fit).parameters}
     return settings | arguments | {"which", "end", "flush"}

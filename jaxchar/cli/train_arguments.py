@@ -45,7 +45,7 @@ class OtherProcesses:
         given = [value is not None for value in (self.coordinator, self.num_processes, self.process_id)]
         if any(given) and not all(given):
             raise JaxcharError(
-                "--coordinator, --num-processes and --process-id go together; give all three, or --cluster"
+                "--coordinator, --num-processes and --process-id need each other; give all three, or --cluster"
             )
 
     def join(self) -> None:
@@ -107,7 +107,7 @@ def _one_or_several(texts: tuple[str, ...]) -> str | tuple[str, ...]:
 
 
 def arguments_of(config: Config) -> Arguments:
-    """Return the options that say what a configuration says."""
+    """Return a configuration in groups of options."""
     return Arguments(
         time=TimeAllowed(),
         begin=WhereToBegin(),
@@ -122,5 +122,5 @@ def arguments_of(config: Config) -> Arguments:
 
 
 def group_of(kind: type[Group], config: Config) -> Group:
-    """Return one group of the settings as a record of its own."""
+    """Return one group of the settings as its own record."""
     return kind(**{field.name: getattr(config, field.name) for field in dataclasses.fields(kind)})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a command line of ``jaxchar train`` asks for: its settings, and where the others come from."""
+"""What a command line of ``jaxchar train`` asks for: the settings it gives, and the source of the others."""
 
 import dataclasses
 import sys
@@ -41,7 +41,7 @@ class TypedSettings(NamedTuple):
 
 
 def parse_arguments(default: Config | None, arguments: Sequence[str] | None) -> TypedSettings:
-    """Return what was typed, and the settings: typed, else those of the run, the donor or the default.
+    """Return what was typed, and all settings: typed, or from the run, the donor or the default.
 
     Args:
         default: an experiment's settings; None: there is no experiment, and what is not typed is chosen for
@@ -53,14 +53,16 @@ def parse_arguments(default: Config | None, arguments: Sequence[str] | None) -> 
     if show_short_help("train", typed, prog, None if default is None else EXPERIMENT_HELP):
         raise SystemExit(0)
     line = scan(typed, Arguments, "train")
-    # Where to begin decides what the other settings default to, so it is read first, by itself.
+    # These options decide the defaults of the other settings, so they are read first.
     begin, _ = parse(
         WhereToBegin, prog=prog, arguments=line.options, return_unknown_args=True, add_help=False
     )
     if begin.init_from and begin.goes_on:
-        raise JaxcharError("--init-from begins a new run; it cannot go with --resume or --initial-epoch")
+        raise JaxcharError(
+            "--init-from starts a new run; it cannot be combined with --resume or --initial-epoch"
+        )
     if begin.init_from is None and (begin.keep_optimizer or begin.new_characters != "error"):
-        raise JaxcharError("--keep-optimizer and --new-characters need --init-from, the run to begin with")
+        raise JaxcharError("--keep-optimizer and --new-characters need --init-from, the run to start from")
     free = default is None and not begin.goes_on and begin.init_from is None
     if begin.goes_on and begin.run_dir is not None:
         default = _settings_of(begin.run_dir)
@@ -89,19 +91,19 @@ def parse_arguments(default: Config | None, arguments: Sequence[str] | None) -> 
 
 
 def _to_any_length(config: Config, given: frozenset[str], begin: WhereToBegin) -> Config:
-    """Let ``--resume --epochs 20`` go beyond the step at which the run was to end before."""
+    """Let ``--resume --epochs 20`` go beyond the step at which the run was to end."""
     lifted = begin.goes_on and "epochs" in given and "max_steps" not in given
     return config.replace(max_steps=None) if lifted else config
 
 
 def _what_is_set(given: frozenset[str], *, free: bool, timed: bool) -> frozenset[str] | None:
-    """Return the settings that the recipe may not choose; None where it chooses none.
+    """Return the settings that the recipe must keep; None if it chooses none.
 
     Args:
         given: the settings that were typed.
         free: whether the recipe chooses all others.
-        timed: whether the time is given; then an experiment, or a run that begins with another one's
-            weights, is as long as that, and is otherwise as it is.
+        timed: whether the time is given; then an experiment, or a run that starts from another one's
+            weights, gets that length and keeps all other settings.
     """
     if free:
         return given
@@ -120,9 +122,9 @@ def _settings_given(line: CommandLine) -> frozenset[str]:
 
 
 def _settings_from_donor(begin: WhereToBegin, default: Config | None, line: CommandLine) -> Config:
-    """Return the settings of a run that begins with another one's weights, where none are typed."""
+    """Return the defaults of a run that starts from another one's weights."""
     donor = _settings_of(begin.init_from or "")
-    if default is not None:  # an experiment keeps its own settings but those that the weights need
+    if default is not None:  # an experiment keeps its own settings, except those of the weights
         groups = [ModelConfig, OptimizerConfig] if begin.keep_optimizer else [ModelConfig]
         return default.replace(**{k: v for group in groups for k, v in vars(group_of(group, donor)).items()})
     if "corpus" in _settings_given(line):

@@ -34,7 +34,7 @@ class EvaluationOptions:
             if value is not None and value < 1:
                 raise JaxcharError(f"{name} must be a whole number of 1 or more, but it is {value}")
         if self.encoding is not None and self.corpus is None:
-            raise JaxcharError("--encoding is that of --corpus; leave it out, or give a --corpus")
+            raise JaxcharError("--encoding is for --corpus; leave it out, or give --corpus")
 
     def applied_to(self, config: Config) -> Config:
         """Return the settings of a run with these options in place of its own.
@@ -56,7 +56,7 @@ class EvaluationOptions:
         for name, protocol in PROTOCOL_OF.items():
             if getattr(self, name) is not None and config.protocol != protocol:
                 raise JaxcharError(
-                    f"--{name} is for --protocol {protocol}, but the protocol is {config.protocol}; leave it "
+                    f"--{name} is for --protocol={protocol}, but the protocol is {config.protocol}; leave it "
                     "out"
                 )
         return config
@@ -77,4 +77,4 @@ class MemorizationOptions:
         if self.length < 1:
             raise JaxcharError(f"length must be a whole number of 1 or more, but it is {self.length}")
         if self.encoding is not None and self.text is None:
-            raise JaxcharError("--encoding is that of --text; leave it out, or give a --text")
+            raise JaxcharError("--encoding is for --text; leave it out, or give --text")

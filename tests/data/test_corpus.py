@@ -145,7 +145,7 @@ def test_a_missing_source_is_refused_by_name_with_what_there_is(folder, missing)
 def test_a_folder_without_visible_files_is_refused(tmp_path):
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / ".hidden").write_text("no")
-    with pytest.raises(JaxcharError, match="holds no files"):
+    with pytest.raises(JaxcharError, match="contains no files"):
         load(tmp_path / "texts")
 
 
@@ -193,7 +193,9 @@ def test_a_folder_of_texts_alone_says_how_many(folder):
 @promises.FILES
 def test_a_folder_without_any_text_is_refused(tmp_path):
     (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7")
-    with pytest.raises(JaxcharError, match=r"holds no text files; left out 1: a.pdf \(a PDF document\); put"):
+    with pytest.raises(
+        JaxcharError, match=r"contains no text files; left out 1: a.pdf \(a PDF document\); put"
+    ):
         load(tmp_path)
 
 

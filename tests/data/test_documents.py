@@ -405,7 +405,7 @@ def test_documents_are_recognised_and_said_where_settings_are_chosen(tmp_path, m
     run = jaxchar.fit(str(text), tmp_path / "run", display=display, **small, **given)
     config = Config.from_json(json.loads((run.run_dir / "config.json").read_text()))
     assert config.separator == separator
-    assert ("many short texts, one a line" in said.getvalue()) == (separator is not None)
+    assert ("many short texts, one per line" in said.getvalue()) == (separator is not None)
     again = load_dataset(config)  # as a resumed run reads it
     held_out = load_dataset(config.replace(separator=None)).whole[-len(again.splits["validation"]) :]
     assert (np.asarray(again.splits["validation"]).tolist() == held_out.tolist()) == (separator is None)

@@ -18,7 +18,7 @@ def test_a_number_below_1_is_refused(name):
 
 @pytest.mark.parametrize(("kind", "owner"), [(EvaluationOptions, "corpus"), (MemorizationOptions, "text")])
 def test_an_encoding_needs_a_text(kind, owner):
-    with pytest.raises(JaxcharError, match=f"encoding is that of {owner}"):
+    with pytest.raises(JaxcharError, match=f"encoding is for {owner}"):
         kind(encoding="latin-1")
     assert kind(encoding="latin-1", **{owner: "a.txt"}).encoding == "latin-1"
 
