@@ -45,7 +45,7 @@ class OtherProcesses:
         given = [value is not None for value in (self.coordinator, self.num_processes, self.process_id)]
         if any(given) and not all(given):
             raise JaxcharError(
-                "--coordinator, --num-processes and --process-id need each other; give all three, or --cluster"
+                "--coordinator, --num-processes and --process-id need each other; give all three or --cluster"
             )
 
     def join(self) -> None:

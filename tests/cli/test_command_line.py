@@ -460,7 +460,7 @@ def test_the_newest_run_is_that_with_the_newest_checkpoint(tmp_path):
     [
         ([], "my_novel.txt"),
         (["a", "--ckpt", "b"], "the run is given twice, as 'a' and with --ckpt"),
-        (["my", "run"], "takes one run, but there is 'run', too"),
+        (["my", "run"], "takes one run, but there is also 'run'"),
         (["no/such/run"], "no checkpoint in 'no/such/run'"),
     ],
 )

@@ -193,9 +193,7 @@ def test_a_folder_of_texts_alone_says_how_many(folder):
 @promises.FILES
 def test_a_folder_without_any_text_is_refused(tmp_path):
     (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7")
-    with pytest.raises(
-        JaxcharError, match=r"contains no text files; left out 1: a.pdf \(a PDF document\); put"
-    ):
+    with pytest.raises(JaxcharError, match=r"no text files; left out 1: a.pdf \(a PDF document\); put"):
         load(tmp_path)
 
 
@@ -265,7 +263,7 @@ def test_carriage_returns_are_told(tmp_path):
     (tmp_path / "text").write_bytes(b"a\r\nb\r\nc\nd\re")
     read = load(tmp_path / "text")
     assert read.text == "a\r\nb\r\nc\nd\re"
-    assert "line ends of 2 Windows (\\r\\n), 1 old Mac (\\r), 1 Unix (\\n); \\r is a character" in read.notice
+    assert "line ends of 2 Windows (\\r\\n), 1 old Mac (\\r), 1 Unix (\\n); \\r is a separate" in read.notice
     assert load(tmp_path / "text", keep="abc\n").notice == ""
 
 
