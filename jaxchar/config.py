@@ -24,7 +24,7 @@ from jaxchar.text import Text, is_no_path, refuse_text_as_path
 
 
 class Interval(NamedTuple):
-    """The values a number may take; ``ends`` as mathematicians write them: "[)" is from low to below high."""
+    """The range of a number; ``ends`` as in mathematics: "[)" is from low to below high."""
 
     low: float
     high: float
@@ -43,7 +43,7 @@ class Interval(NamedTuple):
         return f"{low} and {high}"
 
 
-# Codecs of Python that are no encodings of text files.
+# Codecs of Python that are not encodings of text files.
 NO_ENCODINGS_OF_FILES = frozenset(
     (
         "charmap",
@@ -64,21 +64,21 @@ Width = Annotated[int, Interval(1, 65_536)]
 Rate = Annotated[float, Interval(0, 100, "(]")]
 Scale = Annotated[float, Interval(0, 1_000_000, "(]")]
 ScaleOrZero = Annotated[float, Interval(0, 1_000_000)]
-Probability = Annotated[float, Interval(0, 1, "[)")]  # what may not reach 1: a dropout, a decay
+Probability = Annotated[float, Interval(0, 1, "[)")]  # below 1: a dropout rate, a decay
 Fraction = Annotated[float, Interval(0, 1)]
 Seed = Annotated[int, Interval(0, 2**32 - 1)]
 Temperature = Annotated[float, Interval(0, 1_000)]  # 0 means greedy
 
 
 class _Checked:
-    """A record that refuses a value outside its field's declared type and range."""
+    """A record that refuses values outside the declared types and ranges of its fields."""
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self), include_extras=True).items():
             given = getattr(self, name)
             value = _plain(given)
             if _is_list_only(hint) and not isinstance(value, tuple | types.NoneType):
-                value = (value,)  # one item may be given as it is
+                value = (value,)  # a single item may be given without a list
             problem = _problem_with(value, hint)
             if problem:
                 flag = name.replace("_", "-")
@@ -87,17 +87,16 @@ class _Checked:
 
 
 def _is_list_only(hint: Any) -> bool:
-    """Whether a type hint allows lists, and beside them nothing but None."""
+    """Whether a type hint allows only lists, or lists and None."""
     options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     return {get_origin(option) for option in options if option is not types.NoneType} == {tuple}
 
 
 def _plain(value: Any) -> Any:
-    """Return numbers, texts and lists of any kind, of NumPy and JAX too, as Python's own.
+    """Return numbers, texts and lists of any kind, also of NumPy and JAX, as Python's own types.
 
-    What is none of them is returned as it is.
-
-    JSON, hashing and comparing then work, and nothing of another library enters the arithmetic.
+    Other values are returned as they are. With Python's types, JSON, hashing and comparing work, and no type
+    of another library enters the arithmetic.
     """
     if isinstance(value, bool | Text) or type(value) in (int, float, str):
         return value
@@ -121,24 +120,24 @@ def _plain_array(value: Any) -> Any:
         return tuple(map(_plain, listed))
     if isinstance(listed, bool | int | float | str):
         return listed
-    return float(listed) if hasattr(listed, "__float__") else value  # a bfloat16 is no float
+    return float(listed) if hasattr(listed, "__float__") else value  # a bfloat16 is not a float
 
 
 def _plain_paths(value: Any) -> Any:
-    """Return paths of any kind, one or several, as texts; others as they are."""
+    """Return path-like objects, one or several, as texts; other values as they are."""
     if isinstance(value, os.PathLike):
         return os.fsdecode(value)
     return tuple(map(_plain_paths, value)) if _is_listed(value) else value
 
 
 def _is_listed(value: Any) -> bool:
-    """Whether several things are given in an order."""
+    """Whether a value is a sequence or an iterator of several values."""
     listed = isinstance(value, Sequence | Iterator)
     return listed and not isinstance(value, str | bytes | bytearray | memoryview)
 
 
 def _problem_with(value: Any, hint: Any) -> str | None:
-    """Return what ``value`` should have been, or None where it fits the type hint."""
+    """Return what ``value`` should be, in words, or None if it fits the type hint."""
     origin = get_origin(hint)
     if origin is Annotated:
         kind, interval = get_args(hint)
@@ -169,7 +168,7 @@ def _encoding_name(typed: str) -> str:
         found = codecs.lookup(typed)
         is_text = getattr(
             found, "_is_text_encoding", True
-        )  # not so of Python's "hex" and "zip", for instance
+        )  # False for Python's "hex" and "zip", for instance
         if is_text and found.name.replace("-", "_") not in NO_ENCODINGS_OF_FILES:
             return found.name.removesuffix("-sig")
     except (LookupError, ValueError):  # ValueError: a null character
@@ -212,7 +211,7 @@ class CorpusConfig(_Checked):
             raise JaxcharError("--corpus must be a name or a path, but it is empty")
         for source in filter(is_no_path, self.sources):
             refuse_text_as_path(source)
-        if self.encoding is not None:  # by one name, however it was typed
+        if self.encoding is not None:  # one name for each encoding
             object.__setattr__(self, "encoding", _encoding_name(self.encoding))
         if self.separator == "":
             raise JaxcharError("--separator must be a text of at least one character, but it is empty")
@@ -221,7 +220,7 @@ class CorpusConfig(_Checked):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The corpus setting as a tuple, of one name, or of one or more paths."""
+        """The corpus setting as a tuple of one name, or of one or more paths."""
         return (self.corpus,) if isinstance(self.corpus, str) else self.corpus
 
 
@@ -298,7 +297,7 @@ class ModelConfig(_Checked):
 
     @property
     def drops(self) -> bool:
-        """Whether a training step draws masks of any kind."""
+        """Whether a training step uses dropout of any kind."""
         rates = (self.dropout, self.input_dropout, self.recurrent_dropout, self.weight_dropout)
         return any(rate > 0 for rate in rates)
 
@@ -349,7 +348,7 @@ class DrawConfig(_Checked):
 
     @property
     def filters(self) -> bool:
-        """Whether any character is left out, whatever the temperature."""
+        """Whether characters are filtered out, at any temperature."""
         return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
 
 
@@ -422,7 +421,7 @@ class Config(RunConfig, OptimizerConfig, ModelConfig, BatchConfig, CorpusConfig)
 
     @property
     def protocol(self) -> Literal["stateful", "blocks", "windows"]:
-        """The evaluation protocol that was asked for, else the one that is like the training."""
+        """The evaluation protocol that was set, else the one that matches the training."""
         if self.eval_protocol is not None:
             return self.eval_protocol
         if self.batching == "windows":
@@ -431,11 +430,11 @@ class Config(RunConfig, OptimizerConfig, ModelConfig, BatchConfig, CorpusConfig)
 
     @property
     def context_limit(self) -> int | None:
-        """How many characters a prediction can look back on; None where the state is carried on."""
+        """How many characters a prediction can look back on; None if the state is carried on."""
         return self.seq_len if self.batching == "windows" or not self.carries_state else None
 
     def replace(self, **changes: Any) -> "Config":
-        """Return a copy with some settings changed, checked anew."""
+        """Return a checked copy with some settings changed."""
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
@@ -447,10 +446,10 @@ class Config(RunConfig, OptimizerConfig, ModelConfig, BatchConfig, CorpusConfig)
 
     @classmethod
     def from_json(cls, settings: dict[str, Any]) -> "Config":
-        """Return the settings that a JSON object holds; what it lacks takes its default.
+        """Return the settings of a JSON object; missing ones get their defaults.
 
         Raises:
-            JaxcharError: a name that is no setting, or a value out of range.
+            JaxcharError: a name is not a setting, or a value is out of range.
         """
         if not isinstance(settings, dict):
             raise JaxcharError(f"settings must be a JSON object, but they are {quoted(settings)}")
@@ -462,7 +461,7 @@ class Config(RunConfig, OptimizerConfig, ModelConfig, BatchConfig, CorpusConfig)
             )
         try:
             return cls(**settings)
-        except JaxcharError as error:  # JSON has the names, not the flags
+        except JaxcharError as error:  # JSON has names, not flags
             raise JaxcharError(in_callers_words(error.args[0], "python")) from error
 
     def describe_changes(self, other: "Config", ignoring: Collection[str] = ()) -> list[str]:
