@@ -87,7 +87,11 @@ def evaluate(
     loaded = load_checkpoint(path, weights_structure, which)
     warn(loaded.warnings)
     config = options.applied_to(loaded.metadata.config)
-    dataset, is_whole = _load_text(config, loaded.metadata, options, warn)
+    dataset, is_own = _load_text(config, loaded.metadata, options)
+    if not is_own:
+        warn(dataset.notice.splitlines())
+        _refuse_split(options.split, dataset)
+    is_whole = options.split == "whole" or not is_own
     if is_whole:
         config = config.replace(max_windows=None)
     protocols = _protocols(config, dataset, "train" if is_whole else options.split, options.lanes)
@@ -95,21 +99,18 @@ def evaluate(
         folder.make()
     if on_ready is not None:
         on_ready(loaded)
-    corpus = " ".join(dataset.identity.source)
     splits: dict[str, Evaluation] = {}
     files: dict[str, list[str]] = {}
     for split, protocol in protocols.items():
         name = "text" if is_whole else split
-        ids = dataset.splits[split]
-        predictions = _predictions(loaded, ids, protocol)
+        predictions = _predictions(loaded, dataset.splits[split], protocol)
         splits[name] = Evaluation.of(predictions, protocol)
         if folder is not None:
-            vocabulary = loaded.metadata.vocabulary
-            files[name] = folder.write(name, f"{corpus}, {name}", vocabulary, ids, predictions)
+            files[name] = _write_report(folder, name, dataset, dataset.splits[split], predictions)
     return EvaluationReport(
         checkpoint=loaded.path,
         step=loaded.metadata.step,
-        corpus=corpus,
+        corpus=" ".join(dataset.identity.source),
         protocol=config.protocol,
         replaced=dataset.replaced,
         left_out=dataset.left_out,
@@ -126,30 +127,35 @@ def _predictions(loaded: Loaded, ids: Any, protocol: Protocol) -> Predictions:
     return predict(graphdef, weights, ids, protocol)
 
 
-def _load_text(
-    config: Config, trained: Metadata, options: EvaluationOptions, warn: Warn
-) -> tuple[Dataset, bool]:
-    """Return the text to score, and whether it is scored whole rather than in its splits."""
+def _write_report(
+    folder: ReportFolder, name: str, dataset: Dataset, ids: Any, predictions: Predictions
+) -> list[str]:
+    """Write each character's surprise into files; return their paths."""
+    title = f"{' '.join(dataset.identity.source)}, {name}"
+    return folder.write(name, title, dataset.vocabulary, ids, predictions)
+
+
+def _load_text(config: Config, trained: Metadata, options: EvaluationOptions) -> tuple[Dataset, bool]:
+    """Return the text to score, and whether it is the run's own."""
     vocabulary, unknown = trained.vocabulary, options.unknown
     try:
         if options.corpus is None:
-            dataset = load_own_dataset(config, vocabulary, trained.corpus, unknown)
-            return dataset, options.split == "whole"
-        dataset, is_own = load_own_or_other(config, vocabulary, trained.corpus, unknown)
+            return load_own_dataset(config, vocabulary, trained.corpus, unknown), True
+        return load_own_or_other(config, vocabulary, trained.corpus, unknown)
     except UnknownCharactersError as error:
         raise UnknownCharactersError(
             f"{error}, with --unknown skip or --unknown replace",
             in_python=f"{error}, with unknown='skip' or unknown='replace'",
         ) from error
-    if is_own:
-        return dataset, options.split == "whole"
-    warn(dataset.notice.splitlines())
-    if options.split not in ("all", "whole"):
+
+
+def _refuse_split(split: str, dataset: Dataset) -> None:
+    """Raise a JaxcharError if one split is asked for of a text that is not the run's own."""
+    if split not in ("all", "whole"):
         raise JaxcharError(
-            f"--split {options.split} is for the run's own text, but {' '.join(dataset.identity.source)!r} "
-            "has another SHA-256; leave --split out, and the text is scored whole"
+            f"--split={split} is for the run's own text, but {' '.join(dataset.identity.source)!r} has "
+            "another SHA-256; leave --split out, and the text is scored whole"
         )
-    return dataset, True
 
 
 def _protocols(config: Config, dataset: Dataset, chosen: str, lanes: int | None) -> dict[str, Protocol]:

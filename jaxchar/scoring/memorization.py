@@ -14,7 +14,7 @@ from jaxchar.checkpoint.store import Loaded, Which, load_checkpoint
 from jaxchar.checkpoint.weights import weights_structure
 from jaxchar.config import Config, SampleConfig
 from jaxchar.data.batches import Windows
-from jaxchar.data.corpus import load_corpus
+from jaxchar.data.corpus import Corpus, load_corpus
 from jaxchar.data.dataset import load_own_dataset
 from jaxchar.data.ngrams import Passage, copied_shares, longest_shared
 from jaxchar.data.vocabulary import Vocabulary
@@ -92,7 +92,11 @@ def memorization(
     loaded = load_checkpoint(path, weights_structure, which)
     warn(loaded.warnings)
     config, symbols = loaded.metadata.config, loaded.metadata.vocabulary.symbols
-    text = None if options.text is None else _read_text(options, config, warn)
+    text = None
+    if options.text is not None:
+        given = _read_text(options.text, options.encoding, config)
+        warn(given.notice.splitlines())
+        text = given.text
     # A given text may hold characters that the corpus lacks. They are in no passage that is copied.
     vocabulary = Vocabulary(symbols + (text or ""))
     dataset = load_own_dataset(
@@ -136,12 +140,10 @@ def overlap(text: np.ndarray, training: np.ndarray, vocabulary: Vocabulary) -> O
     return Overlap(len(text), copied_shares(text, training), longest, passage)
 
 
-def _read_text(options: MemorizationOptions, config: Config, warn: Warn) -> str:
+def _read_text(path: str, encoding: str | None, config: Config) -> Corpus:
     """Return the text of a file, reduced to the corpus's alphabet as the corpus was."""
-    encoding = options.encoding or config.encoding
-    corpus = load_corpus(config.replace(corpus=(options.text,), max_chars=None, encoding=encoding))
-    warn(corpus.notice.splitlines())
-    return corpus.text
+    encoding = encoding or config.encoding
+    return load_corpus(config.replace(corpus=(path,), max_chars=None, encoding=encoding))
 
 
 def _write_text(loaded: Loaded, prompt: str, options: MemorizationOptions) -> str:

@@ -68,4 +68,5 @@ def test_what_is_said_of_the_text_is_a_warning_at_the_callers_line(trained, tmp_
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         evaluate(trained, EvaluationOptions(corpus=str(tmp_path / "folder"), unknown="skip"))
-    assert any("b.png" in str(warning.message) for warning in caught)
+    (told,) = (warning for warning in caught if "b.png" in str(warning.message))
+    assert told.filename == __file__
