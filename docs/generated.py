@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-DOORS = ("train", "sample", "evaluate", "memorization", "inspect", "bench")
+COMMANDS = ("train", "sample", "evaluate", "memorization", "inspect", "bench")
 KINDS = {
     int: "a whole number",
     float: "a number",
@@ -106,18 +106,18 @@ def settings_markdown(record: type) -> str:
 
 
 class Option(NamedTuple):
-    """One line of a door's ``--help-all``."""
+    """One line of a command's ``--help-all``."""
 
     group: str
     flags: str  # with what each takes
     meaning: str
 
 
-def options(door: str) -> list[Option]:
-    """Return the options that ``jaxchar DOOR --help-all`` tells of, ``--help`` itself left out."""
+def options(command: str) -> list[Option]:
+    """Return the options that ``jaxchar COMMAND --help-all`` tells of, ``--help`` itself left out."""
     found: list[Option] = []
     group = ""
-    for line in _help(door).splitlines():
+    for line in _help(command).splitlines():
         indent, text = len(line) - len(line.lstrip()), line.strip()
         if indent == 1 and text[0] != "-":
             group = text
@@ -129,7 +129,7 @@ def options(door: str) -> list[Option]:
     return [option for option in found if "--help" not in option.flags]
 
 
-def _help(door: str) -> str:
+def _help(command: str) -> str:
     """Return what ``--help-all`` prints where no terminal asks for colours and frames."""
     printed = io.StringIO()
     with (
@@ -137,7 +137,7 @@ def _help(door: str) -> str:
         contextlib.redirect_stdout(printed),
         contextlib.suppress(SystemExit),
     ):
-        import_module(f"jaxchar.{door}").main(arguments=["--help-all"])
+        import_module(f"jaxchar.{command}").main(arguments=["--help-all"])
     return printed.getvalue()
 
 
@@ -152,11 +152,11 @@ def _environment(**values: str) -> Iterator[None]:
         os.environ.update(before)
 
 
-def options_markdown(door: str) -> str:
-    """Return a door's options as one table a group."""
+def options_markdown(command: str) -> str:
+    """Return a command's options as one table a group."""
     lines: list[str] = []
     group = ""
-    for option in options(door):
+    for option in options(command):
         if option.group != group:
             group = option.group
             title = group.removesuffix(" options").capitalize()

@@ -22,7 +22,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from PIL import Image
 
 from experiments.words_generator import CONFIG
-from jaxchar import LanguageModel, Vocabulary, load
+from jaxchar.data.vocabulary import Vocabulary
+from jaxchar.language_model import LanguageModel, load
 
 PICTURES = Path(__file__).parent / "pictures"
 TEXT = "first citizen:\nbefore we proceed"  # how the corpus begins

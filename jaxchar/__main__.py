@@ -25,7 +25,7 @@ OTHER_NAMES = {
     "bench": "benchmark speed race time",
 }
 EXAMPLES = ("train my_novel.txt", "train my_novel.txt --minutes 20", 'sample --prompt "It was "')
-# tyro's script completes no file name that stands alone: bash does, where a function has nothing to offer.
+# tyro's script does not complete positional file names. bash does, if a function offers nothing.
 BASH_COMPLETES_FILES = """
 _jaxchar() {
   _tyro_jaxchar
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def overview() -> str:
     """Return all commands, with one line each, as lines that fit the terminal."""
     called = called_as()
-    more = f"{called} COMMAND --help tells more of a command; {called} --version, of this installation."
+    more = f"{called} COMMAND --help shows the options of a command; {called} --version shows all versions."
     lines = [
         f"usage: {called} COMMAND [OPTIONS]",
         "",
@@ -81,8 +81,8 @@ def overview() -> str:
 
 
 def versions() -> str:
-    """Return the versions of what decides how a model is trained."""
-    from importlib import metadata  # which takes as long as all else here
+    """Return the versions of everything that affects training."""
+    from importlib import metadata  # slow to import
 
     lines = [f"jaxchar {__version__}", f"Python {sys.version.split()[0]} ({sys.executable})"]
     for library in LIBRARIES:
@@ -94,7 +94,7 @@ def versions() -> str:
 
 
 def _unknown(typed: str) -> str:
-    """Return what to say of a first argument that is no command."""
+    """Return the error for a first argument that is not a command."""
     import difflib
 
     called = called_as()
@@ -137,7 +137,7 @@ def _complete(arguments: Sequence[str]) -> None:
 
 
 def _show(text: str) -> None:
-    """Print text; a reader that has left already is no error."""
+    """Print text; it is no error if the reader has already left."""
     try:
         print(text, flush=True)
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""Race jaxchar against other ways to do the same work: ``python -m jaxchar.bench --out results.json``."""
+"""Compare the speed of jaxchar with other libraries: ``python -m jaxchar.bench --out results.json``."""
 
 import json
 from collections.abc import Sequence
@@ -15,19 +15,19 @@ FEWEST_SECONDS = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Race jaxchar against other ways to do the same work, on this machine, in turns."""
+    """Measure the speed of jaxchar and of other ways to do the same work, in turns, on this machine."""
 
     # Sizes of a training step: words_generator, words_generator_512, nietzsche, char_rnn, shakespeare,
     # two_layers_512, one_layer_1024; for accelerators many_short_128, large_batch_512, large_batch_1024.
-    # None: all that suit the machine.
+    # None: all that fit the machine.
     cells: tuple[str, ...] | None = None
-    # flax, keras, torch; with a GPU also torch-graph, cudnn. None: all; who is not installed is named.
+    # flax, keras, torch; with a GPU also torch-graph, cudnn. None: all; those not installed are named.
     peers: tuple[str, ...] | None = None
-    seconds: float = 0.7  # for each contender in each cell, compiling and warming up not counted
-    devices: int | None = None  # of "jaxchar, all devices"; None: all there are, on a CPU one a core
-    sampling: bool = True  # also write and read text
-    out: str = "bench.json"  # all figures, every round of every contender
-    plot: str | None = None  # a picture (PNG) of the training speeds
+    seconds: float = 0.7  # for each baseline in each cell, not counting compiling and warming up
+    devices: int | None = None  # of "jaxchar, all devices"; None: all; on a CPU, one per core
+    sampling: bool = True  # also measure writing and reading text
+    out: str = "bench.json"  # JSON file for all figures: every round of every baseline
+    plot: str | None = None  # PNG file for a picture of the training speeds
 
     def __post_init__(self) -> None:
         if not FEWEST_SECONDS <= self.seconds < float("inf"):
@@ -45,7 +45,7 @@ class Arguments:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Race as the command line says; tables on standard output, every figure in a file."""
+    """Measure as the command line says; tables on standard output, every figure in a file."""
     with one_line_errors():
         typed = parse_command(Arguments, "bench", arguments)
         result = bench(typed)
@@ -59,20 +59,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def bench(typed: Arguments) -> dict[str, Any]:
-    """Run all events, show them, and return everything as a JSON object."""
+    """Run all measurements, show them, and return everything as a JSON object."""
     from jaxchar.benchmark import events, show
+    from jaxchar.benchmark.baselines import baselines_named
     from jaxchar.benchmark.cells import cells_named
-    from jaxchar.benchmark.contenders import contenders_named
 
-    for named, names in ((cells_named, typed.cells), (contenders_named, typed.peers)):
-        named(names, True)  # a wrong name is told at once
+    for named, names in ((cells_named, typed.cells), (baselines_named, typed.peers)):
+        named(names, True)  # refuses a wrong name at once
     machine = events.describe_machine()
     show.machine(machine)
     on_accelerator = machine["platform"] != "cpu"
     plan = events.Plan(
         cells=cells_named(typed.cells, on_accelerator),
         dtypes=("float32", "tf32", "bfloat16") if on_accelerator else ("float32",),
-        names=contenders_named(typed.peers, on_accelerator),
+        names=baselines_named(typed.peers, on_accelerator),
         seconds=typed.seconds,
         devices=typed.devices or (None if on_accelerator else machine["cores"]),
         sampling=typed.sampling,

@@ -1,6 +1,6 @@
 """Every setting of a run, its unit and its default, checked when it is made; to and from JSON.
 
-The settings are grouped by the room that reads them (``ModelConfig`` for the model, and so on);
+The settings are grouped by what reads them (``ModelConfig`` for the model, and so on);
 ``Config`` is all groups in one flat record, so ``Config(corpus="my.txt", epochs=5)`` is all it takes.
 This module imports neither JAX nor NumPy: ``--help`` must be instant.
 """
@@ -24,7 +24,7 @@ from jaxchar.text import Text, is_no_path, refuse_text_as_path
 
 
 class Interval(NamedTuple):
-    """The values a number may take; ``ends`` as mathematicians write them: "[)" is from low to below high."""
+    """The range of a number; ``ends`` as in mathematics: "[)" is from low to below high."""
 
     low: float
     high: float
@@ -43,7 +43,7 @@ class Interval(NamedTuple):
         return f"{low} and {high}"
 
 
-# Codecs of Python that are no encodings of text files.
+# Codecs of Python that are not encodings of text files.
 NO_ENCODINGS_OF_FILES = frozenset(
     (
         "charmap",
@@ -64,21 +64,21 @@ Width = Annotated[int, Interval(1, 65_536)]
 Rate = Annotated[float, Interval(0, 100, "(]")]
 Scale = Annotated[float, Interval(0, 1_000_000, "(]")]
 ScaleOrZero = Annotated[float, Interval(0, 1_000_000)]
-Probability = Annotated[float, Interval(0, 1, "[)")]  # what may not reach 1: a dropout, a decay
+Probability = Annotated[float, Interval(0, 1, "[)")]  # below 1: a dropout rate, a decay
 Fraction = Annotated[float, Interval(0, 1)]
 Seed = Annotated[int, Interval(0, 2**32 - 1)]
 Temperature = Annotated[float, Interval(0, 1_000)]  # 0 means greedy
 
 
 class _Checked:
-    """A record that refuses a value outside its field's declared type and range."""
+    """A record that refuses values outside the declared types and ranges of its fields."""
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self), include_extras=True).items():
             given = getattr(self, name)
             value = _plain(given)
             if _is_list_only(hint) and not isinstance(value, tuple | types.NoneType):
-                value = (value,)  # one item may be given as it is
+                value = (value,)  # a single item may be given without a list
             problem = _problem_with(value, hint)
             if problem:
                 flag = name.replace("_", "-")
@@ -87,17 +87,16 @@ class _Checked:
 
 
 def _is_list_only(hint: Any) -> bool:
-    """Whether a type hint allows lists, and beside them nothing but None."""
+    """Whether a type hint allows only lists, or lists and None."""
     options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     return {get_origin(option) for option in options if option is not types.NoneType} == {tuple}
 
 
 def _plain(value: Any) -> Any:
-    """Return numbers, texts and lists of any kind, of NumPy and JAX too, as Python's own.
+    """Return numbers, texts and lists of any kind, also of NumPy and JAX, as Python's own types.
 
-    What is none of them is returned as it is.
-
-    JSON, hashing and comparing then work, and nothing of another library enters the arithmetic.
+    Other values are returned as they are. With Python's types, JSON, hashing and comparing work, and no type
+    of another library enters the arithmetic.
     """
     if isinstance(value, bool | Text) or type(value) in (int, float, str):
         return value
@@ -121,24 +120,24 @@ def _plain_array(value: Any) -> Any:
         return tuple(map(_plain, listed))
     if isinstance(listed, bool | int | float | str):
         return listed
-    return float(listed) if hasattr(listed, "__float__") else value  # a bfloat16 is no float
+    return float(listed) if hasattr(listed, "__float__") else value  # a bfloat16 is not a float
 
 
 def _plain_paths(value: Any) -> Any:
-    """Return paths of any kind, one or several, as texts; others as they are."""
+    """Return path-like objects, one or several, as texts; other values as they are."""
     if isinstance(value, os.PathLike):
         return os.fsdecode(value)
     return tuple(map(_plain_paths, value)) if _is_listed(value) else value
 
 
 def _is_listed(value: Any) -> bool:
-    """Whether several things are given in an order."""
+    """Whether a value is a sequence or an iterator of several values."""
     listed = isinstance(value, Sequence | Iterator)
     return listed and not isinstance(value, str | bytes | bytearray | memoryview)
 
 
 def _problem_with(value: Any, hint: Any) -> str | None:
-    """Return what ``value`` should have been, or None where it fits the type hint."""
+    """Return what ``value`` should be, in words, or None if it fits the type hint."""
     origin = get_origin(hint)
     if origin is Annotated:
         kind, interval = get_args(hint)
@@ -169,7 +168,7 @@ def _encoding_name(typed: str) -> str:
         found = codecs.lookup(typed)
         is_text = getattr(
             found, "_is_text_encoding", True
-        )  # not so of Python's "hex" and "zip", for instance
+        )  # False for Python's "hex" and "zip", for instance
         if is_text and found.name.replace("-", "_") not in NO_ENCODINGS_OF_FILES:
             return found.name.removesuffix("-sig")
     except (LookupError, ValueError):  # ValueError: a null character
@@ -184,21 +183,21 @@ class CorpusConfig(_Checked):
     """Which text, which of its characters, and how it is split."""
 
     # "shakespeare", "nietzsche" or "python"; or files, folders and globs; or "-", standard input.
-    # "auto" is shakespeare, or python (the interpreter's own documentation) where it cannot be had.
-    # In Python also a path of any kind, or a text in memory: jaxchar.Text("...").
+    # "auto" is shakespeare, or python (the interpreter's own documentation) if that cannot be downloaded.
+    # In Python also any path-like object, or a text in memory: jaxchar.Text("...").
     corpus: str | tuple[str, ...] = "auto"
-    # Of files that are not UTF-8 and have no byte-order mark: cp1252, gbk, utf-16-le, ...; None refuses
-    # them, naming the encoding that they seem to have.
+    # Encoding of files that are not UTF-8 and have no byte-order mark: cp1252, gbk, utf-16-le, ... None: such
+    # files are refused, with the name of the encoding that they seem to have.
     encoding: str | None = None
     lowercase: bool = False  # lower-case the text
-    keep: str | None = None  # characters to keep; every other one becomes `fill`; None keeps all
-    fill: str = " "  # what stands for a character that is not kept
-    max_chars: Count | None = None  # use only so many characters from the start of the text
-    # What ends every document of a text of many short ones, for instance a line break: they are held out at
-    # random, and streams read them in another order every epoch. None: one running text.
+    keep: str | None = None  # characters to keep; every other one is replaced by `fill`; None: keep all
+    fill: str = " "  # replaces each character that is not kept
+    max_chars: Count | None = None  # use only this many characters from the start of the text
+    # What ends each document in a text of many short ones, for instance a line break. Documents are held out
+    # at random, and streams read them in another order every epoch. None: the text is one running text.
     separator: str | None = None
-    val_fraction: Fraction = 0.1  # share of the text held out for validation: before the test share
-    test_fraction: Fraction = 0.0  # share of the text held out for testing: the end of it
+    val_fraction: Fraction = 0.1  # share of the text held out for validation, right before the test share
+    test_fraction: Fraction = 0.0  # share of the text held out for testing, at its end
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "corpus", _plain_paths(self.corpus))
@@ -212,7 +211,7 @@ class CorpusConfig(_Checked):
             raise JaxcharError("--corpus must be a name or a path, but it is empty")
         for source in filter(is_no_path, self.sources):
             refuse_text_as_path(source)
-        if self.encoding is not None:  # by one name, however it was typed
+        if self.encoding is not None:  # one name for each encoding
             object.__setattr__(self, "encoding", _encoding_name(self.encoding))
         if self.separator == "":
             raise JaxcharError("--separator must be a text of at least one character, but it is empty")
@@ -221,7 +220,7 @@ class CorpusConfig(_Checked):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The corpus setting as a tuple, of one name, or of one or more paths."""
+        """The corpus setting as a tuple of one name, or of one or more paths."""
         return (self.corpus,) if isinstance(self.corpus, str) else self.corpus
 
 
@@ -230,13 +229,13 @@ class BatchConfig(_Checked):
     """How sequences are cut from the text."""
 
     batching: Literal["streams", "windows"] = "streams"  # contiguous lanes, or overlapping windows
-    batch_size: Count = 64  # B: parallel streams, or windows a step
-    seq_len: Annotated[int, Interval(1, 1_000_000)] = 64  # T: time steps a sequence
+    batch_size: Count = 64  # B: parallel streams, or windows per step
+    seq_len: Annotated[int, Interval(1, 1_000_000)] = 64  # T: time steps per sequence
     stride: Count = 1  # windows: characters from one window's start to the next
     shuffle: bool = False  # windows: a new order every epoch
-    max_windows: Count | None = None  # windows: train on only so many, from the start of the text
-    lane_offsets: bool = False  # streams: lanes begin at another place of the text every epoch
-    # Begin with the state that the step before ended with. None: yes for streams, no for windows.
+    max_windows: Count | None = None  # windows: train on only this many, from the start of the text
+    lane_offsets: bool = False  # streams: lanes begin at another position of the text every epoch
+    # Begin each step with the state at the end of the previous step. None: yes for streams, no for windows.
     stateful: bool | None = None
     return_sequences: bool = True  # a target at every step, not only after the last one
 
@@ -261,7 +260,7 @@ class BatchConfig(_Checked):
 
     @property
     def carries_state(self) -> bool:
-        """Whether a step begins with the state that the step before ended with."""
+        """Whether a step begins with the state at the end of the previous step."""
         return self.batching == "streams" if self.stateful is None else self.stateful
 
 
@@ -272,21 +271,21 @@ class ModelConfig(_Checked):
     cell: Literal["lstm", "gru", "rnn"] = "lstm"  # rnn is the plain tanh cell
     hidden_size: Width | tuple[Width, ...] = 512  # H: units of every layer, or one number for each
     num_layers: Annotated[int, Interval(1, 100)] = 1  # L; leave at 1 where hidden_size lists the layers
-    embedding_size: Annotated[int, Interval(0, 65_536)] = 0  # learned input vectors; 0: one-hot
+    embedding_size: Annotated[int, Interval(0, 65_536)] = 0  # size of learned input vectors; 0: one-hot
     tie_embeddings: bool = False  # the head shares the input vectors (Press and Wolf 2017)
     gate: Literal["sigmoid", "hard_sigmoid"] = "sigmoid"  # hard: clip(0.2 x + 0.5, 0, 1), as Keras 1
-    forget_bias: Annotated[float, Interval(-100, 100)] = 1.0  # first value of the LSTM's forget bias
-    # Where kernels start: the head's, the input's and (unless orthogonal) the recurrent ones.
+    forget_bias: Annotated[float, Interval(-100, 100)] = 1.0  # initial value of the LSTM's forget bias
+    # Initial values of the kernels: the head's, the input's and (unless orthogonal) the recurrent ones.
     kernel_init: Literal["glorot_uniform", "lecun_normal", "uniform", "normal"] = "glorot_uniform"
     recurrent_init: Literal["orthogonal", "same"] = "orthogonal"  # same: as kernel_init
     init_scale: Scale = 0.08  # half-width of "uniform", standard deviation of "normal"
     dropout: Probability = 0.0  # after every layer: between layers and before the head
-    input_dropout: Probability = 0.0  # on a layer's input, one mask a sequence (Keras: dropout_W)
-    recurrent_dropout: Probability = 0.0  # on h in the recurrence, likewise (Keras: dropout_U)
-    weight_dropout: Probability = 0.0  # on the recurrent kernels, one mask a step (AWD-LSTM's weight drop)
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of matrix products; sums are float32
-    # Of the recurrence: scan is the reference, fused the fast path, native the same in C++ for processors;
-    # auto takes native where it can be built, else fused.
+    input_dropout: Probability = 0.0  # on a layer's input, one mask per sequence (Keras: dropout_W)
+    recurrent_dropout: Probability = 0.0  # on h in the recurrence, one mask per sequence (Keras: dropout_U)
+    weight_dropout: Probability = 0.0  # on the recurrent kernels, one mask per step (AWD-LSTM's weight drop)
+    dtype: Literal["float32", "bfloat16"] = "float32"  # type of matrix products; sums are in float32
+    # How the recurrence is computed: scan is the reference, fused is faster, native is C++ for CPUs. auto:
+    # native where it can be built, else fused.
     implementation: Literal["auto", "native", "fused", "scan"] = "auto"
 
     def __post_init__(self) -> None:
@@ -305,7 +304,7 @@ class ModelConfig(_Checked):
 
     @property
     def drops(self) -> bool:
-        """Whether a training step draws masks of any kind."""
+        """Whether a training step uses dropout of any kind."""
         rates = (self.dropout, self.input_dropout, self.recurrent_dropout, self.weight_dropout)
         return any(rate > 0 for rate in rates)
 
@@ -323,8 +322,8 @@ class OptimizerConfig(_Checked):
 
     # muon: Muon for the recurrent kernels, AdamW for everything else.
     optimizer: Literal["adam", "adamw", "muon", "rmsprop", "adagrad", "sgd"] = "adamw"
-    learning_rate: Rate = 4e-3  # the schedule's highest value
-    muon_learning_rate: Rate = 0.03  # likewise, for the weights that Muon updates
+    learning_rate: Rate = 4e-3  # the highest value of the schedule
+    muon_learning_rate: Rate = 0.03  # the same for the weights that Muon updates
     beta1: Probability = 0.9  # Adam, AdamW: decay of the gradient's average
     beta2: Probability = 0.99  # Adam, AdamW: decay of the squared gradient's average
     epsilon: Annotated[float, Interval(0, 1, "(]")] = 1e-8  # Adam, RMSprop, Adagrad
@@ -334,20 +333,20 @@ class OptimizerConfig(_Checked):
     clip_value: ScaleOrZero = 0.0  # clip every gradient element to [-c, c]; 0: off
     clip_norm: ScaleOrZero = 0.0  # scale the gradient to a global norm of at most c; 0: off
     loss_reduction: Literal["mean", "sum"] = "mean"  # over the time steps of a sequence
-    # Leave out steps whose loss or gradient is not finite, and count them; else the run stops at the first.
+    # Skip and count steps whose loss or gradient is not finite. Otherwise the run stops at the first one.
     skip_nonfinite: bool = False
-    # Of the learning rate. exponential, step: decays at the ends of epochs; linear, cosine: to 0 at the end.
+    # Of the learning rate. exponential, step: decay at the ends of epochs; linear, cosine: to 0 at the end.
     schedule: Literal["constant", "exponential", "step", "linear", "cosine"] = "constant"
     warmup_steps: CountOrZero = 0  # linear, cosine: steps from 0 up to the highest value
-    decay_rate: Annotated[float, Interval(0, 1, "(]")] = 0.97  # exponential, step: factor a decay
-    decay_after: CountOrZero = 0  # exponential: the epoch at whose end the first decay comes
+    decay_rate: Annotated[float, Interval(0, 1, "(]")] = 0.97  # exponential, step: factor of each decay
+    decay_after: CountOrZero = 0  # exponential: epoch at whose end the first decay happens
     decay_every: Count = 1  # exponential, step: epochs between decays
-    ema_decay: Probability = 0.0  # of the weight average used outside training; 0: no average
+    ema_decay: Probability = 0.0  # decay of the weight average that is used outside training; 0: no average
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawConfig(_Checked):
-    """How a character is drawn from the model's probabilities; see :func:`jaxchar.sampling.generate.draw`."""
+    """How to sample a character, see :func:`jaxchar.sampling.generate.draw`."""
 
     temperature: Temperature = 1.0  # below 1 safer, above 1 wilder; 0 always the most probable
     top_k: CountOrZero = 0  # only the k most probable characters; 0: off
@@ -356,7 +355,7 @@ class DrawConfig(_Checked):
 
     @property
     def filters(self) -> bool:
-        """Whether any character is left out, whatever the temperature."""
+        """Whether characters are filtered out, at any temperature."""
         return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
 
 
@@ -365,7 +364,7 @@ class SampleConfig(DrawConfig):
     """What to write after a prompt."""
 
     length: CountOrZero = 1000  # characters to write; the prompt is not counted
-    stop: tuple[str, ...] | None = None  # the text ends with the first of these that comes up in it
+    stop: tuple[str, ...] | None = None  # the text ends with the first of these that appears in it
     seed: Seed = 0  # the same seed gives the same text
 
     def __post_init__(self) -> None:
@@ -380,30 +379,30 @@ class SampleConfig(DrawConfig):
 class RunConfig(_Checked):
     """How long to train, and what to do on the way."""
 
-    epochs: Count = 8  # passes over the training text, in all
-    max_steps: Count | None = None  # stop after so many steps, whatever epochs says
+    epochs: Count = 8  # passes over the training text, in total
+    max_steps: Count | None = None  # stop after this many steps, whatever epochs says
     seed: Seed = 0  # all randomness follows from (seed, step)
-    # Keep other processes from writing the run. Switch it off only where the file system has no locks.
+    # Keep other processes from writing to the run. Switch this off only where the file system has no locks.
     lock: bool = True
-    # To split each batch over, of each process. None: all accelerators, or one processor.
+    # Devices of each process that share a batch. None: all accelerators, or one CPU.
     devices: Count | None = None
     log_every: Count = 50  # steps between lines of training loss in metrics.jsonl
     eval_every: Count | None = None  # steps between evaluations; None: at the end of each epoch
-    # A stateful pass; cold blocks of eval_block characters; or windows as in training. None: as trained.
+    # A stateful pass; cold blocks of eval_block characters; or windows as in training. None: as in training.
     eval_protocol: Literal["stateful", "blocks", "windows"] | None = None
-    eval_block: Annotated[int, Interval(1, 1_000_000)] = 256  # characters a cold block
+    eval_block: Annotated[int, Interval(1, 1_000_000)] = 256  # characters per cold block
     eval_stride: Count = 1  # windows: characters between the starts of validation windows
-    early_stopping: CountOrZero = 0  # stop after so many evaluations without a better loss; 0: never
+    early_stopping: CountOrZero = 0  # stop after this many evaluations without a better loss; 0: never
     checkpoint_every: Count | None = None  # steps between checkpoints; None: at the end of each epoch
-    keep_checkpoints: CountOrZero = 5  # the newest so many stay, and the best one; 0: all stay
-    save_in_background: bool = True  # write checkpoints beside the training; else it waits for the disk
+    keep_checkpoints: CountOrZero = 5  # keep this many of the newest, and the best one; 0: keep all
+    save_in_background: bool = True  # write checkpoints while training goes on; otherwise training waits
     sample_every: Count | None = None  # steps between samples; None: at the end of each epoch
-    sample_length: CountOrZero = 200  # characters a sample; 0: no samples
+    sample_length: CountOrZero = 200  # characters per sample; 0: no samples
     sample_temperatures: tuple[Temperature, ...] = (0.8,)  # one sample for each
-    # What a sample goes on from: sample_prompt, a random place of the training text, or the state
-    # and character that training has just reached.
+    # What a sample continues: sample_prompt, a random passage of the training text, or the state and
+    # character that training has just reached.
     sample_from: Literal["prompt", "corpus", "training"] = "corpus"
-    sample_prompt: str = "\n"  # what a sample goes on from where sample_from is "prompt"
+    sample_prompt: str = "\n"  # what a sample continues if sample_from is "prompt"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -429,7 +428,7 @@ class Config(RunConfig, OptimizerConfig, ModelConfig, BatchConfig, CorpusConfig)
 
     @property
     def protocol(self) -> Literal["stateful", "blocks", "windows"]:
-        """The evaluation protocol that was asked for, else the one that is like the training."""
+        """The evaluation protocol that was set, else the one that matches the training."""
         if self.eval_protocol is not None:
             return self.eval_protocol
         if self.batching == "windows":
@@ -438,11 +437,11 @@ class Config(RunConfig, OptimizerConfig, ModelConfig, BatchConfig, CorpusConfig)
 
     @property
     def context_limit(self) -> int | None:
-        """How many characters a prediction can look back on; None where the state is carried on."""
+        """How many characters a prediction can look back on; None if the state is carried on."""
         return self.seq_len if self.batching == "windows" or not self.carries_state else None
 
     def replace(self, **changes: Any) -> "Config":
-        """Return a copy with some settings changed, checked anew."""
+        """Return a checked copy with some settings changed."""
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
@@ -454,10 +453,10 @@ class Config(RunConfig, OptimizerConfig, ModelConfig, BatchConfig, CorpusConfig)
 
     @classmethod
     def from_json(cls, settings: dict[str, Any]) -> "Config":
-        """Return the settings that a JSON object holds; what it lacks takes its default.
+        """Return the settings of a JSON object; missing ones get their defaults.
 
         Raises:
-            JaxcharError: a name that is no setting, or a value out of range.
+            JaxcharError: a name is not a setting, or a value is out of range.
         """
         if not isinstance(settings, dict):
             raise JaxcharError(f"settings must be a JSON object, but they are {quoted(settings)}")
@@ -469,7 +468,7 @@ class Config(RunConfig, OptimizerConfig, ModelConfig, BatchConfig, CorpusConfig)
             )
         try:
             return cls(**settings)
-        except JaxcharError as error:  # JSON has the names, not the flags
+        except JaxcharError as error:  # JSON has names, not flags
             raise JaxcharError(in_callers_words(error.args[0], "python")) from error
 
     def describe_changes(self, other: "Config", ignoring: Collection[str] = ()) -> list[str]:

@@ -1,69 +1,66 @@
 """Write text with a trained model: ``python -m jaxchar.sample --ckpt runs/mine --prompt "ROMEO:"``."""
 
-import codecs
-import json
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxchar.cli.messages import note, one_line_errors, warn
+from jaxchar.cli.messages import one_line_errors, warn
 from jaxchar.cli.newest_run import run_to_use, say_model
 from jaxchar.cli.parse import parse_command
+from jaxchar.cli.prompts import fitted, with_fitted_stops
+from jaxchar.cli.sample_output import SampleOutput
 from jaxchar.config import SampleConfig
 from jaxchar.data.documents import require_documents
-from jaxchar.errors import JaxcharError, quoted_path, reason_of
-from jaxchar.terminal.sample_display import Display, Pace
+from jaxchar.errors import JaxcharError
+from jaxchar.terminal.sample_display import Display
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # this imports JAX, which --help need not wait for
     from jaxchar.checkpoint.find import Loaded
-    from jaxchar.sampling.session import Writer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
     """Write text with a trained model."""
 
-    # A run's folder, its checkpoints folder, or one checkpoint's; none: the newest run in runs/.
+    # A run's folder, its checkpoints folder, or one checkpoint's folder. Default: the newest run in runs/.
     run: Annotated[str | None, Positional, arg(metavar="[RUN]", help_behavior_hint="")] = None
     ckpt: str | None = None  # the same, as an option
-    # What the text goes on from; None: a line break, or a space. A line break in it: $'first\nsecond'.
+    # The text to continue. None: a line break, or a space. To type a line break: $'first\nsecond'.
     prompt: str | None = None
-    prompt_file: str | None = None  # likewise, the whole of a UTF-8 file; -: standard input
-    from_corpus: int | None = None  # likewise, seq_len characters of the checkpoint's text, at this position
-    corpus: tuple[str, ...] | None = None  # where that text lies now, if it has moved; checked by its SHA-256
-    unknown: Literal["error", "skip", "replace"] = "error"  # prompt characters that the model lacks
-    length: int | None = None  # characters to write; None: 500, and of a document at most 10,000
-    documents: int | None = None  # write so many whole texts, of a model trained on many with --separator
-    # The text ends with the first of these that comes up in it. A line break is $'\n'.
+    prompt_file: str | None = None  # a UTF-8 file whose text to continue; -: standard input
+    from_corpus: int | None = None  # continue seq_len characters of the training text, from this position
+    # Where the training text is now, if it has moved. It is checked by its SHA-256.
+    corpus: tuple[str, ...] | None = None
+    # What to do with prompt characters that the model lacks. skip: leave them out; replace: use their other
+    # case, or a space.
+    unknown: Literal["error", "skip", "replace"] = "error"
+    length: int | None = None  # characters to write; None: 500, or at most 10,000 for each document
+    documents: int | None = None  # write this many whole documents, with a model trained with --separator
+    # The text ends with the first of these that appears in it. A line break is $'\n'.
     stop: tuple[str, ...] | None = None
-    temperature: tuple[float, ...] = (1.0,)  # below 1 safer, above 1 wilder; several: a block for each
-    greedy: bool = False  # always take the most probable character, as --temperature 0 does
-    top_k: int = 0  # draw from the k most probable characters only; 0: from all
-    top_p: float = 1.0  # draw from the fewest characters that have this share together; 1: from all
-    min_p: float = 0.0  # draw from those with this share of the best one's probability; 0: from all
-    num_samples: int = 1  # texts that go on from the prompt, drawn as one batch
-    seed: int | None = None  # the same seed writes the same text; None takes the clock's
-    show_alternatives: bool = False  # a line a character: its probability and the five runners-up
-    json: bool = False  # print one JSON object a text
-    raw: bool = False  # show a terminal control characters as they are, not as symbols
+    temperature: tuple[float, ...] = (1.0,)  # below 1 safer, above 1 wilder; several: one block for each
+    greedy: bool = False  # always take the most probable character, like --temperature 0
+    top_k: int = 0  # choose only among the k most probable characters; 0: among all
+    top_p: float = 1.0  # choose among the fewest characters that have this probability together; 1: all
+    min_p: float = 0.0  # choose among those with at least this share of the highest probability; 0: all
+    num_samples: int = 1  # texts to write after the prompt, as one batch
+    seed: int | None = None  # the same seed writes the same text; None: from the clock
+    show_alternatives: bool = False  # one line per character: its probability, and the five best others
+    json: bool = False  # print one JSON object per text
+    raw: bool = False  # write control characters to a terminal as they are, not as symbols
     interactive: bool = False  # a session: type prompts, change settings, pick characters, undo, save
-    # Of the run's checkpoints; None: the best, where the run was validated, else the last.
+    # Which checkpoint of the run. None: the best one if the run was validated, else the last one.
     which: Literal["last", "best"] | None = None
 
     def __post_init__(self) -> None:
         if sum(given is not None for given in (self.prompt, self.prompt_file, self.from_corpus)) > 1:
-            raise JaxcharError(
-                "--prompt, --prompt-file and --from-corpus are one or the other; give only one"
-            )
+            raise JaxcharError("--prompt, --prompt-file and --from-corpus exclude one another; give only one")
         if self.corpus is not None and self.from_corpus is None:
             raise JaxcharError(
-                "--corpus is for a prompt from the training text; give --from-corpus POSITION, too"
+                "--corpus is for a prompt from the training text; also give --from-corpus POSITION"
             )
         if self.greedy and self.temperature != (1.0,):
             raise JaxcharError("--greedy is temperature 0; leave one of --greedy and --temperature out")
@@ -94,7 +91,7 @@ class Arguments:
             )
 
     def settings(self, seed: int) -> list[SampleConfig]:
-        """Return what to write for each temperature, checked."""
+        """Return the checked settings for each temperature."""
         length = 500 if self.documents is None else 10_000
         return [
             SampleConfig(
@@ -119,233 +116,49 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from jaxchar.cache import keep_what_is_compiled
         from jaxchar.checkpoint.find import load_checkpoint
         from jaxchar.checkpoint.weights import weights_structure
-        from jaxchar.language_model import from_checkpoint
 
         keep_what_is_compiled()
         loaded = load_checkpoint(run, weights_structure, typed.which)
         warn(loaded.warnings)
-        writer = from_checkpoint(loaded).writer
-        if typed.documents is not None:
-            separator = require_documents(loaded.metadata.config.separator)
-            say_model(typed, run, loaded)
-            if not _write_documents(writer, separator, settings[0], typed):
-                raise SystemExit(130)
-            return
-        settings = _with_fitted_stops(writer, settings)
-        if typed.interactive:
-            from jaxchar.terminal.interactive import converse
-
-            say_model(typed, run, loaded)
-            converse(writer, settings[0], Display(typed.raw), typed.unknown)
-            return
-        prompt = _fitted(writer, "prompt", _prompt(typed, loaded))
-        prompt = writer.vocabulary.adapt(prompt, typed.unknown)
-        if prompt and not writer.vocabulary.unknown(prompt):  # else an error follows, which stands alone
-            say_model(typed, run, loaded)
-        if not _write(writer, prompt, settings, typed):
+        if not _sample(typed, settings, run, loaded):
             raise SystemExit(130)
 
 
-def _with_fitted_stops(writer: "Writer", settings: Sequence[SampleConfig]) -> list[SampleConfig]:
-    """Return settings with stops as the training text would have them; refuse those that cannot come up."""
-    from jaxchar.sampling.prompt import refuse_impossible_stop
+def _sample(typed: Arguments, settings: list[SampleConfig], run: str, loaded: "Loaded") -> bool:
+    """Write what was asked for; return False where Ctrl-C ended it."""
+    from jaxchar.language_model import from_checkpoint
 
-    stop = tuple(_fitted(writer, "stop", text) for text in settings[0].stop or ()) or None
-    refuse_impossible_stop(stop, writer.vocabulary)
-    return [replace(config, stop=stop) for config in settings]
+    writer = from_checkpoint(loaded).writer
+    output = SampleOutput(
+        writer, as_json=typed.json, raw=typed.raw, show_alternatives=typed.show_alternatives
+    )
+    if typed.documents is not None:
+        separator = require_documents(loaded.metadata.config.separator)
+        say_model(typed, run, loaded)
+        return output.write_documents(separator, typed.documents, settings[0])
+    settings = with_fitted_stops(writer, settings)
+    if typed.interactive:
+        from jaxchar.terminal.interactive import converse
 
-
-def _fitted(writer: "Writer", what: str, text: str) -> str:
-    """Return a typed text reduced as the training text was, and say so on standard error."""
-    from jaxchar.sampling.prompt import escape_note, notes_of
-
-    found = writer.fitted(_typed(text), what)
-    note(notes_of(what, [found]))
-    if not writer.vocabulary.unknown(found.text):
-        note(filter(None, [escape_note(what, found.text)]))
-    return found.text
-
-
-def _typed(text: str) -> str:
-    """Return a word of the command line as the UTF-8 that it is, where the locale knows only ASCII."""
-    if not any("\udc80" <= character <= "\udcff" for character in text):
-        return text
-    try:
-        return os.fsencode(text).decode("utf-8")
-    except ValueError:
-        return text
+        say_model(typed, run, loaded)
+        converse(writer, settings[0], Display(typed.raw), typed.unknown)
+        return True
+    prompt = fitted(writer, "prompt", _prompt(typed, loaded))
+    prompt = writer.vocabulary.adapt(prompt, typed.unknown)
+    if prompt and not writer.vocabulary.unknown(prompt):  # else an error follows, which stands alone
+        say_model(typed, run, loaded)
+    return output.write(prompt, settings, typed.num_samples)
 
 
 def _prompt(typed: Arguments, loaded: "Loaded") -> str:
-    """Return what the text is to go on from."""
+    """Return the text to continue."""
+    from jaxchar.sampling.prompt_sources import default_prompt, prompt_from_corpus, prompt_from_file
+
     if typed.from_corpus is not None:
-        return _corpus_at(typed.from_corpus, typed.corpus, loaded)
+        return prompt_from_corpus(loaded.metadata, typed.from_corpus, typed.corpus)
     if typed.prompt_file is not None:
-        return _file_content(typed.prompt_file)
-    if typed.prompt is not None:
-        return typed.prompt
-    symbols = loaded.metadata.vocabulary.symbols
-    return next((symbol for symbol in "\n " if symbol in symbols), symbols[0])
-
-
-def _file_content(path: str) -> str:
-    try:
-        content = sys.stdin.buffer.read() if path == "-" else Path(path).expanduser().read_bytes()
-        # A mark at the start tells UTF-16, which some editors write.
-        with_mark = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        return content.decode("utf-16" if with_mark else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise JaxcharError(
-            f"cannot read the prompt file {quoted_path(path)}: byte 0x{error.object[error.start]:02x} at "
-            f"position {error.start:,} is not {error.encoding.upper()}; convert it to UTF-8 first, for "
-            "instance with `iconv -f CP1252 -t UTF-8`"
-        ) from error
-    except (OSError, RuntimeError, ValueError) as error:
-        raise JaxcharError(
-            f"cannot read the prompt file {quoted_path(path)}: {reason_of(error)}; give a UTF-8 text file"
-        ) from error
-
-
-def _corpus_at(position: int, corpus: tuple[str, ...] | None, loaded: "Loaded") -> str:
-    """Return seq_len characters of the text that the checkpoint was trained on, wherever it lies now."""
-    import numpy as np
-
-    from jaxchar.data.dataset import load_own_dataset
-
-    config, vocabulary = loaded.metadata.config, loaded.metadata.vocabulary
-    dataset = load_own_dataset(
-        config.replace(corpus=corpus or config.corpus, separator=None),  # in its own order
-        vocabulary,
-        loaded.metadata.corpus,
-    )
-    ids = np.concatenate([np.asarray(split) for split in dataset.splits.values()])
-    last = max(0, len(ids) - config.seq_len)
-    if not 0 <= position <= last:
-        raise JaxcharError(f"--from-corpus must be a position from 0 to {last:,}, but it is {position:,}")
-    return vocabulary.decode(ids[position : position + config.seq_len])
-
-
-# ---- writing -------------------------------------------------------------------------------------
-
-
-def _write(writer: "Writer", prompt: str, settings: Sequence[SampleConfig], typed: Arguments) -> bool:
-    """Write all texts; return whether to the end: Ctrl-C keeps what there is, and leaves."""
-    pace, display = Pace(), Display(typed.raw)
-    to_the_end = True
-    try:
-        for config in settings:
-            pieces = writer.write_batch([prompt] * typed.num_samples, config)
-            if typed.json:
-                _write_objects(writer, prompt, config, pieces, pace, typed.show_alternatives)
-            else:
-                several = len(settings) * typed.num_samples > 1
-                titles = [_title(config, number) for number in range(typed.num_samples)] if several else [""]
-                _write_blocks(titles, prompt, pieces, pace, display, _shower(writer, display, prompt, typed))
-    except KeyboardInterrupt:
-        to_the_end = False
-    pace.show(settings[0].seed)
-    return to_the_end
-
-
-def _write_documents(writer: "Writer", separator: str, config: SampleConfig, typed: Arguments) -> bool:
-    """Write documents as they would stand in a file; return whether to the end."""
-    pace, display = Pace(), Display(typed.raw)
-    assert typed.documents is not None
-    written, cut_off, to_the_end = 0, 0, True
-    try:
-        for document in writer.write_documents(separator, typed.documents, config):
-            pace.count(len(document.text) + len(separator))
-            written, cut_off = written + 1, cut_off + (not document.whole)
-            if typed.json:
-                print(json.dumps({**document._asdict(), **asdict(config)}), flush=True)
-            else:
-                display.text(document.text + separator)
-    except KeyboardInterrupt:
-        to_the_end = False
-    if cut_off:
-        warn([f"{cut_off} of {written} documents were cut off at {config.length:,} characters; see --length"])
-    if to_the_end and written < typed.documents:
-        warn([f"only {written} of {typed.documents} documents were not empty"])
-    pace.show(config.seed)
-    return to_the_end
-
-
-def _title(config: SampleConfig, number: int) -> str:
-    return f"temperature {config.temperature:g}, sample {number}"
-
-
-def _shower(
-    writer: "Writer", display: Display, prompt: str, typed: Arguments
-) -> Callable[[], Callable[[str], None]]:
-    """Return what gives, for every text, the function that shows its pieces."""
-
-    def with_alternatives() -> Callable[[str], None]:
-        passage = writer.start(prompt)
-        writer.probabilities(passage)  # compiles what the first line would wait for
-
-        def show(piece: str) -> None:
-            nonlocal passage
-            display.choices(writer.choices(passage, piece))
-            passage = writer.extend(passage, piece)
-
-        return show
-
-    return with_alternatives if typed.show_alternatives else lambda: display.text
-
-
-def _write_blocks(
-    titles: Sequence[str],
-    prompt: str,
-    pieces: Iterator[list[str]],
-    pace: Pace,
-    display: Display,
-    shower: Callable[[], Callable[[str], None]],
-) -> None:
-    """Show a batch of texts: the first one as it comes, the others when all have come."""
-    texts = [""] * len(titles)
-
-    def begin(title: str) -> Callable[[str], None]:
-        if title:
-            display.heading(title)
-        display.prompt(prompt)
-        return shower()
-
-    show = begin(titles[0])
-    try:
-        for new in pieces:
-            pace.count(sum(map(len, new)))
-            texts = [text + piece for text, piece in zip(texts, new, strict=True)]
-            show(new[0])
-    finally:
-        display.end()
-        for title, text in zip(titles[1:], texts[1:], strict=True):
-            begin(title)(text)
-            display.end()
-
-
-def _write_objects(
-    writer: "Writer",
-    prompt: str,
-    config: SampleConfig,
-    pieces: Iterator[list[str]],
-    pace: Pace,
-    show_alternatives: bool,
-) -> None:
-    """Print a batch of texts as JSON, one object a line."""
-    texts: list[str] = []
-    try:
-        for new in pieces:
-            pace.count(sum(map(len, new)))
-            texts = [text + piece for text, piece in zip(texts or [""] * len(new), new, strict=True)]
-    finally:
-        for number, text in enumerate(texts):
-            record: dict[str, Any] = {"prompt": prompt, "text": text, "sample": number, **asdict(config)}
-            record["characters_per_second"] = pace.characters_per_second
-            record["seconds_to_first"] = pace.seconds_to_first
-            if show_alternatives:
-                choices = writer.choices(writer.start(prompt), text)
-                record["alternatives"] = [choice._asdict() for choice in choices]
-            print(json.dumps(record), flush=True)
+        return prompt_from_file(typed.prompt_file)
+    return default_prompt(loaded.metadata.vocabulary) if typed.prompt is None else typed.prompt
 
 
 if __name__ == "__main__":

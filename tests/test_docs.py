@@ -13,6 +13,7 @@ import pytest
 import jaxchar
 from docs import generated
 from jaxchar import config as records
+from jaxchar.scoring.options import EvaluationOptions
 
 DOCS = Path(__file__).parent.parent / "docs"
 GROUPS = ("CorpusConfig", "BatchConfig", "ModelConfig", "OptimizerConfig", "RunConfig")
@@ -31,10 +32,12 @@ def blocks(name: str, language: str) -> list[str]:
 
 
 @cache
-def flags_of(door: str) -> set[str]:
-    if door in ("--tyro-print-completion", "--version"):  # of jaxchar itself
+def flags_of(command: str) -> set[str]:
+    if command in ("--tyro-print-completion", "--version"):  # of jaxchar itself
         return set()
-    return {flag for option in generated.options(door) for flag in re.findall(r"--[a-z0-9-]+", option.flags)}
+    return {
+        flag for option in generated.options(command) for flag in re.findall(r"--[a-z0-9-]+", option.flags)
+    }
 
 
 # ---- the reference -------------------------------------------------------------------------------
@@ -109,18 +112,18 @@ def test_what_is_allowed_is_told_in_words(name, words):
 # ---- the command line ----------------------------------------------------------------------------
 
 
-def test_every_door_has_its_table():
+def test_every_command_has_its_table():
     package = Path(jaxchar.__file__).parent
-    doors = {
+    modules = {
         path.stem for path in package.glob("*.py") if 'if __name__ == "__main__"' in path.read_text("utf-8")
     } - {"__main__"}
-    assert doors == set(generated.DOORS) == set(re.findall(r"{options} (\w+)", page("command_line")))
+    assert modules == set(generated.COMMANDS) == set(re.findall(r"{options} (\w+)", page("command_line")))
 
 
-@pytest.mark.parametrize("door", generated.DOORS)
-def test_every_option_has_a_meaning(door):
-    assert flags_of(door)
-    assert not [option.flags for option in generated.options(door) if not option.meaning.partition("(")[0]]
+@pytest.mark.parametrize("command", generated.COMMANDS)
+def test_every_option_has_a_meaning(command):
+    assert flags_of(command)
+    assert not [option.flags for option in generated.options(command) if not option.meaning.partition("(")[0]]
 
 
 def test_the_tables_have_every_setting():
@@ -142,19 +145,19 @@ def commands() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "line"), commands())
-def test_a_command_names_a_door_or_an_experiment_and_options_that_it_has(name, line):
+def test_a_line_names_a_command_or_an_experiment_and_options_that_it_has(name, line):
     line = line.partition("  #")[0]
     if experiment := re.match(r"python (experiments/\w+\.py)", line):
         assert (DOCS.parent / experiment[1]).exists()
-        door = "train"
+        command = "train"
     else:
-        door = re.match(r"(?:python -m jaxchar\.|jaxchar )([\w-]+)", line)[1]
-    assert set(re.findall(r" (--[a-z0-9-]+)", line.partition(door)[2])) <= flags_of(door)
+        command = re.match(r"(?:python -m jaxchar\.|jaxchar )([\w-]+)", line)[1]
+    assert set(re.findall(r" (--[a-z0-9-]+)", line.partition(command)[2])) <= flags_of(command)
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_option_in_the_text_exists(name):
-    known = set().union(*map(flags_of, generated.DOORS)) | OF_ALL
+    known = set().union(*map(flags_of, generated.COMMANDS)) | OF_ALL
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", page(name))) <= known
 
 
@@ -179,7 +182,9 @@ def test_a_program_parses_and_uses_names_that_exist(program):
 def _keywords() -> set[str]:
     """Return the names of settings and arguments that the programs of the pages may use."""
     settings = {
-        field.name for kind in (jaxchar.Config, records.SampleConfig) for field in dataclasses.fields(kind)
+        field.name
+        for kind in (jaxchar.Config, records.SampleConfig, EvaluationOptions)
+        for field in dataclasses.fields(kind)
     }
     arguments = {*inspect.signature(jaxchar.fit).parameters}
     return settings | arguments | {"which", "end", "flush"}

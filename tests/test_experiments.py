@@ -89,7 +89,7 @@ def test_every_command_of_the_readmes_exists():
     """What stands in a README can be typed: its modules, make targets, experiments and options."""
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
-    helps = {door: import_module(f"jaxchar.{door}") for door in generated.DOORS}
+    helps = {command: import_module(f"jaxchar.{command}") for command in generated.COMMANDS}
     found = 0
     for readme in (ROOT / "README.md", ROOT / "experiments" / "README.md"):
         for block in re.findall(r"```(?:sh|console)\n(.*?)```", readme.read_text(), flags=re.DOTALL):

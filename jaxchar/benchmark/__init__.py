@@ -1,6 +1,6 @@
-"""The benchmark: jaxchar beside other ways to do the same work on the same machine.
+"""The benchmark: jaxchar beside other libraries that do the same work on the same machine.
 
-Every contender runs in a process of its own (:mod:`jaxchar.benchmark.worker`), shows first that it does the
-same work (:mod:`jaxchar.benchmark.same_work`), and takes turns with the others
-(:mod:`jaxchar.benchmark.race`), so that whatever else the machine is busy with meets all of them alike.
+Each of them runs in its own process (:mod:`jaxchar.benchmark.worker`) and first shows that it does the same
+work (:mod:`jaxchar.benchmark.same_work`). Then all take turns (:mod:`jaxchar.benchmark.race`), so that other
+work on the machine slows all of them down alike.
 """

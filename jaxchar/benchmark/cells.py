@@ -1,9 +1,9 @@
-"""What is measured: the sizes of a training step, and how much work one is at the least.
+"""What is measured: the sizes of a training step, and how much work a step is at least.
 
 Letters: B batch, T time steps, V vocabulary, H hidden size, L layers. Every cell is a stack of LSTM layers
-on one-hot characters with a linear head, in training with Adam. The work shall be the same for all
-contenders: every sequence begins with a zero state, and the gates are plain sigmoids, also in
-``words_generator``, whose original has a hard sigmoid that most peers lack.
+on one-hot characters with a linear head, in training with Adam. The work is the same for all
+baselines: every sequence begins with a zero state, and the gates are plain sigmoids, also in
+``words_generator``, whose original has a hard sigmoid that most other libraries lack.
 """
 
 from dataclasses import asdict, dataclass
@@ -14,9 +14,9 @@ from jaxchar.errors import JaxcharError
 GATES = 4  # of an LSTM: i, f, g, o
 FORWARD_AND_BACKWARD = 3  # each product of the forward pass has two of its size in the backward pass
 STATE_PASSES = 6  # parameters and Adam's two moments, each read and written once
-SAVED_ROWS = GATES + 2  # numbers a unit that the backward pass needs: the gates, c and h
-TEXT_CHARS = 100_000  # of the made-up text that all cells train on
-CHECKED_OPERATIONS = 3e10  # a check in float64 that takes more is made on CHECKED_ROWS rows of the batch
+SAVED_ROWS = GATES + 2  # numbers per unit that the backward pass needs: the gates, c and h
+TEXT_CHARS = 100_000  # of the generated text that all cells train on
+CHECKED_OPERATIONS = 3e10  # a check in float64 that takes more is done on CHECKED_ROWS rows of the batch
 CHECKED_ROWS = 8
 
 
@@ -67,7 +67,7 @@ class Cell:
         return FORWARD_AND_BACKWARD * (layers + 2 * predictions * self.hidden_size * self.vocab_size)
 
     def step_bytes(self, activation_bytes: int = 4) -> int:
-        """Return the bytes that a step moves at the least, float32 weights and saved activations."""
+        """Return the bytes that a step moves at least: float32 weights and saved activations."""
         activations = self.step_chars * SAVED_ROWS * self.hidden_size * self.num_layers
         return 4 * STATE_PASSES * self.num_parameters + 2 * activation_bytes * activations
 
@@ -146,11 +146,11 @@ WRITING = tuple(
     for batch_size in (1, 64)
 )
 READING = (Cell("reading, H 512, 64 lanes", 128, 512, 1, 64),)
-READING_STEPS = 4  # of a pass: so many times T characters of every lane
+READING_STEPS = 4  # of a pass: this many times T characters of every lane
 
 
 def cells_named(names: tuple[str, ...] | None, on_accelerator: bool) -> tuple[Cell, ...]:
-    """Return the cells of these names; None: all that suit the machine."""
+    """Return the cells of these names; None: all that fit the machine."""
     if names is None:
         return CELLS + (ACCELERATOR_CELLS if on_accelerator else ())
     known = {cell.name: cell for cell in CELLS + ACCELERATOR_CELLS}

@@ -1,7 +1,7 @@
-"""What all contenders read and begin with: a text, its batches, and weights. NumPy only.
+"""What all baselines read and start from: a text, its batches, and weights. NumPy only.
 
-Weights go by name, ``recurrent 1`` for the first layer's recurrent kernel [H, 4H] and so on, with the gates
-in the order i, f, g, o. A contender turns them into its own.
+Weights have names, ``recurrent 1`` for the first layer's recurrent kernel [H, 4H] and so on, with the gates
+in the order i, f, g, o. A baseline converts them to its own layout.
 """
 
 from pathlib import Path
@@ -13,9 +13,9 @@ from jaxchar.benchmark.cells import GATES, TEXT_CHARS, Cell
 
 Weights = dict[str, np.ndarray]
 
-LEARNING_RATE, BETAS, EPSILON = 1e-3, (0.9, 0.999), 1e-8  # of Adam, in every contender
+LEARNING_RATE, BETAS, EPSILON = 1e-3, (0.9, 0.999), 1e-8  # of Adam, in every baseline
 FREQUENT = 0.25  # share of characters that are the most frequent one, so that learning shows at once
-FOLLOWS = 0.5  # share of characters that the one before them decides
+FOLLOWS = 0.5  # share of characters that are determined by the previous one
 
 
 def made_up_text(vocab_size: int) -> np.ndarray:

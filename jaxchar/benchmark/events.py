@@ -1,7 +1,7 @@
-"""The events of a benchmark, one after the other: who starts, what is measured, what came of it.
+"""The events of a benchmark, one after the other: what starts, what is measured, and the results.
 
-An event's result is a JSON object: its cell, its dtype, and under "contenders" what is known of each: "rates"
-(units/s of every round) of those who finished, "left_out" or "failed" with the reason of the others.
+An event's result is a JSON object: its cell, its dtype, and under "contenders" the results of each: "rates"
+(units/s of every round) if it finished, else "left_out" or "failed" with the reason.
 """
 
 import statistics
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxchar.benchmark.baselines import KNOWN
 from jaxchar.benchmark.cells import READING, WRITING, Cell, floor_seconds
-from jaxchar.benchmark.contenders import KNOWN
 from jaxchar.benchmark.data import made_up_weights, save_arrays
 from jaxchar.benchmark.race import FEWER_ROUNDS, ratio, take_turns
 from jaxchar.benchmark.same_work import differences, gradient_error
@@ -28,18 +28,18 @@ Result = dict[str, Any]
 
 
 class Plan(NamedTuple):
-    """What is to be measured."""
+    """What to measure."""
 
     cells: tuple[Cell, ...]
     dtypes: tuple[str, ...]
-    names: tuple[str, ...]  # of the contenders
-    seconds: float  # for each contender in each event
-    devices: int | None  # of the contender that splits its batch; None: all there are
+    names: tuple[str, ...]  # of the baselines
+    seconds: float  # for each baseline in each event
+    devices: int | None  # of the baseline that splits its batch; None: all
     sampling: bool  # also write and read
 
 
 def run(plan: Plan, progress: Callable[[str], AbstractContextManager]) -> Result:
-    """Hold every event of a plan; ``progress(words)`` tells of each while it lasts."""
+    """Run every event of a plan; ``progress(words)`` shows each while it runs."""
     found: Result = {"seconds": plan.seconds, "training": [], "write": [], "read": []}
     before = measure_machine(plan.dtypes)
     for cell in plan.cells:
@@ -73,28 +73,28 @@ def measure_machine(dtypes: tuple[str, ...]) -> Result:
 
 
 class Field:
-    """The contenders of one event, each in its process, and what is known of them."""
+    """The baselines of one event, each in its own process, and their results."""
 
     def __init__(self, started: dict[str, Worker]) -> None:
-        """Take processes, new ones or such as have been in an event before, and let them import."""
+        """Take processes, new or used in an earlier event, and let them import."""
         self.workers = started
         self.results: dict[str, Result] = {name: {} for name in started}
         self.ask_side_by_side({name: {"do": "start"} for name in started})
 
     @property
     def standing(self) -> list[str]:
-        """Those who have neither failed nor been left out."""
+        """Those that have neither failed nor been left out."""
         return [name for name, found in self.results.items() if not {"left_out", "failed"} & found.keys()]
 
     def attempt(self, name: str, work: Callable[[], Result]) -> None:
-        """Add to what is known of a contender: an answer, or why there is none."""
+        """Add an answer to a baseline's results, or why there is none."""
         try:
             self.results[name] |= work()
         except Absent as absent:
             self.results[name] |= _reason(absent)
 
     def ask_side_by_side(self, requests: dict[str, Result]) -> None:
-        """Ask all at once, where nothing is timed."""
+        """Ask all at once; nothing is timed."""
         asked = self.standing
         for name in asked:
             self.workers[name].send(requests[name])
@@ -107,7 +107,7 @@ class Field:
             self.attempt(name, partial(self.workers[name].ask, request))
 
     def race(self, seconds: float) -> None:
-        """Take turns; then ask what memory it took."""
+        """Time all in turns; then ask how much memory each took."""
 
         def run(name: str, units: int, patience: float) -> float:
             return self.workers[name].ask({"do": "run", "units": units}, patience)["seconds"]
@@ -123,7 +123,7 @@ class Field:
 
 
 def training(cell: Cell, dtype: str, plan: Plan, peak: float) -> Result:
-    """Judge and race whole training steps on a machine of ``peak`` operations/s."""
+    """Check and time whole training steps on a machine of ``peak`` operations/s."""
     equal = _equal_calls(cell, plan, peak)
     names = (JUDGE, *(name for name in plan.names if name not in equal))
     commands = {name: worker_command(name, plan.devices) for name in names}
@@ -139,14 +139,14 @@ def training(cell: Cell, dtype: str, plan: Plan, peak: float) -> Result:
         for name in field.standing:
             field.attempt(name, partial(_judged, name, field.results, judge, files, cell, dtype))
         field.race(plan.seconds)
-    contenders = field.results | {name: _reason(absent) for name, absent in equal.items()}
-    return with_ratios({"cell": cell.to_json(), "dtype": dtype, "judge": judge, "contenders": contenders})
+    baselines = field.results | {name: _reason(absent) for name, absent in equal.items()}
+    return with_ratios({"cell": cell.to_json(), "dtype": dtype, "judge": judge, "contenders": baselines})
 
 
 def _judged(
     name: str, results: dict[str, Result], judge: Result, files: dict[str, Path], cell: Cell, dtype: str
 ) -> Result:
-    """Return how far a contender's gradient is off; raise Absent where its work is not the same."""
+    """Return the error of a baseline's gradient; raise Absent if its work is not the same."""
     if "loss" not in judge:
         raise Absent(f"nobody can judge its work: {judge.get('failed', judge)}", failed=True)
     with np.load(files[name]) as gradient, np.load(files[JUDGE]) as exact:
@@ -159,7 +159,7 @@ def _judged(
 
 
 def _equal_calls(cell: Cell, plan: Plan, peak: float) -> dict[str, Absent]:
-    """Return who differs only in its steps a call, where every call is likely to be a single step."""
+    """Return those that differ only in their steps per call, if a call is likely to be a single step."""
     likely_seconds = TIMES_FLOOR * cell.step_operations / peak
     if likely_seconds < plan.seconds / FEWER_ROUNDS:
         return {}
@@ -168,7 +168,7 @@ def _equal_calls(cell: Cell, plan: Plan, peak: float) -> dict[str, Absent]:
 
 
 def using(what: str, cell: Cell, plan: Plan, started: dict[str, Worker]) -> Result:
-    """Race writing ("write") or reading ("read")."""
+    """Time writing ("write") or reading ("read")."""
     dtype = plan.dtypes[0]
     field = Field(started)
     field.ask_in_turn({"do": what, "cell": cell.to_json(), "dtype": dtype})
@@ -180,31 +180,31 @@ def _reason(absent: Absent) -> Result:
     return {"failed" if absent.failed else "left_out": absent.why}
 
 
-# ---- what came of it -----------------------------------------------------------------------------
+# ---- results -------------------------------------------------------------------------------------
 
 
-def reference_of(contenders: dict[str, Result]) -> str | None:
-    """Return whom the others are compared with: the fastest peer, or jaxchar where no peer finished."""
+def reference_of(baselines: dict[str, Result]) -> str | None:
+    """Return what the others are compared with: the fastest other library, or jaxchar if none finished."""
     finished = {
-        name: statistics.median(found["rates"]) for name, found in contenders.items() if "rates" in found
+        name: statistics.median(found["rates"]) for name, found in baselines.items() if "rates" in found
     }
-    peers = {name: rate for name, rate in finished.items() if KNOWN[name].is_peer}
-    return max(peers or finished, key=finished.__getitem__, default=None)
+    others = {name: rate for name, rate in finished.items() if not KNOWN[name].is_ours}
+    return max(others or finished, key=finished.__getitem__, default=None)
 
 
 def with_ratios(event: Result) -> Result:
-    """Add each finished contender's median rate and its ratio to the reference."""
-    contenders = event["contenders"]
-    reference = reference_of(contenders)
-    for found in contenders.values():
+    """Add each finished baseline's median rate and its ratio to the reference."""
+    baselines = event["contenders"]
+    reference = reference_of(baselines)
+    for found in baselines.values():
         if "rates" in found and reference is not None:
             found["rate"] = statistics.median(found["rates"])
-            found["ratio"] = ratio(found["rates"], contenders[reference]["rates"])._asdict()
+            found["ratio"] = ratio(found["rates"], baselines[reference]["rates"])._asdict()
     return event | {"reference": reference}
 
 
 def with_floor(event: Result, peaks: dict[str, float], bandwidth: float) -> Result:
-    """Add the least time of a step on this machine, and how far from it every contender is."""
+    """Add the least time of a step on this machine, and how far from it every baseline is."""
     cell, dtype = Cell(**event["cell"]), event["dtype"]
     activation_bytes = 2 if dtype == "bfloat16" else 4
     floor = floor_seconds(cell, peaks[dtype], bandwidth, activation_bytes)

@@ -1,4 +1,4 @@
-"""What this machine can do, measured in the same run, and what it is."""
+"""What the machine is, and what it can do, measured in the same run."""
 
 import platform
 import sys
@@ -14,7 +14,7 @@ import numpy as np
 
 import jaxchar
 from jaxchar.ambient import start_jax
-from jaxchar.benchmark.contenders.nnx_weights import set_precision
+from jaxchar.benchmark.baselines.nnx_weights import set_precision
 from jaxchar.machine import num_cores
 
 PRODUCT_SIZES = {"cpu": (512, 1024, 2048), "gpu": (2048, 4096, 8192)}
@@ -28,7 +28,7 @@ def measure(dtypes: list[str]) -> dict[str, Any]:
     backend = jax.default_backend()
     sizes = PRODUCT_SIZES.get(backend, PRODUCT_SIZES["gpu"])
     peaks = {dtype: max(product_rate(size, dtype) for size in sizes) for dtype in dtypes}
-    if backend == "cpu":  # whichever library multiplies faster here sets the mark
+    if backend == "cpu":  # the faster of the two libraries counts
         peaks["float32"] = max(peaks["float32"], *(numpy_product_rate(size) for size in sizes))
     return {"peak": peaks, "bandwidth": copy_rate(COPY_NUMBERS.get(backend, COPY_NUMBERS["gpu"]))}
 

@@ -1,17 +1,17 @@
-"""The picture of a benchmark: how fast everyone trains, beside the fastest peer."""
+"""The picture of a benchmark: training speeds relative to the fastest baseline."""
 
 from pathlib import Path
 from typing import Any
 
+from jaxchar.benchmark.baselines import KNOWN
 from jaxchar.benchmark.cells import Cell
-from jaxchar.benchmark.contenders import KNOWN
 from jaxchar.training.plot import drawn
 
 HEIGHT = 0.2  # inches a bar
 
 
 def plot_speeds(results: dict[str, Any], picture: Path) -> None:
-    """Draw a group of bars for each event: speed over that of the fastest peer, with its spread."""
+    """Draw a group of bars for each event: speed over that of the fastest baseline, with its spread."""
     events = [event for event in results["training"] if event["reference"]]
     names = _finishers(events)
     bars = len(events) * (len(names) + 1)
@@ -25,7 +25,7 @@ def plot_speeds(results: dict[str, Any], picture: Path) -> None:
         )
         axes.invert_yaxis()
         axes.axvline(1, color="black", linewidth=0.8)
-        axes.set_xlabel("training speed over the fastest peer's: median of the rounds, lowest to highest")
+        axes.set_xlabel("training speed over the fastest baseline's: median of the rounds, lowest to highest")
         machine = results["machine"]
         axes.set_title(
             f"{machine['device']}, {machine['cores']} cores, {machine['date'][:10]}", parse_math=False
@@ -40,7 +40,7 @@ def _finishers(events: list[dict[str, Any]]) -> list[str]:
 
 
 def _draw_bars(axes: Any, events: list[dict[str, Any]], name: str, places: list[int], color: str) -> None:
-    """Draw one contender's bar, at its place, for every event that it finished."""
+    """Draw one baseline's bar, for every event that it finished."""
     found = [event["contenders"].get(name, {}) for event in events]
     bars = [(at, one["ratio"]) for at, one in zip(places, found, strict=True) if "ratio" in one]
     medians = [ratio["median"] for _, ratio in bars]

@@ -1,7 +1,7 @@
-"""Contenders in turns: A B C A B C ..., so that what slows the machine down for a while slows all of them.
+"""Baselines in turns: A B C A B C ..., so that a machine that is busy for a while slows down all of them.
 
-What is compared is not one average with another, but the turns of one round with each other: a contender's
-ratio to another is the median of its ratios in every round.
+Rates are compared within each round, not by their averages: a baseline's ratio to another is the median of
+its ratios in all rounds.
 """
 
 import statistics
@@ -12,15 +12,15 @@ from typing import NamedTuple
 from jaxchar.benchmark.workers import Absent
 
 ROUNDS = 9
-FEWER_ROUNDS = 5  # where a single unit of work outlasts a turn
-FEWEST_ROUNDS = 3  # where it outlasts all of a contender's turns
-PAUSE = 0.05  # seconds before a turn, in which the threads of the one before go to sleep
-PATIENCE = 60.0  # seconds that a turn may take beyond
+FEWER_ROUNDS = 5  # if a single unit of work takes longer than a turn
+FEWEST_ROUNDS = 3  # if it takes longer than all turns of a baseline
+PAUSE = 0.05  # seconds before a turn, in which the threads of the previous one go to sleep
+PATIENCE = 60.0  # seconds that a turn may take, plus
 PATIENCE_FACTOR = 20.0  # this many times as long as expected
 
 
 class Ratio(NamedTuple):
-    """How many times as fast one contender is as another."""
+    """How many times as fast one baseline is as another."""
 
     median: float
     lowest: float
@@ -39,7 +39,7 @@ def turn_units(unit_seconds: float, turn_seconds: float) -> int:
 
 
 def num_rounds(unit_seconds: float, seconds: float) -> int:
-    """Return how often contenders take turns, of which the slowest takes so long for a unit of work."""
+    """Return how often baselines take turns, if the slowest needs ``unit_seconds`` for a unit of work."""
     if unit_seconds > seconds:
         return FEWEST_ROUNDS
     return FEWER_ROUNDS if unit_seconds > seconds / ROUNDS else ROUNDS
@@ -48,15 +48,15 @@ def num_rounds(unit_seconds: float, seconds: float) -> int:
 def take_turns(
     unit_seconds: dict[str, float], run: Callable[[str, int, float], float], seconds: float
 ) -> tuple[dict[str, list[float]], dict[str, Absent]]:
-    """Let contenders take turns.
+    """Let baselines take turns.
 
     Args:
-        unit_seconds: how long a unit of work takes each of them, about.
+        unit_seconds: about how long each of them needs for a unit of work.
         run: (name, units, patience) -> seconds; raises Absent.
-        seconds: for each contender, all its turns together.
+        seconds: for each baseline, all its turns together.
 
     Returns:
-        Units/s of every round for those who came to the end, and why the others did not.
+        Units/s of every round for those that finished, and why the others did not.
     """
     rounds = num_rounds(max(unit_seconds.values(), default=0), seconds)
     rates: dict[str, list[float]] = {name: [] for name in unit_seconds}

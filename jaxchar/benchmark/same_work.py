@@ -1,8 +1,8 @@
-"""Whether a contender does the same work: as many parameters, the same loss, gradient and first steps.
+"""Whether a baseline does the same work: the same parameters, loss, gradient and first steps.
 
-All begin with the same weights. Loss and gradient of the first batch are compared with a plain model in
+All start from the same weights. Loss and gradient of the first batch are compared with a plain model in
 float64; the loss after :data:`jaxchar.benchmark.worker.LEARNING_STEPS` steps with jaxchar's, which shows that
-batches, clipping and Adam are the same. Who differs is told of, and not timed.
+batches, clipping and Adam are the same. A baseline that differs is reported, and not timed.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from jaxchar.benchmark.data import Weights
 
 LOSS_TOLERANCE = {"float32": 1e-4, "tf32": 1e-3, "bfloat16": 1e-2}  # relative
 GRADIENT_TOLERANCE = {"float32": 1e-3, "tf32": 1e-2, "bfloat16": 1e-1}  # of an array's largest element
-# Clipping to a norm counts PyTorch's second bias, too; Keras rounds Adam's epsilon otherwise.
+# Clipping to a norm counts PyTorch's second bias, too; Keras rounds Adam's epsilon differently.
 LEARNED_TOLERANCE = 2e-3  # relative, on top of LOSS_TOLERANCE
 
 
@@ -32,7 +32,7 @@ def relative(value: float, exact: float) -> float:
 
 
 def differences(cell: Cell, dtype: str, found: dict[str, Any], judge_loss: float) -> list[str]:
-    """Return what a contender does differently, in words; nothing where it does the same work.
+    """Return what a baseline does differently, in words; nothing if it does the same work.
 
     Args:
         cell: what it was given.

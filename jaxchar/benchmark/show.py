@@ -1,4 +1,4 @@
-"""What a person sees of a benchmark: a line while it lasts, then a table for every event."""
+"""What the benchmark prints: a line while each event runs, then a table for each of them."""
 
 import contextlib
 import sys
@@ -8,15 +8,15 @@ from typing import Any
 
 from rich.console import Console
 
+from jaxchar.benchmark.baselines import KNOWN
 from jaxchar.benchmark.cells import READING_STEPS, Cell
-from jaxchar.benchmark.contenders import KNOWN
 from jaxchar.terminal.screen import drawn, make_console, make_table, say
 
 WIDTH = 118  # columns of a table that is not shown on a terminal
 
 
 def console() -> Console:
-    """Return where tables go."""
+    """Return the console for tables."""
     out = make_console()
     if not out.is_terminal:
         out.width = WIDTH
@@ -25,7 +25,7 @@ def console() -> Console:
 
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[None]:
-    """Say on standard error what is measured, and how long it took."""
+    """Print on standard error what is measured, and how long it took."""
     started = time.monotonic()
     print(f"{what} ... ", end="", file=sys.stderr, flush=True)
     yield
@@ -33,7 +33,7 @@ def progress(what: str) -> Iterator[None]:
 
 
 def machine(about: dict[str, Any]) -> None:
-    """Show what is measured on."""
+    """Show the machine."""
     facts = dict(about)
     head = f"{facts.pop('device')}, {facts.pop('cores')} cores, {facts.pop('system')}, {facts.pop('date')}"
     del facts["platform"]
@@ -43,8 +43,8 @@ def machine(about: dict[str, Any]) -> None:
 
 EXPLANATION = """
 The floor of a step is the longer of its matrix products at that peak and its least traffic at that rate.
-Speeds are medians of rounds in turns; "times" is the median of each round's ratio to the fastest peer (the
-one marked = 1), with the lowest and the highest. Compiling and warming up are not timed. Memory is the
+Speeds are medians of rounds in turns; "times" is the median of each round's ratio to the fastest baseline
+(the one marked = 1), with the lowest and the highest. Compiling and warming up are not timed. Memory is the
 process's highest, its libraries and the check of its results included."""
 
 
@@ -62,7 +62,7 @@ def results(found: dict[str, Any]) -> None:
 
 
 def training(event: dict[str, Any]) -> None:
-    """Show one cell: a row for each contender who finished, a line for each who did not."""
+    """Show one cell: a row for each baseline that finished, a line for each that did not."""
     cell = Cell(**event["cell"])
     dtype = "" if event["dtype"] == "float32" else f", {event['dtype']}"
     title = (
@@ -84,40 +84,40 @@ def training(event: dict[str, Any]) -> None:
         "times (low, high)",
     ):
         table.add_column(heading, justify="right")
-    for name, contender in event["contenders"].items():
-        if "rate" in contender:
-            table.add_row(label(name, event["reference"]), *_figures(contender))
+    for name, baseline in event["contenders"].items():
+        if "rate" in baseline:
+            table.add_row(label(name, event["reference"]), *_figures(baseline))
     say(out, "\n" + drawn(table, out))
     _absent(out, event["contenders"])
 
 
-def _figures(contender: dict[str, Any]) -> list[str]:
-    memory = contender.get("device_bytes") or contender.get("host_bytes", 0)
+def _figures(baseline: dict[str, Any]) -> list[str]:
+    memory = baseline.get("device_bytes") or baseline.get("host_bytes", 0)
     return [
-        short(contender["rate"]),
-        f"{contender['chars_per_second']:,.0f}",
-        f"{contender['operations_per_second'] / 1e9:,.1f}",
-        f"{contender['share_of_peak']:.0%}",
-        f"{contender['times_floor']:,.1f}",
-        f"{contender['compile_seconds']:.1f}",
+        short(baseline["rate"]),
+        f"{baseline['chars_per_second']:,.0f}",
+        f"{baseline['operations_per_second'] / 1e9:,.1f}",
+        f"{baseline['share_of_peak']:.0%}",
+        f"{baseline['times_floor']:,.1f}",
+        f"{baseline['compile_seconds']:.1f}",
         f"{memory / 1e6:,.0f}",
-        _ratio(contender),
+        _ratio(baseline),
     ]
 
 
 def using(what: str, events: list[dict[str, Any]]) -> None:
-    """Show the speeds of writing or reading, a row for each contender of each event."""
+    """Show the speeds of writing or reading, a row for each baseline of each event."""
     out = console()
-    table = make_table(out, "Writing" if what == "write" else "Reading", "Contender")
+    table = make_table(out, "Writing" if what == "write" else "Reading", "Baseline")
     for heading in ("chars/s, all texts", "times (low, high)"):
         table.add_column(heading, justify="right")
     for event in events:
         cell = Cell(**event["cell"])
         chars = cell.batch_size * (1 if what == "write" else READING_STEPS * cell.seq_len)
-        for name, contender in event["contenders"].items():
-            if "rate" in contender:
-                speed = f"{chars * contender['rate']:,.0f}"
-                table.add_row(cell.name, label(name, event["reference"]), speed, _ratio(contender))
+        for name, baseline in event["contenders"].items():
+            if "rate" in baseline:
+                speed = f"{chars * baseline['rate']:,.0f}"
+                table.add_row(cell.name, label(name, event["reference"]), speed, _ratio(baseline))
         table.add_section()
     say(out, "\n" + drawn(table, out))
     for event in events:
@@ -125,7 +125,7 @@ def using(what: str, events: list[dict[str, Any]]) -> None:
 
 
 def label(name: str, reference: str | None) -> str:
-    """Return a contender's label, the one that others are compared with marked."""
+    """Return a baseline's label; the one that others are compared with is marked."""
     return KNOWN[name].label + (" (= 1)" if name == reference else "")
 
 
@@ -134,13 +134,13 @@ def short(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}" if rate >= 10 else f"{rate:.2f}"
 
 
-def _ratio(contender: dict[str, Any]) -> str:
-    ratio = contender["ratio"]
+def _ratio(baseline: dict[str, Any]) -> str:
+    ratio = baseline["ratio"]
     return f"{ratio['median']:.2f} ({ratio['lowest']:.2f}, {ratio['highest']:.2f})"
 
 
-def _absent(out: Console, contenders: dict[str, Any], before: str = "") -> None:
-    for name, found in contenders.items():
+def _absent(out: Console, baselines: dict[str, Any], before: str = "") -> None:
+    for name, found in baselines.items():
         for kind, words in (("left_out", "left out"), ("failed", "FAILED")):
             if kind in found:
                 line = f"{before}{KNOWN[name].label}: {words}: {found[kind]}"

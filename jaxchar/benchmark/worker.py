@@ -1,8 +1,8 @@
-"""One contender in a process of its own: ``python -m jaxchar.benchmark.worker torch``.
+"""One baseline in its own process: ``python -m jaxchar.benchmark.worker torch``.
 
-It reads a request a line on standard input and answers with a line each on standard output, all JSON.
+It reads one request per line on standard input and writes one answer per line on standard output, all JSON.
 Whatever a library prints goes to standard error. A request is {"do": NAME, ...} for one of the functions of
-:class:`Server`; an answer that has "left_out" or "failed" says why there is no other.
+:class:`Server`. An answer with "left_out" or "failed" says why there is no result.
 """
 
 import argparse
@@ -17,25 +17,25 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from jaxchar.benchmark.baselines import KNOWN, LeftOut
 from jaxchar.benchmark.cells import Cell
-from jaxchar.benchmark.contenders import KNOWN, LeftOut
 from jaxchar.benchmark.data import save_arrays
 
-LEARNING_STEPS = 3  # after which the contenders' losses are compared: the same optimiser, the same batches
+LEARNING_STEPS = 3  # after which the baselines' losses are compared: the same optimiser, the same batches
 WARM_SECONDS = 0.2
-JUDGE, MACHINE = "float64", "machine"  # the other two things that a worker can be
+JUDGE, MACHINE = "float64", "machine"  # what else a worker can be
 
 
 class Server:
-    """Answers requests for one contender."""
+    """Answers requests for one baseline."""
 
     def __init__(self, load: Callable[[], Any], options: dict[str, Any]) -> None:
-        """Take what imports the contender's module, and further arguments of its ``prepare``."""
+        """Take the function that imports the baseline's module, and more arguments of its ``prepare``."""
         self._load, self._options = load, options
-        self._run: Callable[[int], float]  # does so many units of the work prepared; returns seconds
+        self._run: Callable[[int], float]  # does units of the prepared work; returns seconds
 
     def start(self) -> dict[str, Any]:
-        """Import the contender, which tells whether it is installed."""
+        """Import the baseline; this shows whether it is installed."""
         self.module = self._load()
         return {}
 
@@ -44,24 +44,24 @@ class Server:
 
         Args:
             cell: a :class:`Cell`.
-            dtype: see :mod:`jaxchar.benchmark.contenders`.
-            weights: an .npz file with what to begin with.
+            dtype: see :mod:`jaxchar.benchmark.baselines`.
+            weights: an .npz file with the initial weights.
             gradient: the .npz file to write the first batch's gradient to.
         """
-        self._contender = contender = self.module.prepare(Cell(**cell), dtype, **self._options)
+        self._baseline = baseline = self.module.prepare(Cell(**cell), dtype, **self._options)
         with np.load(weights) as arrays:
-            contender.load(dict(arrays))
-        loss, found = contender.loss_and_gradient()
+            baseline.load(dict(arrays))
+        loss, found = baseline.loss_and_gradient()
         save_arrays(Path(gradient), found)
-        counts = {name: getattr(contender, name, 0) for name in ("num_parameters", "redundant_parameters")}
+        counts = {name: getattr(baseline, name, 0) for name in ("num_parameters", "redundant_parameters")}
         return {"loss": loss, **counts}
 
     def train(self) -> dict[str, Any]:
         """Do the first steps, which compiles them, and warm up."""
-        first = self._contender.train(1)
-        seconds = [self._contender.train(1) for _ in range(LEARNING_STEPS - 1)]
-        loss_after, _ = self._contender.loss_and_gradient()
-        self._run = self._contender.train
+        first = self._baseline.train(1)
+        seconds = [self._baseline.train(1) for _ in range(LEARNING_STEPS - 1)]
+        loss_after, _ = self._baseline.loss_and_gradient()
+        self._run = self._baseline.train
         return {
             "loss_after": loss_after,
             "compile_seconds": max(0.0, first - min(seconds)),
@@ -93,11 +93,11 @@ class Server:
         return seconds / units
 
     def run(self, units: int) -> dict[str, Any]:
-        """Do so many units of the work prepared."""
+        """Do units of the prepared work."""
         return {"seconds": self._run(units)}
 
     def memory(self) -> dict[str, Any]:
-        """Tell the most memory that this process has had, in bytes, and the most on its accelerator."""
+        """Return the peak memory of this process, and on its accelerator, in bytes."""
         unit = 1 if sys.platform == "darwin" else 1024
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
         return {"host_bytes": peak, "device_bytes": device_bytes()}
@@ -136,25 +136,25 @@ def serve(server: Server, requests: TextIO, answers: TextIO) -> None:
 
 
 def main() -> None:
-    """Serve the contender that the command line names."""
+    """Serve the baseline that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m jaxchar.benchmark.worker")
-    parser.add_argument("contender", choices=[*KNOWN, JUDGE, MACHINE])
+    parser.add_argument("baseline", choices=[*KNOWN, JUDGE, MACHINE])
     parser.add_argument("--devices", type=int, help="for jaxchar-devices: how many")
     typed = parser.parse_args()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # a library that prints cannot break an answer
-    serve(server_of(typed.contender, typed.devices), sys.stdin, answers)
+    serve(server_of(typed.baseline, typed.devices), sys.stdin, answers)
 
 
 def server_of(name: str, devices: int | None) -> Server:
-    """Return the server of a contender, of the judge or of the machine."""
+    """Return the server of a baseline, of the judge or of the machine."""
     if name == MACHINE:
         return Server(lambda: import_module("jaxchar.benchmark.machine"), {})
     module = name if name == JUDGE else KNOWN[name].module
     options = {} if name == JUDGE else dict(KNOWN[name].options)
     if devices is not None and "devices" in options:
         options["devices"] = devices
-    return Server(lambda: import_module(f"jaxchar.benchmark.contenders.{module}"), options)
+    return Server(lambda: import_module(f"jaxchar.benchmark.baselines.{module}"), options)
 
 
 if __name__ == "__main__":

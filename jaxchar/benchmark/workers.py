@@ -1,4 +1,4 @@
-"""The benchmark's side of :mod:`jaxchar.benchmark.worker`: processes that are asked, and that may fail."""
+"""The other side of :mod:`jaxchar.benchmark.worker`: processes that answer requests, and may fail."""
 
 import contextlib
 import json
@@ -12,14 +12,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-PATIENCE = 300.0  # seconds for what may compile, or may be slow on a busy machine
-LAST_WORDS = 300  # characters of what a process said before it ended
+PATIENCE = 300.0  # seconds for work that may compile, or may be slow on a busy machine
+LAST_WORDS = 300  # characters of what a process printed before it ended
 # Several processes share one accelerator: none may take nearly all of its memory when it starts.
 ENVIRONMENT = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "PYTHONUNBUFFERED": "1"}
 
 
 class Absent(Exception):
-    """A contender cannot go on; ``why`` in one line, ``failed`` where it should have been able to."""
+    """A baseline cannot continue; ``why`` in one line, ``failed`` if it should have been able to."""
 
     def __init__(self, why: str, *, failed: bool) -> None:
         """Take the reason."""
@@ -31,7 +31,7 @@ class Worker:
     """A process that answers requests."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        """Start it; see :func:`worker` for the command of a contender."""
+        """Start it; see :func:`worker` for the command of a baseline."""
         self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed in close()
         self._process = subprocess.Popen(
             command,
@@ -40,7 +40,7 @@ class Worker:
             stderr=self._errors,
             text=True,
             env=os.environ | ENVIRONMENT,
-            start_new_session=True,  # Ctrl-C is for us, who end it
+            start_new_session=True,  # Ctrl-C is for the parent, which ends it
         )
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -97,20 +97,20 @@ class Worker:
         self._process.wait()
         self._listener.join()
         for stream in (self._process.stdout, self._errors, self._process.stdin):
-            with contextlib.suppress(BrokenPipeError):  # what was asked last was never read
+            with contextlib.suppress(BrokenPipeError):  # the last request was never read
                 if stream is not None:
                     stream.close()
 
 
 def worker_command(name: str, devices: int | None = None) -> list[str]:
-    """Return the command of a contender's process, or of the judge's or the machine's."""
+    """Return the command of a baseline's process, or of the judge's or the machine's."""
     command = [sys.executable, "-m", "jaxchar.benchmark.worker", name]
     return command if devices is None else [*command, "--devices", str(devices)]
 
 
 @contextlib.contextmanager
 def workers(commands: dict[str, list[str]]) -> Iterator[dict[str, Worker]]:
-    """Start processes, end all of them in the end."""
+    """Start processes, and end all of them at the end."""
     started: dict[str, Worker] = {}
     try:
         for name, command in commands.items():

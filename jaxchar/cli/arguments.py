@@ -1,7 +1,7 @@
-"""A first look at the command line, before tyro reads it: which options there are, and what stands alone.
+"""A first scan of the command line, before tyro reads it: its options and its positional arguments.
 
-tyro wants positional arguments in one piece, and takes ``my.txt`` in ``--hidden-size 256 my.txt`` for another
-size. It cannot say which settings were typed either, nor what an option of another tool is called here.
+tyro needs positional arguments in one piece, and takes ``my.txt`` in ``--hidden-size 256 my.txt`` for another
+size. It also cannot say which settings were typed, nor what an option of another tool is called in jaxchar.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ Takes = Literal["nothing", "one", "numbers", "texts"]
 FLAG = re.compile(r"--?[A-Za-z][\w-]*")
 HELP_ALL = "--help-all"
 HELP = ("-h", "--help", HELP_ALL)
-# tyro's, with how many words they make together with what follows.
+# Options of tyro, with the number of words of the whole command line.
 COMPLETION = {"--tyro-print-completion": 2, "--tyro-write-completion": 3}
 SHELLS = ("bash", "zsh", "fish")
 
@@ -33,11 +33,11 @@ class Flag(NamedTuple):
 
 
 class CommandLine(NamedTuple):
-    """A command line, taken apart."""
+    """A command line, split up."""
 
-    options: list[str]  # and their values, as they were typed
-    positionals: list[str]  # what belongs to no option, in its order
-    given: frozenset[str]  # the names of the fields that an option sets; positionals are not among them
+    options: list[str]  # with their values, as they were typed
+    positionals: list[str]  # arguments that belong to no option, in order
+    given: frozenset[str]  # names of the fields that options set, without positionals
 
     def for_tyro(self) -> list[str]:
         """Return all arguments in an order that tyro understands."""
@@ -46,10 +46,10 @@ class CommandLine(NamedTuple):
 
 
 def completes_a_shell(arguments: Sequence[str]) -> bool:
-    """Whether a command line asks tyro for a script that completes options in a shell.
+    """Whether a command line asks for a script that completes options in a shell.
 
     Raises:
-        JaxcharError: there is none for the shell that it names.
+        JaxcharError: tyro has none for that shell.
     """
     if not arguments or arguments[0] not in COMPLETION:
         return False
@@ -90,13 +90,13 @@ def _takes(hint: Any) -> Takes:
 
 
 def _origins(hint: Any) -> set[Any]:
-    """Return what a union is a union of, less what is in brackets."""
+    """Return the members of a union, without their type arguments."""
     parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     return {get_origin(part) or part for part in parts}
 
 
 def _leaves(hint: Any) -> set[Any]:
-    """Return the types without brackets that a type is made of."""
+    """Return the types without arguments that a type is made of."""
     if get_origin(hint) is Annotated:
         return _leaves(get_args(hint)[0])
     parts = [part for part in get_args(hint) if part is not Ellipsis]
@@ -104,10 +104,10 @@ def _leaves(hint: Any) -> set[Any]:
 
 
 def scan(arguments: Sequence[str], kind: type, command: str) -> CommandLine:
-    """Take a command line apart.
+    """Split up a command line.
 
     Args:
-        arguments: the command line, less the command.
+        arguments: the command line, without the command.
         kind: the dataclass that the options fill.
         command: the command's name.
 
@@ -120,8 +120,8 @@ def scan(arguments: Sequence[str], kind: type, command: str) -> CommandLine:
     options: list[str] = []
     positionals: list[str] = []
     given: set[str] = set()
-    expected: Takes = "nothing"  # of the option before
-    is_first = False  # whether the option before still lacks its first value
+    expected: Takes = "nothing"  # of the previous option
+    is_first = False  # whether the previous option still lacks its first value
     remaining = iter(arguments)
     for argument in remaining:
         if argument == "--":

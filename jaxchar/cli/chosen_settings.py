@@ -1,17 +1,17 @@
-"""How help shows the settings that are chosen for the text where the user does not set them."""
+"""How --help shows the settings that are chosen for the text if the user does not set them."""
 
 import dataclasses
 from typing import Annotated, Any, cast
 
 
 def shown_as_chosen(names: frozenset[str]) -> Any:
-    """Return a registry for tyro whose help says of these settings that they are chosen, not a number."""
+    """Return a registry for tyro whose help shows these settings as chosen, without a number."""
     from tyro.conf import arg
     from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
     registry = ConstructorRegistry()
     hint = arg(help_behavior_hint="(default: chosen for the text)")
-    asking = False  # whether tyro's own rules are being asked
+    asking = False  # whether tyro's own rules are running
 
     @registry.struct_rule
     def with_hints(info: StructTypeInfo) -> StructConstructorSpec | None:

@@ -1,9 +1,9 @@
-"""What options of other tools are called here: char-rnn, torch-rnn, Keras, nanoGPT, PyTorch, ..."""
+"""What options of other tools are called in jaxchar: char-rnn, torch-rnn, Keras, nanoGPT, PyTorch, ..."""
 
 import difflib
 from collections.abc import Iterable
 
-# Ours: theirs. Dashes, underscores and capitals do not count. What does not begin with "--" is said as it is.
+# Ours: theirs. Dashes, underscores and capitals are ignored. What does not begin with "--" is shown as it is.
 DEVICE = (
     "cuda gpu gpus gpuid gpu-id gpu-backend device num-gpus n-gpu use-cuda use-gpu no-cuda mps tpu opencl"
 )
@@ -30,9 +30,9 @@ TRAIN = {
     "--epochs": "max-epochs num-epochs n-epochs nb-epoch nb-epochs epoch num-train-epochs passes",
     "--minutes": "time time-limit max-time max-minutes duration budget hours seconds",
     "--dropout": "drop dropout-rate dropout-prob drop-rate drop-prob",
-    "--dropout (what is left out, not what is kept)": "keep-prob output-keep-prob",
+    "--dropout (the share that is dropped, not the share that is kept)": "keep-prob output-keep-prob",
     "--input-dropout": "dropout-w",
-    "--input-dropout (what is left out, not what is kept)": "input-keep-prob",
+    "--input-dropout (the share that is dropped, not the share that is kept)": "input-keep-prob",
     "--recurrent-dropout": "dropout-u dropout-h",
     "--clip-value": "clipvalue clip-grad-value grad-clip-value",
     "--clip-norm": "clipnorm clip max-grad-norm max-norm clip-grad-norm gradient-clip-norm global-clipnorm",
@@ -105,7 +105,7 @@ SAMPLE = {
     "--seed": SEED,
     "an accelerator is used where JAX finds one; leave it out": DEVICE,
     "there is no such penalty; try --temperature, --top-p or --min-p": "repetition-penalty frequency-penalty",
-    "there is no beam search; --greedy is the nearest": "num-beams beam beams beam-size",
+    "there is no beam search; --greedy is the closest": "num-beams beam beams beam-size",
 }
 EVALUATE = {
     "--ckpt": RUN,
@@ -133,13 +133,13 @@ TABLES = {
 
 
 def advice(typed: str, command: str, ours: Iterable[str], others: Iterable[tuple[str, Iterable[str]]]) -> str:
-    """Return one line that says what an unknown option is called here.
+    """Return one line that says what an unknown option is called in jaxchar.
 
     Args:
         typed: the option, with its dashes.
         command: the command that it was given to.
         ours: the names of the command's options, without dashes.
-        others: the other commands, each with the names of its options; read only where nothing else helps.
+        others: the other commands, each with the names of its options; only read if nothing else helps.
     """
     name = _plain(typed)
     same = {_plain(flag): f"--{flag}" for flag in ours}
@@ -163,7 +163,7 @@ def _in_words(typed: str, known: str) -> str:
 
 
 def _nearest(name: str, known: dict[str, str]) -> str | None:
-    """Return the option that a name was probably meant to be, for a slip of the fingers or a short form."""
+    """Return the option that a name was probably meant to be, for a typing error or a short form."""
     begun = {here for word, here in known.items() if len(name) >= 4 and word.startswith(name)}
     options = {word: here for word, here in known.items() if here.startswith("--")}
     if len(begun) == 1 and begun <= set(options.values()):
@@ -173,5 +173,5 @@ def _nearest(name: str, known: dict[str, str]) -> str | None:
 
 
 def _plain(name: str) -> str:
-    """Return a name without what people spell in different ways."""
+    """Return a name without the characters that people write differently."""
     return name.lower().replace("-", "").replace("_", "")

@@ -1,4 +1,4 @@
-"""What a command says beside its results: errors in one line with exit code 2, warnings, notes."""
+"""What a command prints beside its results: one-line errors with exit code 2, warnings, notes."""
 
 import contextlib
 import os
@@ -20,20 +20,20 @@ def fail(message: str) -> NoReturn:
 
 
 def warn(lines: Iterable[str]) -> None:
-    """Print a line of warning each on standard error; a checkpoint from anywhere may have worded it."""
+    """Print each line as a warning on standard error; it may quote a checkpoint of any origin."""
     for line in lines:
         print(f"warning: {visible(in_callers_words(line))}", file=sys.stderr)
 
 
 def note(lines: Iterable[str]) -> None:
-    """Print a line each on standard error that is no cause for worry."""
+    """Print each line as a note on standard error: nothing is wrong."""
     for line in lines:
         print(f"note: {visible(in_callers_words(line))}", file=sys.stderr)
 
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn an error that the user caused into one line and exit code 2; Ctrl-C into exit code 130."""
+    """Print an error that the user caused as one line, with exit code 2; on Ctrl-C exit with code 130."""
     with speaking("command line"), streams_that_lose_nothing(), _errors_in_one_line():
         yield
 
@@ -44,26 +44,31 @@ def _errors_in_one_line() -> Iterator[None]:
         yield
     except JaxcharError as error:
         fail(str(error))
-    except BrokenPipeError:  # the reader of our output has left: nothing is wrong
+    except BrokenPipeError:  # the reader of our output has left; that is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     except OSError as error:
-        fail(f"{error.strerror or error}: {error.filename or 'a file'}; see that it can be read and written")
+        fail(
+            f"{error.strerror or error}: {error.filename or 'a file'}; check that it can be read and written"
+        )
     except ValueError as error:
         if not _is_about_jax_settings(error):
             raise
-        fail(f"{error}; correct that variable of the environment, or unset it")
+        fail(f"{error}; correct that environment variable, or unset it")
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        fail("the machine has not enough memory for these settings; lower --batch-size, --seq-len or sizes")
+        fail(
+            "the machine does not have enough memory for these settings; lower --batch-size, --seq-len or "
+            "the sizes"
+        )
     except KeyboardInterrupt:
         print(file=sys.stderr)
         raise SystemExit(130) from None
 
 
 def _is_about_jax_settings(error: ValueError) -> bool:
-    """Whether JAX found a value in the environment that is none of its settings'."""
+    """Whether JAX found an invalid value for one of its settings in the environment."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next

@@ -1,4 +1,4 @@
-"""Which run a command means where none is named: the newest in ``runs/``."""
+"""Which run a command uses if none is named: the newest in ``runs/``."""
 
 import sys
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from jaxchar.errors import JaxcharError
 from jaxchar.terminal.invocation import called_as
 from jaxchar.terminal.visible import visible
 
-if TYPE_CHECKING:  # it imports JAX, which an error message need not wait for
+if TYPE_CHECKING:  # this imports JAX, which an error message need not wait for
     from jaxchar.checkpoint.find import Loaded, Which
 
 RUNS = "runs"
@@ -23,11 +23,11 @@ class Typed(Protocol):
 
     @property
     def run(self) -> str | None:
-        """The path, where it was typed as an argument of its own."""
+        """The path, typed without an option."""
 
     @property
     def ckpt(self) -> str | None:
-        """The path, where it was typed after ``--ckpt``."""
+        """The path, typed after ``--ckpt``."""
 
 
 class TypedModel(Typed, Protocol):
@@ -35,14 +35,14 @@ class TypedModel(Typed, Protocol):
 
     @property
     def which(self) -> "Which | None":
-        """``--which``, or None where it was not typed."""
+        """The checkpoint, if it was typed."""
 
 
 def run_to_use(typed: Typed) -> str:
-    """Return the path of the run that a command uses: as typed, else the newest run.
+    """Return the path that a command works with: as typed, else the newest run.
 
     Raises:
-        JaxcharError: it is given twice, or is not given and there is no run.
+        JaxcharError: it is given twice, or it is not given and there is no run.
     """
     if typed.run is not None and typed.ckpt is not None:
         raise JaxcharError(f"the run is given twice, as {typed.run!r} and with --ckpt; give it once")
@@ -59,7 +59,7 @@ def run_to_use(typed: Typed) -> str:
 
 
 def newest_run(folder: Path) -> Path | None:
-    """Return the run with the newest checkpoint, in a folder or one level deeper, if there is one."""
+    """Return the run with the newest checkpoint, up to two folders deep; None: there is no checkpoint."""
     times = {}
     for pattern in (f"*/{FOLDER}", f"*/*/{FOLDER}"):
         for checkpoints in folder.glob(pattern):
@@ -77,13 +77,13 @@ def _times(checkpoints: Path) -> Iterator[float]:
 
 
 def say_run(typed: Typed, run: str) -> None:
-    """Say on standard error which run is used, where the user named none."""
+    """Say on standard error which run is used, if the user named none."""
     if typed.run is None and typed.ckpt is None:
         print(f"Using {visible(run)}, the newest run.", file=sys.stderr)
 
 
 def say_model(typed: TypedModel, run: str, loaded: "Loaded") -> None:
-    """Say on standard error which run and which checkpoint is used, where the user did not say."""
+    """Say on standard error which run and checkpoint are used, if the user did not name them."""
     say_run(typed, run)
     if typed.which is None and loaded.path != Path(run).expanduser().resolve():
         kind = "best" if "val_loss" in loaded.metadata.metrics else "newest"

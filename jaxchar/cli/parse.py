@@ -1,4 +1,4 @@
-"""The options of a command, read from its command line by tyro; its framed errors become one line each."""
+"""Read the options of a command with tyro, and turn its framed errors into one line each."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ from jaxchar.cli.short_help import show_short_help
 from jaxchar.errors import JaxcharError
 from jaxchar.terminal.invocation import called_as
 
-# What tyro says of a value that fits none of several types.
+# What tyro prints about a value that fits none of several types.
 NO_MATCH = re.compile(r"no type matching (.+?) could be instantiated from \[(.*?)\]\.?(?= |$)")
 
 
@@ -27,7 +27,7 @@ def parse_command(kind: type, command: str, arguments: Sequence[str] | None) -> 
         arguments: the command line; None takes the process's own.
 
     Raises:
-        JaxcharError: there is no such option, or something stands alone that should not.
+        JaxcharError: there is no such option, or an argument belongs to none.
         SystemExit: help was shown, or a value cannot be used.
     """
     typed = sys.argv[1:] if arguments is None else list(arguments)
@@ -36,9 +36,9 @@ def parse_command(kind: type, command: str, arguments: Sequence[str] | None) -> 
     line = scan(typed, kind, command)
     takes_a_run = "run" in kind.__annotations__
     if len(line.positionals) > takes_a_run:
-        takes = "one run" if takes_a_run else "options alone"
+        takes = "one run" if takes_a_run else "only options"
         raise JaxcharError(
-            f"{command} takes {takes}, but there is {line.positionals[-1]!r}, too; leave it out (a path with "
+            f"{command} takes {takes}, but there is also {line.positionals[-1]!r}; leave it out (a path with "
             "spaces needs quotation marks)"
         )
     return parse(kind, prog=called_as(command), arguments=line.for_tyro())
@@ -67,7 +67,7 @@ def parse(
         if leaving.code in (0, None):
             raise
     framed = io.StringIO()
-    # So wide a frame that nothing in it is broken into lines.
+    # A frame so wide that no line in it is broken.
     with contextlib.suppress(SystemExit), contextlib.redirect_stderr(framed), _environment(COLUMNS="10000"):
         attempt()
     fail(_unframed(framed.getvalue()))
@@ -75,7 +75,7 @@ def parse(
 
 @contextlib.contextmanager
 def _looks_of_help() -> Iterator[None]:
-    """Let tyro draw --help in what standard output can show; by itself it does not ask for NO_COLOR."""
+    """Let tyro draw --help with what standard output can show; by itself it ignores NO_COLOR."""
     import tyro
 
     from jaxchar.terminal.screen import can_draw, has_colour
@@ -91,7 +91,7 @@ def _looks_of_help() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment(**values: str) -> Iterator[None]:
-    """Set environment variables for a while: tyro asks them for the terminal's width."""
+    """Set environment variables for a while; tyro reads the terminal's width from them."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -102,7 +102,7 @@ def _environment(**values: str) -> Iterator[None]:
 
 
 def _unframed(box: str) -> str:
-    """Return the text inside a drawn frame as one line, less title and closing advice."""
+    """Return the text inside a drawn frame as one line, without title and closing advice."""
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in box.splitlines()]
     text = " ".join(line.strip("│╭╮╰╯─ ") for line in lines if not line.lstrip().startswith("╭"))
     text = re.split(r"Argument helptext:|For full helptext", text)[0]

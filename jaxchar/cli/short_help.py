@@ -1,4 +1,4 @@
-"""The first help: what a command does, examples, and the options that most people need, on one screen.
+"""The short help: what a command does, examples, and the most used options, on one screen.
 
 ``--help-all`` has every option.
 """
@@ -13,7 +13,7 @@ WIDEST = 80
 
 
 class ShortHelp(NamedTuple):
-    """What one command says of itself."""
+    """The help of one command."""
 
     takes: str  # what follows the command in the usage line
     does: str
@@ -23,7 +23,7 @@ class ShortHelp(NamedTuple):
 
 MORE = {"--help-all": "every setting, its meaning and its default"}
 RUN = {"[RUN]": "a run's folder, or one checkpoint's (default: the newest run in runs/)"}
-WHICH = {"--which best|last": "which checkpoint of the run (default: best, where it was validated)"}
+WHICH = {"--which best|last": "which checkpoint of the run (default: best, if it was validated)"}
 
 SHORT_HELP = {
     "train": ShortHelp(
@@ -31,58 +31,58 @@ SHORT_HELP = {
         "Train a character-level language model. What you do not set is chosen for the text.",
         {
             "my_novel.txt": "train; the run is saved in runs/",
-            "my_novel.txt --minutes 20": "take 20 minutes in all",
+            "my_novel.txt --minutes 20": "take 20 minutes in total",
             "my_novel.txt --plan": "print what would be done, and stop",
             "'poems/*.txt' --run-dir runs/poems": "several files as one text",
-            "--run-dir runs/poems --resume": "go on with a run",
+            "--run-dir runs/poems --resume": "continue a run",
         },
         {
             "[TEXT ...]": 'text files, folders or globs; "-" is standard input',
-            "--minutes NUMBER": "how long it may take, everything counted",
+            "--minutes NUMBER": "how long it may take in total",
             "--plan": "print what would be done, and stop",
             "--run-dir FOLDER": "where the run is saved (default: a new folder in runs/)",
-            "--resume": "go on with the run in --run-dir where it stopped",
-            "--init-from RUN": "begin with the weights of another run",
-            "--epochs N": "how often to read the whole text",
+            "--resume": "continue the run in --run-dir where it stopped",
+            "--init-from RUN": "start from the weights of another run",
+            "--epochs N": "passes over the whole text",
             "--cell lstm|gru|rnn": "the kind of network",
-            "--hidden-size N": "units in a layer: more learn more, and take longer",
-            "--num-layers N": "layers of such units",
-            "--seq-len N": "characters that are learned from in one piece",
-            "--batch-size N": "pieces that are learned from at once",
-            "--learning-rate NUMBER": "how far each step goes",
-            "--dropout NUMBER": "from 0 to below 1; more keeps a short text from being learned by heart",
+            "--hidden-size N": "units per layer: more of them learn more, but take longer",
+            "--num-layers N": "number of layers",
+            "--seq-len N": "length of a training sequence, in characters",
+            "--batch-size N": "sequences per training step",
+            "--learning-rate NUMBER": "size of each step",
+            "--dropout NUMBER": "from 0 to below 1; more of it prevents overfitting on a short text",
             "--seed N": "another number gives another model",
             **MORE,
         },
     ),
     "sample": ShortHelp(
         "[RUN] [OPTIONS]",
-        "Write text with a trained model. Text is printed on standard output, all else on standard error.",
+        "Write text with a trained model. Text goes to standard output, everything else to standard error.",
         {
             "": "write with the newest run",
-            'runs/mine --prompt "ROMEO:"': "go on from a prompt",
+            'runs/mine --prompt "ROMEO:"': "continue a prompt",
             "--length 2000 --temperature 0.7": "a longer text, with fewer surprises",
             "--num-samples 3 --seed 1": "three texts, the same ones every time",
             "--interactive": "type prompts, pick characters, undo, save",
         },
         {
             **RUN,
-            "--prompt TEXT": "what the text goes on from",
+            "--prompt TEXT": "the text to continue",
             "--prompt-file FILE": "the same from a file; - is standard input",
             "--length N": "characters to write (default: 500)",
-            "--temperature NUMBER": "below 1 safer, above 1 wilder (default: 1); several: a text for each",
+            "--temperature NUMBER": "below 1 safer, above 1 wilder (default: 1); several: one text for each",
             "--top-p NUMBER": "leave out unlikely characters: 0.9 keeps the likeliest 90% (default: 1)",
             "--num-samples N": "texts to write (default: 1)",
-            "--stop TEXT": "end with this text, once it comes up",
+            "--stop TEXT": "end when this text appears",
             "--seed N": "the same seed writes the same text",
-            "--interactive": "a session",
+            "--interactive": "an interactive session",
             **WHICH,
             **MORE,
         },
     ),
     "evaluate": ShortHelp(
         "[RUN] [OPTIONS]",
-        "Score a trained model on the text that it was trained on, part by part, or on any other text.",
+        "Score a trained model on the text that it was trained on, split by split, or on any other text.",
         {
             "": "score the newest run",
             "runs/mine --split validation": "the part that was held out from training",
@@ -104,13 +104,13 @@ SHORT_HELP = {
 
 
 def show_short_help(command: str, arguments: Sequence[str], called: str, does: str | None = None) -> bool:
-    """Print a command's short help where the command line asks for it, and say whether it was printed.
+    """Print a command's short help if the command line asks for it; return whether it was printed.
 
     Args:
         command: the command's name.
         arguments: the command line.
         called: how the user starts the command.
-        does: what it does, where that is not what the command always does.
+        does: what it does, if that differs from what the command always does.
     """
     if command not in SHORT_HELP or not {"-h", "--help"} & set(arguments):
         return False
@@ -136,12 +136,12 @@ def short_help(of: ShortHelp, called: str, does: str | None = None) -> str:
 
 
 def terminal_width() -> int:
-    """Return how many columns help may take."""
+    """Return the width of help, in columns."""
     return max(40, min(WIDEST, shutil.get_terminal_size().columns))
 
 
 def _examples(examples: Mapping[str, str]) -> list[str]:
-    """Return what each example does beside it or, where there is no space for that, below it."""
+    """Return examples with their meanings beside them, or below them if there is no space."""
     indent = max(map(len, examples)) + 4
     if max(indent + len(meaning) for meaning in examples.values()) <= terminal_width():
         return listed(examples, indent)
@@ -149,7 +149,7 @@ def _examples(examples: Mapping[str, str]) -> list[str]:
 
 
 def listed(entries: Mapping[str, str], indent: int) -> list[str]:
-    """Return entries and their meanings in two columns; a long entry has a line of its own."""
+    """Return entries and their meanings in two columns; a long entry has its own line."""
     lines = []
     for entry, meaning in entries.items():
         first, *others = textwrap.wrap(meaning, terminal_width() - indent)

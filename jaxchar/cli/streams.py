@@ -1,4 +1,4 @@
-"""The standard streams of a command: UTF-8 in files and pipes, and nothing lost on a terminal."""
+"""The standard streams of a command: UTF-8 in files and pipes, and no character lost on a terminal."""
 
 import codecs
 import contextlib
@@ -12,8 +12,8 @@ from collections.abc import Iterator
 def streams_that_lose_nothing() -> Iterator[None]:
     """Read and write files and pipes as UTF-8, whatever the locale says; a terminal keeps its encoding.
 
-    What a terminal cannot show is written as an escape. The streams are as they were before when the
-    context ends: they are the caller's.
+    What a terminal cannot show is written as an escape. The streams belong to the caller, so they are
+    restored when the context ends.
     """
     codecs.register_error(KEEP_ALL, _bytes_or_escape)
     before: list[tuple[io.TextIOWrapper, str, str | None]] = []
@@ -38,7 +38,7 @@ KEEP_ALL = "jaxchar.keep_all"  # the error handler below, by its name
 
 
 def _bytes_or_escape(error: UnicodeError) -> tuple[bytes, int]:
-    """Encode what is no character: a byte of a path that is not UTF-8 as that byte, others as an escape."""
+    """Encode what is not a character: a byte of a path that is not UTF-8 as that byte, others as escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     try:
@@ -48,11 +48,11 @@ def _bytes_or_escape(error: UnicodeError) -> tuple[bytes, int]:
 
 
 def _terminal_encoding(stream: io.TextIOWrapper) -> str:
-    """Return a terminal's encoding; ASCII of the C locale says nothing of it, and nearly all are UTF-8."""
+    """Return a terminal's encoding; the C locale's ASCII says nothing about it, and nearly all are UTF-8."""
     is_ascii = codecs.lookup(stream.encoding).name == "ascii"
     return "utf-8" if is_ascii and not os.environ.get("PYTHONIOENCODING") else stream.encoding
 
 
 def _reconfigure(stream: io.TextIOWrapper, encoding: str, errors: str | None) -> None:
-    with contextlib.suppress(OSError, ValueError):  # closed, gone, or read from: it stays as it is
+    with contextlib.suppress(OSError, ValueError):  # closed, gone, or already read from: it stays as it is
         stream.reconfigure(encoding=encoding, errors=errors)

@@ -1,6 +1,6 @@
 """Where text comes from: named corpora, files, folders, globs, standard input.
 
-The one room that touches the network or the file system for text. A named corpus is fetched once,
+Only this module reads text from the network or the file system. A named corpus is downloaded once,
 verified by its SHA-256 and kept in a cache folder: ``JAXCHAR_CACHE``, or the user's own.
 """
 
@@ -30,7 +30,7 @@ STANDARD_INPUT = ("-",)
 
 
 class RemoteCorpus(NamedTuple):
-    """A public text: where it lies, and what it must be."""
+    """A public text: where it is, and how to recognise it."""
 
     file_name: str
     address: str
@@ -57,10 +57,10 @@ REMOTE_CORPORA = {
 class Corpus(NamedTuple):
     """A text to train on, after its reduction to an alphabet."""
 
-    source: tuple[str, ...]  # what it was loaded as: a name ("auto" is resolved), or absolute paths
+    source: tuple[str, ...]  # how it was named: a name ("auto" is resolved), or absolute paths
     text: str
     sha256: str  # of the bytes read, unpacked, before any reduction, with line breaks put between files
-    notice: str = ""  # lines that the user should see, or nothing
+    notice: str = ""  # lines for the user, or nothing
     encoding: str = "utf-8"  # of the files; several are separated by ", "
 
 
@@ -79,7 +79,7 @@ def load_corpus(config: CorpusConfig) -> Corpus:
     """Read the text that a configuration names, and reduce it to the alphabet asked for.
 
     Raises:
-        JaxcharError: it cannot be had, is empty, or is in an encoding that has not been told.
+        JaxcharError: it cannot be read, is empty, or has an encoding that was not given.
     """
     return reduce_corpus(read_corpus(config), config)
 
@@ -90,11 +90,11 @@ def read_corpus(config: CorpusConfig, known_sha256: str | None = None) -> Corpus
     Args:
         config: which text.
         known_sha256: of the text that a run was trained on. Older versions put no line breaks between
-            files; files that have this digest without them are read so.
+            files; files that have this digest without line breaks are read without them.
 
     Raises:
         MissingCorpusError: there is no such file.
-        JaxcharError: it cannot be read, or is in an encoding that has not been told.
+        JaxcharError: it cannot be read, or has an encoding that was not given.
     """
     source, parts, notice = _open_sources(config.sources)
     joined = _Joined()
@@ -137,7 +137,7 @@ def reduce_corpus(corpus: Corpus, config: CorpusConfig) -> Corpus:
 
 
 def reduce_alphabet(text: str, config: CorpusConfig) -> str:
-    """Lower-case the text and replace what is not to be kept, as the configuration says."""
+    """Lower-case the text and replace the characters that the configuration does not keep."""
     if config.lowercase:
         text = text.lower()
     if config.keep is not None:
@@ -162,11 +162,11 @@ def split_positions(num_chars: int, config: CorpusConfig) -> dict[str, Split]:
 
 
 class Part(NamedTuple):
-    """A file, or what stands for one."""
+    """A file, or other content that is read like one."""
 
     name: str  # for messages
     content: bytes
-    searched: bool = False  # found in a folder or by a glob, so left out if it is no text
+    searched: bool = False  # found in a folder or by a glob, so left out if it is not text
 
 
 Parts = Iterable[Part]
@@ -197,17 +197,17 @@ def _open_sources(sources: tuple[str, ...]) -> tuple[tuple[str, ...], Parts, str
 
 
 class _Joined:
-    """The texts of several files, each on lines of its own, and their digest."""
+    """The texts of several files, each starting on its own line, and their digest."""
 
     def __init__(self) -> None:
         self.encodings: list[str] = []
         self._texts: list[str] = []
-        self._broken: set[int] = set()  # which texts had no line break before them
+        self._broken: set[int] = set()  # texts that get a line break before them
         self._digest = hashlib.sha256()
-        self._glued: hashlib._Hash | None = None  # of the bytes without the line breaks put between
+        self._glued: hashlib._Hash | None = None  # of the bytes without these line breaks
 
     def add(self, content: bytes, text: str, encoding: str) -> None:
-        """Add a file's bytes and text; put a line break before them where the text so far lacks one."""
+        """Add a file's bytes and text, after a line break if the text so far does not end with one."""
         if text and self._texts and not self._texts[-1].endswith(("\n", "\r")):
             self._glued = self._glued or self._digest.copy()
             self._digest.update(b"\n")
@@ -220,7 +220,7 @@ class _Joined:
             self._texts.append(text)
 
     def result(self, known_sha256: str | None) -> tuple[str, str]:
-        """Return digest and text; without the line breaks put between if the digest is known so."""
+        """Return digest and text; without added line breaks if that is the known digest."""
         if self._glued is not None and self._glued.hexdigest() == known_sha256:
             return known_sha256, "".join(self._texts)
         texts = (f"\n{text}" if i in self._broken else text for i, text in enumerate(self._texts))
@@ -228,12 +228,12 @@ class _Joined:
 
 
 def _taken(source: Sequence[str], num_read: int, left_out: dict[str, str]) -> str:
-    """Return how many files were taken, and which were left out as they are no text."""
+    """Return how many files were taken, and which were left out because they are not text."""
     listed = f"; left out {len(left_out)}: " if left_out else ""
     listed += _listed([f"{os.path.basename(name)} ({kind})" for name, kind in left_out.items()])  # noqa: PTH119
     if not num_read:
         raise JaxcharError(
-            f"the corpus {' '.join(source)!r} holds no text files{listed}; put text files into it"
+            f"the corpus {' '.join(source)!r} contains no text files{listed}; put text files into it"
         )
     return f"Took {num_read} {'file' if num_read == 1 else 'files'}{listed}."
 
@@ -244,7 +244,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _line_ends(text: str) -> str:
-    """Return what should be said of a text with carriage returns, or nothing."""
+    """Return a notice about carriage returns, or nothing."""
     returns = text.count("\r")
     if not returns:
         return ""
@@ -253,7 +253,7 @@ def _line_ends(text: str) -> str:
     kinds = ((windows, "Windows (\\r\\n)"), (returns - windows, "old Mac (\\r)"), (others, "Unix (\\n)"))
     counts = ", ".join(f"{count:,} {kind}" for count, kind in kinds if count)
     return (
-        f"The text has line ends of {counts}; \\r is a character of its own to the model. To be without it: "
+        f"The text has line ends of {counts}; \\r is a separate character to the model. To remove it: "
         "tr -d '\\r' < old.txt > new.txt"
     )
 
@@ -269,7 +269,7 @@ class _Files(NamedTuple):
 
     source: str  # the same, absolute
     paths: list[Path]  # in sorted order
-    searched: bool  # they were found in a folder or by a glob, not named
+    searched: bool  # whether they were found in a folder or by a glob
 
 
 def _files_of(source: str) -> _Files:
@@ -287,7 +287,7 @@ def _files_at(source: str, path: Path) -> _Files:
         inside = (file for file in path.rglob("*") if file.is_file())
         files = sorted(f for f in inside if not any(p.startswith(".") for p in f.relative_to(path).parts))
         if not files:
-            raise JaxcharError(f"the corpus folder {source!r} holds no files; put text files into it")
+            raise JaxcharError(f"the corpus folder {source!r} contains no files; put text files into it")
         return _Files(_absolute(path), files, searched=True)
     if path.exists():
         return _Files(_absolute(path), [path], searched=False)
@@ -303,25 +303,25 @@ def _files_at(source: str, path: Path) -> _Files:
 
 
 def _absolute(path: Path) -> str:
-    """Return a path that means the same from any folder."""
+    """Return an absolute path."""
     return str(path.resolve() if ".." in path.parts else path.absolute())
 
 
 def _matches(pattern: Path) -> Iterator[str]:
-    """Yield what a glob matches; ``**`` enters every folder once, whatever links lead to it."""
+    """Yield what a glob matches; ``**`` enters each folder once, even if several links lead to it."""
     parts = pattern.parts
     if "**" not in parts:
         yield from glob.glob(str(pattern))  # noqa: PTH207, Path.glob takes no absolute pattern
         return
-    place = parts.index("**")
-    below = Path(*(parts[place + 1 :] or ("*",)))
-    for root in glob.glob(str(Path(*parts[:place]))):  # noqa: PTH207
+    position = parts.index("**")
+    below = Path(*(parts[position + 1 :] or ("*",)))
+    for root in glob.glob(str(Path(*parts[:position]))):  # noqa: PTH207
         for folder in _folders_below(root):
             yield from _matches(Path(glob.escape(folder)) / below)
 
 
 def _folders_below(root: str) -> Iterator[str]:
-    """Yield a folder and the visible ones below it, each once: a link may lead back up."""
+    """Yield a folder and the visible ones below it, each once; a link may lead back up."""
     seen = {os.path.realpath(root)}
     for folder, inside, _ in os.walk(root, followlinks=True):
         yield folder
@@ -347,7 +347,7 @@ def _file_content(file: Path) -> bytes:
 
 
 def _remote_content(name: str) -> bytes:
-    """Return a named corpus from the cache, fetching it first if the cache has no sound copy."""
+    """Return a named corpus from the cache; download it if the cache has no valid copy."""
     remote = REMOTE_CORPORA[name]
     file = cache_folder() / remote.file_name
     with contextlib.suppress(OSError, ValueError):
@@ -379,7 +379,7 @@ def _fetched(name: str, remote: RemoteCorpus, file: Path) -> bytes:
 
 
 def _keep(file: Path, content: bytes) -> None:
-    """Write into the cache whole or not at all; a cache that cannot be written is done without."""
+    """Write into the cache completely or not at all; ignore a cache that cannot be written."""
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(file) as temporary:

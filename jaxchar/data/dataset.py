@@ -1,4 +1,4 @@
-"""A corpus in ids: encoded by a vocabulary, cut into its splits, laid on the device."""
+"""A corpus as ids: encoded by a vocabulary, cut into splits, placed on the device."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -27,11 +27,11 @@ class AnotherCorpusError(JaxcharError):
     """A text is not the one that a run was trained on."""
 
 
-HOLDING_OUT = 0  # the seed of the order in which documents are held out
+HOLDING_OUT = 0  # seed of the order in which documents are held out
 
 
 class CorpusIdentity(NamedTuple):
-    """What tells one corpus from another, kept in every checkpoint."""
+    """What identifies a corpus, kept in every checkpoint."""
 
     source: tuple[str, ...]
     sha256: str  # of the bytes read
@@ -39,7 +39,7 @@ class CorpusIdentity(NamedTuple):
     encoding: str = "utf-8"  # of the files
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object; UTF-8 goes without saying, as in the checkpoints of older versions."""
+        """Return a JSON object; it leaves out UTF-8, like the checkpoints of older versions."""
         record = {**self._asdict(), "source": list(self.source)}
         if self.encoding == "utf-8":
             del record["encoding"]
@@ -47,7 +47,7 @@ class CorpusIdentity(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """Everything that training needs to know of a text."""
+    """Everything that training needs to know about a text."""
 
     vocabulary: Vocabulary
     splits: dict[str, jax.Array]  # "train", "validation", "test": ids [N], the smallest unsigned type
@@ -55,12 +55,12 @@ class Dataset(NamedTuple):
     notice: str  # lines for the user, or nothing
     replaced: int = 0  # characters that the vocabulary lacks and another one stands for
     left_out: int = 0  # characters that the vocabulary lacks and that are gone
-    # Where each document of the training text begins, for streams to read in another order; None: as it is.
+    # Start of each document of the training text, for streams that shuffle documents. None: they do not.
     starts: np.ndarray | None = None
 
     @property
     def whole(self) -> np.ndarray:
-        """All splits one after another, [N] ids."""
+        """All splits in their order, [N] ids."""
         return np.concatenate([np.asarray(self.splits[name]) for name in ("train", "validation", "test")])
 
     @property
@@ -79,11 +79,11 @@ def load_dataset(
     Args:
         config: which corpus, and its splits.
         vocabulary: the symbols to encode with; None takes those of the text itself.
-        unknown: what becomes of characters that the vocabulary lacks, see :meth:`Vocabulary.adapt`;
+        unknown: what to do with characters that the vocabulary lacks, see :meth:`Vocabulary.adapt`;
             "add" adds them to the vocabulary.
 
     Raises:
-        JaxcharError: the corpus cannot be had, or holds characters that the vocabulary lacks.
+        JaxcharError: the corpus cannot be read, or contains characters that the vocabulary lacks.
     """
     return _dataset(load_corpus(config), config, vocabulary, unknown)
 
@@ -91,10 +91,10 @@ def load_dataset(
 def load_own_dataset(
     config: Config, vocabulary: Vocabulary, trained_on: dict[str, Any], unknown: Unknown = "error"
 ) -> Dataset:
-    """Load the text that a run was trained on, wherever it lies now.
+    """Load the text that a run was trained on, wherever it is now.
 
     Args:
-        config: the run's settings, with the place where the text lies now.
+        config: the run's settings, with the path where the text is now.
         vocabulary: the run's.
         trained_on: the identity of the text, from the checkpoint's metadata.
         unknown: as in :meth:`Vocabulary.adapt`.
@@ -108,7 +108,7 @@ def load_own_dataset(
     if (now.sha256, now.characters) != (trained_on["sha256"], trained_on["characters"]):
         raise AnotherCorpusError(
             f"the corpus is not the one that the run was trained on: {_in_words(trained_on)} then, "
-            f"{_in_words(now.to_json())} now; say where the same text lies with --corpus"
+            f"{_in_words(now.to_json())} now; give the path of the same text with --corpus"
         )
     return _dataset(corpus, config, vocabulary, unknown)
 
@@ -116,7 +116,7 @@ def load_own_dataset(
 def load_own_or_other(
     config: Config, vocabulary: Vocabulary, trained_on: dict[str, Any], unknown: Unknown = "error"
 ) -> tuple[Dataset, bool]:
-    """Load any text for a run: its own, by its SHA-256, with its splits; another one whole, as "train".
+    """Load any text for a run: its own text (by SHA-256) in its splits, another text whole, as "train".
 
     Returns:
         The text, and whether it is the run's own.
@@ -129,9 +129,9 @@ def load_own_or_other(
 
 
 def _read_own(config: Config, trained_on: dict[str, Any]) -> Corpus:
-    """Read the text that a run was trained on; where it cannot be read, say how to give it."""
+    """Read the text that a run was trained on; if that fails, the error says how to give it."""
     source = tuple(trained_on["source"])
-    if config.sources != source:  # somebody has said where it is now
+    if config.sources != source:  # the caller has said where it is now
         return read_corpus(config, trained_on["sha256"])
     try:
         corpus = read_corpus(config, trained_on["sha256"])
@@ -190,13 +190,13 @@ def _split(dataset: Dataset, ids: np.ndarray, config: Config) -> Dataset:
 def _split_documents(dataset: Dataset, ids: np.ndarray, config: Config, separator: str) -> Dataset:
     """Hold out documents at random, the same ones whatever the seed.
 
-    A list may be sorted: its last tenth would be another kind of text. That the seed changes nothing keeps
-    runs comparable, and lets no run begin with weights that have seen what it holds out.
+    A list may be sorted, so its last tenth would be another kind of text. The seed does not matter, so
+    that runs stay comparable, and no run starts from weights that were trained on what it holds out.
     """
     name = " ".join(dataset.identity.source)
     if dataset.vocabulary.unknown(separator):
         raise JaxcharError(
-            f"the separator {separator!r} comes up nowhere in the corpus {name!r}; give what ends every "
+            f"the separator {separator!r} does not appear in the corpus {name!r}; give what ends every "
             "document, or --separator=none for one running text"
         )
     cut = cut_into_documents(ids, dataset.vocabulary.encode(separator))
@@ -230,5 +230,5 @@ def _in_words(identity: dict[str, Any]) -> str:
 
 @pinned()
 def split_anew(dataset: Dataset, config: Config) -> Dataset:
-    """Return a text, loaded as one running text, cut into other splits, as a configuration says."""
+    """Return a text that was loaded as one running text, split as a configuration says."""
     return _split(dataset, dataset.whole, config)

@@ -1,4 +1,4 @@
-"""Texts that are many short ones: how a user names what parts them, and whether a text looks like that."""
+"""Texts of many short documents: the separator that a user types, and how such a text is recognised."""
 
 import re
 from collections import Counter
@@ -20,19 +20,19 @@ def typed_separator(typed: str) -> str | None:
 
 
 def documents_in_words(separator: str) -> str:
-    """Return how documents are parted, as a user would say it."""
+    """Return how documents are separated, in words."""
     lines = separator.replace("\r\n", "\n")
     if lines == "\n":
-        return "one a line"
+        return "one per line"
     if lines == "\n\n":
-        return "parted by empty lines"
+        return "separated by empty lines"
     if lines.startswith("\n") and lines.endswith("\n") and "\n" not in lines[1:-1]:
-        return f"parted by lines of {lines[1:-1]!r}"
+        return f"separated by lines of {lines[1:-1]!r}"
     return f"each ended by {separator!r}"
 
 
 def require_documents(separator: str | None) -> str:
-    """Return the separator, or raise a JaxcharError where a model was trained on one running text."""
+    """Return the separator, or raise a JaxcharError if a model was trained on one running text."""
     if separator is None:
         raise JaxcharError(
             "the model was trained on one running text, which has no documents; write text with --length "
@@ -43,8 +43,8 @@ def require_documents(separator: str | None) -> str:
 
 # ---- recognising ---------------------------------------------------------------------------------
 #
-# When in doubt, a text is one running text: to shuffle prose by lines does great harm, and to read a list
-# of names in its own order does little. The bounds were set on the texts of tests/data/test_documents.py and
+# In doubt, a text is one running text: shuffling the lines of prose does great harm, and reading a list of
+# names in its own order does little. The bounds were set on the texts of tests/data/test_documents.py and
 # then tried on others.
 
 LOOKED_AT = 300_000  # characters: of the start, of the middle and of the end of a text
@@ -55,11 +55,11 @@ MARKS = ("%", "<|endoftext|>", "<|end|>", "</s>")  # on a line of their own; % i
 
 
 def detect_separator(text: str) -> str | None:
-    """Return what ends every document of a text of many short ones; None for one running text.
+    """Return the separator of a text of many short documents; None for one running text.
 
-    Recognised are a mark on lines of its own (``%``, ``<|endoftext|>``); blocks between empty lines that
-    all begin with one label ("Title: ..."), or each with a title of its own; and lists of names, words or
-    titles, one a line. Prose, verse, plays, code, tables and logs are running texts: their order matters.
+    Recognised are a mark on its own lines (``%``, ``<|endoftext|>``); blocks between empty lines that all
+    begin with one label ("Title: ..."), or each with its own title; and lists of names, words or titles, one
+    per line. Prose, verse, plays, code, tables and logs are running texts: their order matters.
     """
     breaks = "\r\n" if text.count("\r\n") > text.count("\n") / 2 else "\n"
     parts = [text[part] for part in parts_to_look_at(len(text))]
@@ -75,7 +75,7 @@ def detect_separator(text: str) -> str | None:
 
 
 def parts_to_look_at(num_chars: int) -> list[slice]:
-    """Return what of a text tells its kind: all of it, or three large parts."""
+    """Return the parts of a text that are examined: all of it, or three large parts."""
     if num_chars <= 3 * LOOKED_AT:
         return [slice(0, num_chars)]
     starts = (0, (num_chars - LOOKED_AT) // 2, num_chars - LOOKED_AT)
@@ -83,7 +83,7 @@ def parts_to_look_at(num_chars: int) -> list[slice]:
 
 
 def _share(found: Iterable[object]) -> float:
-    """Return the share of what is true."""
+    """Return the share of true values."""
     values = [bool(value) for value in found]
     return sum(values) / max(1, len(values))
 
@@ -106,7 +106,7 @@ _USUAL = re.compile(r"[\w\s'’.,&!?()\"“”„«»:/–—·-]")  # noqa: RUF
 
 
 def _are_blocks_with_titles(text: str) -> bool:
-    """Say whether blocks between empty lines are documents: the first line of each must tell."""
+    """Whether blocks between empty lines are documents: the first line of each must tell."""
     blocks = [block.strip("\n").split("\n") for block in re.split(r"\n\s*\n", text) if block.strip()]
     if len(blocks) < LEAST_DOCUMENTS or mean(sum(map(len, block)) for block in blocks) > 3_000:
         return False
@@ -120,7 +120,7 @@ def _are_blocks_with_titles(text: str) -> bool:
 
 
 def _are_titled(blocks: Sequence[Sequence[str]]) -> bool:
-    """Say whether every block has a title of its own, and then sentences: a recipe, an entry."""
+    """Whether every block has a title of its own, and then sentences: a recipe, an entry."""
     firsts, lasts = [block[0] for block in blocks], [block[-1].rstrip() for block in blocks]
     return (
         _share(len(block) > 1 for block in blocks) > 0.95
@@ -133,7 +133,7 @@ def _are_titled(blocks: Sequence[Sequence[str]]) -> bool:
 
 
 def _is_title(line: str) -> bool:
-    """Say whether a line could be a title: short, begun like one, and not a part of a sentence."""
+    """Whether a line could be a title: short, begun like one, and not a part of a sentence."""
     begins = line[:1].isalpha() and not line[:1].islower()
     return begins and len(line) <= 60 and line.rstrip()[-1:] not in tuple(".,;:—-{}()[]")
 
@@ -143,7 +143,7 @@ def _distinct(items: Sequence[str]) -> float:
 
 
 def _is_list(text: str) -> bool:
-    """Say whether the lines are names, words or titles, rather than parts of something that goes on."""
+    """Whether the lines are names, words or titles, rather than parts of something that goes on."""
     lines = text.split("\n")
     full = [line.rstrip() for line in lines if line.strip()]
     if len(full) < LEAST_LINES or len(full) < 0.98 * (len(lines) - 1) or _distinct(full) < 0.8:
@@ -152,7 +152,7 @@ def _is_list(text: str) -> bool:
 
 
 def _has_short_lines(lines: Sequence[str]) -> bool:
-    """Say whether lines are short of their own accord, and not broken at a width."""
+    """Whether lines are short of their own accord, and not broken at a width."""
     lengths = sorted(map(len, lines))
     long = lengths[int(0.95 * len(lengths))]
     if lengths[-1] > 300 or long > 160 or median(lengths) > 100:
@@ -170,7 +170,7 @@ def _has_short_lines(lines: Sequence[str]) -> bool:
 
 
 def _goes_on(lines: Sequence[str]) -> bool:
-    """Say whether lines read like parts of a running text: of sentences, verses, or a conversation."""
+    """Whether lines read like parts of a running text: of sentences, verses, or a conversation."""
     lower = _share(line[0].islower() for line in lines)
     words = median(len(line.split()) for line in lines)
     if 0.1 < lower < 0.95 or (lower >= 0.95 and words > 2):
@@ -185,7 +185,7 @@ def _goes_on(lines: Sequence[str]) -> bool:
 
 
 def _is_formal(lines: Sequence[str]) -> bool:
-    """Say whether lines read like code, a table, a log, an outline, or numbers."""
+    """Whether lines read like code, a table, a log, an outline, or numbers."""
     characters = "".join(lines)
     odd = _USUAL.sub("", characters)
     return (
@@ -200,7 +200,7 @@ def _is_formal(lines: Sequence[str]) -> bool:
 
 
 def _is_table(lines: Sequence[str], delimiter: str) -> bool:
-    """Say whether every line has the same number of a delimiter. ``Lastname, Firstname`` is no table."""
+    """Whether every line has the same number of a delimiter. ``Lastname, Firstname`` is no table."""
     counts = Counter(line.count(delimiter) for line in lines)
     number, often = counts.most_common(1)[0]
     if number == 0 or often < 0.9 * len(lines):

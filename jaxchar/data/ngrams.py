@@ -1,13 +1,13 @@
-"""Which passages of one text stand verbatim in another: exact, for a corpus of any size. Pure NumPy.
+"""Which passages of one text appear verbatim in another: exact, for a corpus of any size. Pure NumPy.
 
 The corpus is read once, block by block, by hashes of 64 bits that follow from prefix sums: with
 
     S[i] = v(x_0) + v(x_1) b + ... + v(x_(i-1)) b^(i-1)        (mod 2^64)
 
-the n characters at i have the hash (S[i+n] - S[i]) b^-i, whatever n is. A hash proves nothing, so every
-place that it points to is compared character by character.
+the n characters at i have the hash (S[i+n] - S[i]) b^-i, whatever n is. Equal hashes prove nothing, so every
+match is compared character by character.
 
-Letters: M characters of the text, N of the corpus, D distinct n-grams, S places of a block.
+Letters: M characters of the text, N of the corpus, D distinct n-grams, S positions of a block.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,14 +16,14 @@ from typing import NamedTuple
 import numpy as np
 
 LENGTHS = (5, 10, 15, 20, 25, 30, 40, 50)
-BLOCK = 1 << 18  # places hashed at a time: what is worked on stays in the processor's cache
-SIEVE_BITS = 22  # a table of 2^22 flags, by a hash's highest bits, says at once that most are not sought
+BLOCK = 1 << 18  # positions hashed at a time, so that the data stays in the processor's cache
+SIEVE_BITS = 22  # a table of 2^22 flags, by the highest bits of a hash, rejects most n-grams at once
 BASE = 0x9E3779B97F4A7C15  # b, any odd number; the golden ratio's bits
 COMPARED = 1 << 22  # characters compared at a time
 
 
 class Passage(NamedTuple):
-    """The longest passage that two texts share; of several, any."""
+    """The longest passage that two texts share; any of them if there are several."""
 
     length: int
     text_position: int
@@ -33,9 +33,9 @@ class Passage(NamedTuple):
 def copied_shares(
     text: np.ndarray, corpus: np.ndarray, lengths: Sequence[int] = LENGTHS
 ) -> dict[int, float | None]:
-    """Return, for every length n, the share of a text's n-grams that stand verbatim in a corpus.
+    """Return, for every length n, the share of a text's n-grams that appear verbatim in a corpus.
 
-    Every place of the text counts, so an n-gram that it holds twice counts twice.
+    Every position of the text counts, so an n-gram that appears twice counts twice.
 
     Args:
         text: [M] ids, any integer type.
@@ -46,14 +46,14 @@ def copied_shares(
     for start in range(0, len(corpus), BLOCK):
         block = _block(corpus, start, max(lengths))
         for ngrams in sought:
-            ngrams.strike_out(block, corpus)
+            ngrams.remove_found(block, corpus)
     return {ngrams.n: ngrams.share_found() for ngrams in sought}
 
 
 def longest_shared(text: np.ndarray, corpus: np.ndarray) -> Passage:
-    """Return the longest passage of a text that stands verbatim in a corpus.
+    """Return the longest passage of a text that appears verbatim in a corpus.
 
-    The corpus is read once: a block is searched for a passage that is longer than the longest so far
+    The corpus is read once. Each block is searched for a passage that is longer than the longest so far,
     until it has none.
 
     Args:
@@ -70,14 +70,14 @@ def longest_shared(text: np.ndarray, corpus: np.ndarray) -> Passage:
 
 
 def _extended(text: np.ndarray, corpus: np.ndarray, i: int, p: int) -> Passage:
-    """Return the passage at places i and p of the two texts, as long as it goes to either side."""
+    """Return the passage around positions i and p of the two texts, as long as they agree."""
     after = _common_length(text[i:], corpus[p:])
     before = _common_length(text[:i][::-1], corpus[:p][::-1])
     return Passage(before + after, i - before, p - before)
 
 
 def _common_length(one: np.ndarray, other: np.ndarray) -> int:
-    """Return how many characters two texts begin with alike."""
+    """Return the length of the common prefix of two texts."""
     end = min(len(one), len(other))
     start, size = 0, 64
     while start < end:
@@ -93,19 +93,19 @@ def _common_length(one: np.ndarray, other: np.ndarray) -> int:
 
 
 class _Block(NamedTuple):
-    """Prefix sums of some characters, from which the hashes of every n up to a most follow."""
+    """Prefix sums of some characters, which give the hashes of every n up to a maximum."""
 
-    start: int  # place of the first character
+    start: int  # position of the first character
     sums: np.ndarray  # [at most S + longest n] uint64
 
     def hashes(self, n: int) -> np.ndarray:
-        """Return the hash of the n-gram at every place of the block that has one, at most S."""
+        """Return the hash of the n-gram at every position of the block that has one, at most S."""
         count = max(0, min(BLOCK, len(self.sums) - n))
         return (self.sums[n : n + count] - self.sums[:count]) * _powers(count, pow(BASE, -1, 1 << 64))
 
 
 def _block(ids: np.ndarray, start: int, longest: int) -> _Block:
-    """Return the block of ids at a place, for n-grams of up to ``longest`` characters."""
+    """Return the block of ids at a position, for n-grams of up to ``longest`` characters."""
     characters = ids[start : start + BLOCK + longest - 1]
     sums = np.zeros(len(characters) + 1, np.uint64)
     np.cumsum(_mixed(characters) * _powers(len(characters), BASE), out=sums[1:])
@@ -133,11 +133,11 @@ def _powers(count: int, base: int) -> np.ndarray:
     return known[:count]
 
 
-# ---- what is sought ------------------------------------------------------------------------------
+# ---- searching -----------------------------------------------------------------------------------
 
 
 class _Sought:
-    """The n-grams of a text that were not found yet, by hash."""
+    """The n-grams of a text that were not yet found, by hash."""
 
     def __init__(self, text: np.ndarray, n: int) -> None:
         """Hash the n-grams of a text."""
@@ -153,71 +153,71 @@ class _Sought:
         return sum(len(layer.hashes) for layer in self._layers)
 
     def share_found(self) -> float | None:
-        """Return the share of the text's n-grams that was struck out; None where it has none."""
+        """Return the share of the text's n-grams that was found; None if it has none."""
         return self._found / self._total if self._total > 0 else None
 
-    def strike_out(self, block: _Block, corpus: np.ndarray) -> None:
-        """Find what a block of the corpus holds, and seek it no longer."""
+    def remove_found(self, block: _Block, corpus: np.ndarray) -> None:
+        """Count and remove the n-grams that a block of the corpus contains."""
         hashes = block.hashes(self.n) if len(self) else np.empty(0, np.uint64)
         for layer in self._layers:
             numbers, _ = layer.matches(hashes, block.start, self._text, corpus, self.n)
             self._found += layer.remove(numbers)
 
     def first_in(self, block: _Block, corpus: np.ndarray) -> tuple[int, int] | None:
-        """Return the places, in text and corpus, of an n-gram that a block holds, or None."""
+        """Return the positions, in text and corpus, of an n-gram that a block contains, or None."""
         hashes = block.hashes(self.n) if len(self) else np.empty(0, np.uint64)
         for layer in self._layers:
-            numbers, places = layer.matches(hashes, block.start, self._text, corpus, self.n)
+            numbers, positions = layer.matches(hashes, block.start, self._text, corpus, self.n)
             if len(numbers):
-                return int(layer.places[numbers[0]]), int(places[0])
+                return int(layer.positions[numbers[0]]), int(positions[0])
         return None
 
 
 class _Layer:
-    """Distinct n-grams with distinct hashes, sorted by hash, behind a sieve."""
+    """Distinct n-grams with distinct hashes, sorted by hash, with a sieve before them."""
 
-    def __init__(self, hashes: np.ndarray, places: np.ndarray, counts: np.ndarray) -> None:
+    def __init__(self, hashes: np.ndarray, positions: np.ndarray, counts: np.ndarray) -> None:
         """Take n-grams.
 
         Args:
             hashes: [D] uint64, ascending.
-            places: [D], where in the text each stands for the first time.
+            positions: [D], where in the text each appears for the first time.
             counts: [D], how often.
         """
-        self.hashes, self.places, self._counts = hashes, places, counts
+        self.hashes, self.positions, self._counts = hashes, positions, counts
         self._sieve = np.zeros(1 << SIEVE_BITS, bool)
         self._sieve[_highest_bits(hashes)] = True
 
     def matches(
         self, hashes: np.ndarray, start: int, text: np.ndarray, corpus: np.ndarray, n: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the n-grams that a block holds, each once, and a place of each in the corpus."""
-        places = np.flatnonzero(self._sieve[_highest_bits(hashes)])
-        numbers = np.searchsorted(self.hashes, hashes[places])
+        """Return the n-grams that a block contains, each once, and a position of each in the corpus."""
+        positions = np.flatnonzero(self._sieve[_highest_bits(hashes)])
+        numbers = np.searchsorted(self.hashes, hashes[positions])
         numbers[numbers == len(self.hashes)] = 0
-        equal = self.hashes[numbers] == hashes[places] if len(self.hashes) else np.zeros(0, bool)
-        numbers, places = numbers[equal], places[equal] + start
+        equal = self.hashes[numbers] == hashes[positions] if len(self.hashes) else np.zeros(0, bool)
+        numbers, positions = numbers[equal], positions[equal] + start
         found = []
-        while len(numbers):  # once, unless other characters have the same hash
+        while len(numbers):  # once, unless different n-grams have the same hash
             each, first = np.unique(numbers, return_index=True)
-            same = _same(text, self.places[each], corpus, places[first], n)
-            found.append((each[same], places[first][same]))
+            same = _same(text, self.positions[each], corpus, positions[first], n)
+            found.append((each[same], positions[first][same]))
             left = ~np.isin(numbers, each[same])
             left[first] = False
-            numbers, places = numbers[left], places[left]
+            numbers, positions = numbers[left], positions[left]
         none = np.empty(0, np.intp)
         return (
             np.concatenate([none, *(numbers for numbers, _ in found)]),
-            np.concatenate([none, *(places for _, places in found)]),
+            np.concatenate([none, *(positions for _, positions in found)]),
         )
 
     def remove(self, numbers: np.ndarray) -> int:
-        """Forget n-grams; return how many places of the text they had."""
+        """Remove n-grams; return how many positions of the text they had."""
         if not len(numbers):
             return 0
         found = int(self._counts[numbers].sum())
-        columns = (np.delete(column, numbers) for column in (self.hashes, self.places, self._counts))
-        self.hashes, self.places, self._counts = columns
+        columns = (np.delete(column, numbers) for column in (self.hashes, self.positions, self._counts))
+        self.hashes, self.positions, self._counts = columns
         self._sieve[:] = False
         self._sieve[_highest_bits(self.hashes)] = True
         return found
@@ -230,24 +230,24 @@ def _highest_bits(hashes: np.ndarray) -> np.ndarray:
 def _distinct(
     text: np.ndarray, n: int, hashes: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield the distinct n-grams of a text as layers: hashes ascending, first places, counts.
+    """Yield the distinct n-grams of a text as layers: hashes ascending, first positions, counts.
 
-    One layer holds them all, unless different n-grams have the same hash: the second of these comes
-    into a second layer, and so on.
+    One layer holds them all, unless different n-grams have the same hash. The second of these goes into a
+    second layer, and so on.
     """
-    places = np.arange(len(hashes))
-    while len(places):
-        ordered, first, which = np.unique(hashes[places], return_index=True, return_inverse=True)
-        heads = places[first]
-        alike = _same(text, heads[which], text, places, n)
+    positions = np.arange(len(hashes))
+    while len(positions):
+        ordered, first, which = np.unique(hashes[positions], return_index=True, return_inverse=True)
+        heads = positions[first]
+        alike = _same(text, heads[which], text, positions, n)
         yield ordered, heads, np.bincount(which[alike])
-        places = places[~alike]
+        positions = positions[~alike]
 
 
 def _same(one: np.ndarray, i: np.ndarray, other: np.ndarray, p: np.ndarray, n: int) -> np.ndarray:
-    """Return, for pairs of places, whether the n characters there are the same."""
+    """Return, for pairs of positions, whether the n characters there are equal."""
     same = np.ones(len(i), bool)
-    pairs = np.flatnonzero((i != p) if one is other else same)  # a place is like itself
+    pairs = np.flatnonzero((i != p) if one is other else same)  # equal to itself
     ones, others = (np.lib.stride_tricks.sliding_window_view(ids, n) for ids in (one, other))
     step = max(1, COMPARED // n)
     for start in range(0, len(pairs), step):

@@ -1,8 +1,8 @@
-"""The bytes of a file, as people have them, to text: unpacked, decoded, or refused with what to do.
+"""Turn the bytes of a file into text: unpack and decode them, or refuse them and say what to do.
 
-UTF-8 is read as it is, and what begins with a byte-order mark as the mark says. Any other encoding must be
-told: it is found out only to name it in the message, because a model trains on wrongly decoded text
-without complaint.
+UTF-8 is read as it is, and a file with a byte-order mark as the mark says. Any other encoding must be given
+by the user: it is detected only to name it in the message, because a model trains on wrongly decoded text
+without any error.
 """
 
 import bz2
@@ -21,19 +21,19 @@ from typing import IO, Any, NamedTuple
 from jaxchar.errors import JaxcharError
 
 CHUNK = 1 << 20  # bytes unpacked at a time
-SAMPLE = 1 << 16  # bytes that are enough to tell what a file is; a multiple of 4
+SAMPLE = 1 << 16  # bytes that are enough to recognise a file; a multiple of 4
 WORD_LETTER = re.compile(
     r"([A-Za-z]?)([^\x00-\x7f\W\d_])"
 )  # a letter beyond ASCII, and an ASCII one before it
-MOST_MIXED = 0.5  # of letters beyond ASCII that may follow on a Latin one and be of another alphabet
-PROBABLE = 0.2  # confidence of the detector below which its answer is called possible, not probable
-SURE = 0.5  # confidence from which it may doubt the encoding that the user told
-FEWEST_BYTES = 16  # of a file, for its control characters to mean UTF-16 or UTF-32
+MOST_MIXED = 0.5  # share of non-ASCII letters that may follow a Latin letter and be of another alphabet
+PROBABLE = 0.2  # confidence of the detector from which its answer is called probable
+SURE = 0.5  # confidence from which it may contradict the encoding that the user gave
+FEWEST_BYTES = 16  # of a file whose control characters can mean UTF-16 or UTF-32
 WIDE_CONTROLS = (
     0.25  # share of control characters in what is valid UTF-8, but UTF-16: every other byte is one
 )
 MOST_CONTROLS = 0.1  # share of control characters that a text of some length may have
-BOMB_BYTES, BOMB_RATIO = 10**8, 200  # a packed text of this size is never so much smaller than unpacked
+BOMB_BYTES, BOMB_RATIO = 10**8, 200  # no text of this size shrinks by this ratio when it is packed
 
 MARKS = (  # UTF-32 first: its little-endian mark begins with UTF-16's
     (codecs.BOM_UTF8, "utf-8"),
@@ -43,9 +43,9 @@ MARKS = (  # UTF-32 first: its little-endian mark begins with UTF-16's
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 WIDE = ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
-# What each byte-order encoding without its order would need, by the number of bytes of a unit.
+# Encodings that a file without a byte-order mark may have, with the number of bytes of a unit.
 WITHOUT_MARK = (("utf-32-le", 4), ("utf-32-be", 4), ("utf-16-le", 2), ("utf-16-be", 2))
-# Encodings to name rather than a superset of theirs that the detector names, where both read the same.
+# Usual encodings, named instead of the superset that the detector finds if both give the same text.
 USUAL = {
     "gb18030": ("gbk",),
     "cp949": ("euc_kr",),
@@ -64,7 +64,7 @@ ICONV_NAMES = {
     "iso2022_kr": "ISO-2022-KR",
 }
 
-# What packed files begin with; "BZh" or "]" alone may begin a text.
+# How packed files begin; "BZh" or "]" alone may begin a text.
 PACKED: tuple[tuple[re.Pattern[bytes], str, Callable[[IO[bytes]], Any]], ...] = (
     (re.compile(rb"\x1f\x8b\x08"), "gzip", gzip.open),
     (re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"), "bzip2", bz2.open),
@@ -72,7 +72,7 @@ PACKED: tuple[tuple[re.Pattern[bytes], str, Callable[[IO[bytes]], Any]], ...] = 
     (re.compile(rb"\]\x00\x00..(?:\xff{8}|.{5}\x00{3})", re.DOTALL), "lzma", lzma.open),
 )
 
-# Beginnings of files that are no text, what they are, and how to have text of them.
+# How files that are not text begin, what they are, and how to get text from them.
 UNPACK = "unpack it, and give the text files in it"
 SAVE = "open it in its program and save it as plain text (.txt, UTF-8)"
 NOT_TEXT = (
@@ -107,7 +107,7 @@ NOT_CONTROL = bytes(byte for byte in range(256) if (byte >= 32 and byte != 127) 
 
 
 class NotTextError(JaxcharError):
-    """A file holds no text; a folder leaves it out."""
+    """A file is not text; a folder leaves it out."""
 
     def __init__(self, name: str, kind: str, remedy: str) -> None:
         """Take the file's name, what it is in a few words, and what to do."""
@@ -120,14 +120,14 @@ class Decoded(NamedTuple):
 
     text: str
     encoding: str  # Python's name of it
-    remark: str = ""  # what the user should know of the file, or nothing
+    remark: str = ""  # what the user should know about the file, or nothing
 
 
 # ---- unpacking -----------------------------------------------------------------------------------
 
 
 def unpacked(name: str, content: bytes) -> bytes:
-    """Return the content of a gzip, bzip2, xz or lzma file, known by its first bytes; any other as it is.
+    """Return the content of a gzip, bzip2, xz or lzma file, by its first bytes; other files as they are.
 
     Raises:
         JaxcharError: it is damaged, or unpacks to more than any text would.
@@ -165,17 +165,17 @@ def _refuse_bomb(name: str, kind: str, size: int, packed: int) -> None:
 
 
 def decoded(name: str, content: bytes, told: str | None = None) -> Decoded:
-    """Return the text of a file's bytes, less a byte-order mark; line endings stay as they are.
+    """Return the text of a file's bytes, without a byte-order mark; line endings stay as they are.
 
     Args:
         name: the file, for messages.
         content: its bytes, unpacked.
-        told: the encoding that the user told, of what has no byte-order mark and is not UTF-8; None:
-            there is none but these two.
+        told: the encoding that the user gave, for files without a byte-order mark that are not UTF-8;
+            None: such files are refused.
 
     Raises:
-        NotTextError: it is a file of another kind.
-        JaxcharError: it is in another encoding, which the message names where it can be found out.
+        NotTextError: it is not a text file.
+        JaxcharError: it has another encoding, which the message names if it can be detected.
     """
     _refuse_other_kinds(name, content)
     mark, marked = next(((m, e) for m, e in MARKS if content.startswith(m)), (b"", None))
@@ -203,21 +203,21 @@ def _refuse_other_kinds(name: str, content: bytes) -> None:
 
 
 def _as_marked(name: str, content: bytes, mark: bytes, encoding: str) -> Decoded:
-    """Decode what begins with a byte-order mark."""
+    """Decode a file that begins with a byte-order mark."""
     try:
         text = content[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         raise JaxcharError(
             f"{name!r} is not {encoding.upper()}, as its byte-order mark says: byte "
             f"0x{error.object[error.start]:02x} at position {error.start + len(mark):,}; get the file again, "
-            "or save it anew as UTF-8"
+            "or save it again as UTF-8"
         ) from error
     remark = "" if encoding == "utf-8" else f"Read as {encoding.upper()}, as the byte-order mark says"
     return Decoded(text, encoding, remark)
 
 
 def _must_be_utf8(content: bytes, told: str) -> bool:
-    """Whether content is UTF-8 beyond doubt, whatever the user told: nothing else comes out as UTF-8 so."""
+    """Whether content is certainly UTF-8, whatever the user gave: other encodings rarely decode as UTF-8."""
     if content.isascii() and told not in WIDE:
         return False
     try:
@@ -228,13 +228,13 @@ def _must_be_utf8(content: bytes, told: str) -> bool:
 
 
 def _as_told(name: str, content: bytes, told: str) -> Decoded:
-    """Decode as the user told, unless it is UTF-8; with a remark where what was told is probably wrong."""
+    """Decode as the user said, unless it is UTF-8; with a remark if what the user said is probably wrong."""
     if _must_be_utf8(content, told):
         remark = "" if content.isascii() else f"Read as UTF-8, which it is, not as {told}"
         return Decoded(content.decode("utf-8"), "utf-8", remark)
-    if told in ("utf-16", "utf-32"):  # Python would take the machine's order
+    if told in ("utf-16", "utf-32"):  # Python would use the machine's byte order
         found = wide_without_mark(content)
-        order = f"it looks like {found}; give --encoding={found}" if found else f"say {told}-le or {told}-be"
+        order = f"it looks like {found}; give --encoding={found}" if found else f"give {told}-le or {told}-be"
         raise JaxcharError(f"{name!r} has no byte-order mark, which --encoding={told} needs; {order}")
     try:
         text = content.decode(told).removeprefix("\ufeff")
@@ -249,7 +249,7 @@ def _as_told(name: str, content: bytes, told: str) -> Decoded:
 
 
 def _doubt(content: bytes, text: str, told: str) -> str:
-    """Return what speaks against the encoding that the user told, or nothing."""
+    """Return what speaks against the encoding that the user gave, or nothing."""
     found = found_encoding(content)
     if found is None or found.confidence < SURE or found.passage in text:
         return ""
@@ -257,7 +257,7 @@ def _doubt(content: bytes, text: str, told: str) -> str:
 
 
 def _refuse_what_only_looks_like_utf8(name: str, content: bytes) -> None:
-    """Raise a JaxcharError for UTF-16, UTF-32 and ISO-2022, which may be valid UTF-8, too."""
+    """Raise a JaxcharError for UTF-16, UTF-32 and ISO-2022, which may also be valid UTF-8."""
     if SHIFTS.search(content) and content.isascii():
         shifted = found_encoding(content)
         if shifted is not None and shifted.encoding.startswith(("iso2022", "hz")):
@@ -277,13 +277,13 @@ def _refuse_what_only_looks_like_utf8(name: str, content: bytes) -> None:
 
 
 def _refuse_binary(name: str, content: bytes) -> None:
-    """Raise a JaxcharError for valid UTF-8 that is no text."""
+    """Raise a JaxcharError for valid UTF-8 that is not text."""
     share = _num_controls(content) / max(1, len(content))
     if len(content) >= 4 * FEWEST_BYTES and share > MOST_CONTROLS:
         raise NotTextError(
             name,
             f"binary ({share:.0%} control characters)",
-            "give text, or give --encoding=utf-8 if it is text all the same",
+            "give text, or give --encoding=utf-8 if it is text anyway",
         )
 
 
@@ -291,7 +291,7 @@ def _num_controls(content: bytes) -> int:
     return len(content.translate(None, NOT_CONTROL))
 
 
-# ---- finding out what an encoding is -------------------------------------------------------------
+# ---- detecting an encoding -----------------------------------------------------------------------
 
 
 class Found(NamedTuple):
@@ -299,17 +299,17 @@ class Found(NamedTuple):
 
     encoding: str  # Python's name of it
     confidence: float  # 0 to 1
-    passage: str  # some characters of what the file says in it
+    passage: str  # some characters of the file, decoded
 
 
 def found_encoding(content: bytes) -> Found | None:
-    """Return the encoding that content without a byte-order mark is probably in; None for no text at all."""
+    """Return the probable encoding of content without a byte-order mark; None if it is not text."""
     wide = wide_without_mark(content)
     if wide is not None:
         return Found(wide, 1.0, _passage(content.decode(wide, "replace")))
     import chardet
 
-    for superset in (False, True):  # the detector sees the beginning only; what follows may need a superset
+    for superset in (False, True):  # the detector only sees the beginning; the rest may need a superset
         answer = chardet.detect(content, prefer_superset=superset, compat_names=False)
         encoding = answer["encoding"]
         if encoding is None:
@@ -327,14 +327,14 @@ def found_encoding(content: bytes) -> Found | None:
 
 
 def _mixes_scripts(text: str) -> bool:
-    """Whether letters of other alphabets stand within Latin words: no language has that, wrong guesses do."""
+    """Whether Latin words contain letters of other alphabets: a sign of a wrong guess."""
     beyond_ascii = WORD_LETTER.findall(text[:SAMPLE])
     foreign = [before for before, letter in beyond_ascii if before and not _is_latin(letter)]
     return len(foreign) > MOST_MIXED * len(beyond_ascii)
 
 
 def _found_latin(content: bytes) -> Found | None:
-    """Return the encoding of Western or Central Europe in which every letter is a Latin one, if one is."""
+    """Return the Western or Central European encoding in which every letter is Latin, if there is one."""
     for encoding in ("cp1252", "cp1250"):
         try:
             text = content.decode(encoding)
@@ -342,7 +342,7 @@ def _found_latin(content: bytes) -> Found | None:
             continue
         letters = [c for c in text[:SAMPLE] if c > "\x7f" and c.isalpha()]
         if letters and all(map(_is_latin, letters)):
-            return Found(encoding, 0.0, _passage(text))  # a guess by itself, to be looked at
+            return Found(encoding, 0.0, _passage(text))  # only a guess, for the user to check
     return None
 
 
@@ -351,10 +351,10 @@ def _is_latin(letter: str) -> bool:
 
 
 def wide_without_mark(content: bytes) -> str | None:
-    """Return which of UTF-16 and UTF-32, and in which order, content without a mark is in, or None.
+    """Return which of UTF-16 and UTF-32, in which byte order, content without a mark has, or None.
 
-    The right one gives assigned characters only, with line breaks, spaces or the kana and punctuation of
-    East Asia among them, out of the fewest blocks of 256: the wrong order scatters them.
+    The right one gives only assigned characters, among them line breaks, spaces or East Asian kana and
+    punctuation, from the fewest blocks of 256. The wrong byte order scatters them.
     """
     candidates = []
     for encoding, width in WITHOUT_MARK:
@@ -376,7 +376,7 @@ def _is_of_texts(character: str) -> bool:
 
 
 def _passage(text: str) -> str:
-    """Return what is about the first character beyond ASCII: a person sees whether it is right."""
+    """Return the text around the first non-ASCII character: a person sees whether it is right."""
     first = next((i for i, c in enumerate(text[:SAMPLE]) if c > "\x7f"), 0)
     return " ".join(text[max(0, first - 15) : first + 25].split())
 
@@ -385,7 +385,7 @@ def _passage(text: str) -> str:
 
 
 def _not_utf8(name: str, content: bytes, error: UnicodeDecodeError) -> JaxcharError:
-    """Return the error for what is not UTF-8: a file that is no text, or a text in another encoding."""
+    """Return the error for a file that is not UTF-8: no text, or a text in another encoding."""
     if found_encoding(content) is None:
         import chardet
 
@@ -401,16 +401,16 @@ def _not_utf8(name: str, content: bytes, error: UnicodeDecodeError) -> JaxcharEr
 
 
 def _advice(name: str, content: bytes) -> str:
-    """Return which encoding a file seems to be in, and what to type."""
+    """Return which encoding a file seems to have, and what to type."""
     found = found_encoding(content)
     if found is None:
-        return "its encoding could not be found out; name it with --encoding, or convert the file to UTF-8"
+        return "its encoding could not be detected; name it with --encoding, or convert the file to UTF-8"
     certainty = "looks like" if found.confidence >= PROBABLE else "may be"
     return f"it {certainty} {found.encoding}, which reads {found.passage!r}; {_remedy(name, found.encoding)}"
 
 
 def _remedy(name: str, encoding: str) -> str:
-    """Return what to type for a file in this encoding."""
+    """Return what to type for a file with this encoding."""
     command = f"iconv -f {iconv_name(encoding)} -t UTF-8"
     if os.path.exists(name) and not name.endswith((".gz", ".bz2", ".xz", ".lzma")):  # noqa: PTH110, any name
         base, extension = os.path.splitext(name)  # noqa: PTH122
@@ -419,7 +419,7 @@ def _remedy(name: str, encoding: str) -> str:
 
 
 def iconv_name(encoding: str) -> str:
-    """Return what the command iconv calls one of Python's encodings."""
+    """Return iconv's name of one of Python's encodings."""
     if encoding in ICONV_NAMES:
         return ICONV_NAMES[encoding]
     name = encoding.upper().replace("_", "-")

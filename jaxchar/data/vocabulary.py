@@ -9,7 +9,7 @@ from jaxchar.errors import JaxcharError, quoted
 
 Unknown = Literal["error", "skip", "replace"]
 
-# How people's keyboards write what editors and phones make typographic.
+# Plain forms of characters that editors and phones make typographic.
 TYPOGRAPHIC = {
     **dict.fromkeys("\u2018\u2019\u201a\u201b\u02bc\u2032", "'"),
     **dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033", '"'),
@@ -17,23 +17,23 @@ TYPOGRAPHIC = {
     **dict.fromkeys("\u00a0\u2002\u2003\u2007\u2009\u202f\u3000", " "),
     "\u2026": "...",
 }
-CHUNK = 1 << 20  # characters encoded at a time: bounds the four bytes a character on the way
+CHUNK = 1 << 20  # characters encoded at a time; bounds the memory, four bytes per character
 
 
 class UnknownCharactersError(JaxcharError):
-    """A text holds characters that the vocabulary lacks."""
+    """A text has characters that the vocabulary lacks."""
 
 
 class Adapted(NamedTuple):
-    """A text of which only known characters are left, and what was done to it."""
+    """A text with known characters only, and how it was changed."""
 
     text: str
-    replaced: int = 0  # characters that another one stands for
-    left_out: int = 0  # characters that are gone
+    replaced: int = 0  # characters that were replaced by another one
+    left_out: int = 0  # characters that were left out
 
 
 class Vocabulary:
-    """The characters that a model knows; a character's id is its place in code-point order.
+    """The characters that a model knows; a character's id is its position in code-point order.
 
     The order depends on nothing but the characters themselves: not on the process, the platform or
     the order in which a text uses them.
@@ -91,12 +91,12 @@ class Vocabulary:
         return "".join(sorted(set(text) - set(self.symbols)))
 
     def adapt(self, text: str, unknown: Unknown) -> str:
-        """Return a text of which only known characters are left.
+        """Return a text with known characters only.
 
         Args:
             text: any text.
-            unknown: what becomes of a character that the vocabulary lacks. ``"error"`` leaves it, for
-                :meth:`encode` to complain of; ``"skip"`` leaves it out; ``"replace"`` writes its other
+            unknown: what to do with a character that the vocabulary lacks. ``"error"`` keeps it, and
+                :meth:`encode` refuses it; ``"skip"`` leaves it out; ``"replace"`` writes its other
                 case, or the plain form of a typographic quotation mark or dash, where that is known, else
                 a space, else leaves it out.
 
@@ -154,6 +154,6 @@ def describe_characters(characters: str) -> str:
 
 
 def no_characters(characters: str) -> str:
-    """Return the first half of a sentence that names characters which a vocabulary lacks, at most ten."""
+    """Return the beginning of an error that names characters that a vocabulary lacks, at most ten."""
     plural = "s" if len(characters) > 1 else ""
     return f"the vocabulary has no character{plural} {describe_characters(characters)}"

@@ -1,7 +1,7 @@
 """What an output can show: a terminal or a file, how wide, in which characters and colours.
 
-Everything that jaxchar shows goes through a console of this module, which shows a text as it is: ``[b]``,
-``:smile:``, tabs and long lines stay what they are, and control characters become symbols.
+Everything that jaxchar shows goes through a console of this module. It shows a text as it is: ``[b]``,
+``:smile:``, tabs and long lines stay unchanged, and control characters become symbols.
 """
 
 import io
@@ -17,19 +17,19 @@ from rich.table import Table
 
 from jaxchar.terminal.visible import visible
 
-SIMPLE_TERMINALS = ("dumb", "unknown")  # values of TERM: they show lines, and nothing else
-FILE_COLUMNS = 1_000  # nothing is broken into lines in a file, whose readers have screens of any width
+SIMPLE_TERMINALS = ("dumb", "unknown")  # values of TERM: terminals that show lines, and nothing else
+FILE_COLUMNS = 1_000  # lines in a file are not broken: screens have any width
 
 
 def make_console(file: IO[str] | None = None) -> Console:
-    """Return a console of rich's that changes nothing in a text; None takes standard output."""
+    """Return a rich console that changes nothing in a text; None uses standard output."""
     output = file or sys.stdout
     terminal = is_terminal(output)
     environment = {name: value for name, value in os.environ.items() if _is_usable(name, value)}
     return Console(
         file=file,
         force_terminal=terminal,
-        force_jupyter=False,  # where rich would print HTML; a notebook has a view of its own
+        force_jupyter=False,  # where rich would print HTML; a notebook has its own view
         color_system="standard" if has_colour(output) else None,
         width=None if terminal or "COLUMNS" in environment else FILE_COLUMNS,
         markup=False,
@@ -40,12 +40,12 @@ def make_console(file: IO[str] | None = None) -> Console:
 
 
 def _is_usable(name: str, value: str) -> bool:
-    """Whether an environment variable can be believed: COLUMNS=0 is no width."""
+    """Whether an environment variable is usable: COLUMNS=0 is no width."""
     return name not in ("COLUMNS", "LINES") or (value.isdecimal() and int(value) > 0)
 
 
 def is_terminal(stream: IO[str]) -> bool:
-    """Return whether a stream is a terminal on which what was written can be changed."""
+    """Return whether a stream is a terminal on which written text can be changed."""
     return _is_a_tty(stream) and os.environ.get("TERM") not in SIMPLE_TERMINALS
 
 
@@ -60,7 +60,7 @@ def has_colour(stream: IO[str]) -> bool:
 
 
 def can_draw(stream: IO[str]) -> bool:
-    """Return whether a stream shows more than ASCII: its encoding and the locale say so."""
+    """Return whether a stream shows more than ASCII, by its encoding and the locale."""
     locale = next((v for n in ("LC_ALL", "LC_CTYPE", "LANG") if (v := os.environ.get(n))), "")
     encoding = (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "")
     return encoding == "utf8" and locale not in ("C", "POSIX")
@@ -79,17 +79,17 @@ def say(console: Console, text: str, style: str = "") -> None:
 
 
 def verbatim(text: str, style: str = "") -> Segment:
-    """Return a text in the form that rich writes without looking into it."""
+    """Return a text in a form that rich writes without interpreting it."""
     return Segment(visible(text), Style.parse(style))
 
 
 def make_table(console: Console, *headings: str, **options: Any) -> Table:
-    """Return a table whose cells show every character: too long ones are broken, not cut.
+    """Return a table whose cells show every character: long ones are wrapped, not cut.
 
     Args:
         console: where it will be shown.
         headings: of the first columns, left-justified.
-        options: further ones of rich's.
+        options: more options of ``rich.table.Table``.
     """
     lines = box.HEAVY_HEAD if can_draw(console.file) else box.ASCII
     table = Table(box=lines, **options)

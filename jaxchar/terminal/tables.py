@@ -1,4 +1,4 @@
-"""What a person sees of a model that is judged: tables of scores, of copied passages, of contents."""
+"""What evaluate, memorization and inspect print: tables of scores, copied passages and contents."""
 
 import math
 from pathlib import Path
@@ -22,7 +22,7 @@ EVALUATION_ROWS = {
 
 
 def evaluation_table(result: dict[str, Any]) -> None:
-    """Show the figures of every split that ``jaxchar.evaluate`` scored, with their intervals."""
+    """Print the figures of every split that ``jaxchar.evaluate`` scored, with their intervals."""
     console = make_console()
     plus_minus = "±" if can_draw(console.file) else "+/-"
     title = f"{result['checkpoint']}: {result['corpus']}, {result['protocol']}"
@@ -71,12 +71,12 @@ PASSAGE_SHOWN = 400  # characters of the longest copied passage
 
 
 def memorization_table(result: dict[str, Any]) -> None:
-    """Show what ``jaxchar.memorization`` found: shares by length, and the longest copied passages."""
+    """Print what ``jaxchar.memorization`` found: shares by length, and the longest copied passage."""
     console = make_console()
     text, held_out = result["text"], result["held_out"]
     say(
         console,
-        f"{result['checkpoint']}: how much stands verbatim in the {result['training_chars']:,} characters "
+        f"{result['checkpoint']}: how much appears verbatim in the {result['training_chars']:,} characters "
         f"that it was trained on ({result['corpus']})",
     )
     columns = {Path(text["source"]).name: text} | ({"held-out text": held_out} if held_out else {})
@@ -109,7 +109,7 @@ def _show_longest(console: Console, longest: dict[str, Any]) -> None:
 
 
 def inspection(result: dict[str, Any]) -> None:
-    """Show what ``jaxchar.inspect`` found: every checkpoint's soundness, one checkpoint's contents."""
+    """Print what ``jaxchar.inspect`` found: whether each checkpoint is whole, and what one contains."""
     console = make_console()
     shown = result["shown"]
     if shown is not None:
@@ -150,7 +150,7 @@ def _show_contents(console: Console, shown: dict[str, Any]) -> None:
 
 
 def _show_settings(console: Console, shown: dict[str, Any]) -> None:
-    """Show the settings by group: each that was changed on a line of its own, the others together."""
+    """Print the settings by group: each changed one on its own line, the others together."""
     settings, defaults = shown["config"], shown["changed"]
     for group, names in shown["groups"].items():
         say(console, f"{group} settings", "bold")
@@ -190,13 +190,13 @@ def _pairs(record: dict[str, Any]) -> str:
 
 
 def _symbols(symbols: str) -> str:
-    """Return a vocabulary with white space as symbols, too."""
+    """Return a vocabulary with white space as symbols."""
     pictures = {" ": "\u2420", "\n": "\u240a", "\t": "\u2409"}
     return "".join(pictures.get(symbol, visible(symbol)) for symbol in symbols)
 
 
 def _size(num_bytes: int) -> str:
-    """Return a number of bytes in the unit that leaves few digits."""
+    """Return a number of bytes in the unit with the fewest digits."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if num_bytes >= factor:
             return f"{num_bytes / factor:.1f} {unit}"

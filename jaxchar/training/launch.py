@@ -36,10 +36,11 @@ from jaxchar.progress.display import TrainingDisplay
 from jaxchar.progress.guard import GuardedDisplay
 from jaxchar.recurrence import native
 from jaxchar.recurrence.unroll import refuse_impossible
+from jaxchar.scoring.protocols import evaluation_batches
 from jaxchar.training.planner import Planner, agreed_on
 from jaxchar.training.run_folder import ReadOnlyFolder, RunFolder, make_next_free, name_for
 from jaxchar.training.signals import after_this
-from jaxchar.training.step import Program, evaluation_batches, make_program, state_structure
+from jaxchar.training.step import Program, make_program, state_structure
 from jaxchar.training.trainer import RunResult, Trainer
 from jaxchar.training.transfer import (
     ARCHITECTURE,

@@ -32,6 +32,7 @@ from jaxchar.progress.guard import GuardedDisplay, reason_of
 from jaxchar.randomness import SAMPLE_KEY, purpose_key
 from jaxchar.sampling.decoder import Context, StreamContext
 from jaxchar.sampling.generate import Generator
+from jaxchar.scoring.protocols import evaluation_batches
 from jaxchar.scoring.reference_losses import reference_losses
 from jaxchar.training.plot import plot_loss
 from jaxchar.training.run_folder import PICTURE, SUMMARY, RunFolder, Series
@@ -39,7 +40,6 @@ from jaxchar.training.signals import name_of, stop_requests
 from jaxchar.training.step import (
     Program,
     TrainState,
-    evaluation_batches,
     evaluation_params,
     last_character,
     make_evaluation,

@@ -1,4 +1,4 @@
-"""The benchmark: its arithmetic, its judgement, and contenders who misbehave. No time is asserted."""
+"""The benchmark: its arithmetic, its judgement, and baselines that misbehave. No time is asserted."""
 
 import json
 import subprocess
@@ -10,9 +10,9 @@ import pytest
 from flax import nnx
 
 from jaxchar import bench
-from jaxchar.benchmark import cells, contenders, data, events, race, same_work, show
+from jaxchar.benchmark import baselines, cells, data, events, race, same_work, show
+from jaxchar.benchmark.baselines import LeftOut, ours
 from jaxchar.benchmark.cells import Cell
-from jaxchar.benchmark.contenders import LeftOut, ours
 from jaxchar.benchmark.worker import Server
 from jaxchar.benchmark.workers import Absent, Worker
 from jaxchar.model.char_rnn import CharRNN, num_parameters
@@ -59,7 +59,7 @@ def test_the_floor_is_the_longer_of_products_and_traffic():
 
 
 @pytest.mark.parametrize("cell", ALL, ids=lambda cell: cell.name)
-def test_all_contenders_read_the_batches_that_jaxchar_reads(cell):
+def test_all_baselines_read_the_batches_that_jaxchar_reads(cell):
     batches = training_batches(ours.config_of(cell, "float32"), cells.TEXT_CHARS)
     assert batches.steps_per_epoch == cell.steps_per_epoch
     places = np.arange(cells.TEXT_CHARS)
@@ -108,7 +108,7 @@ def test_a_step_that_outlasts_a_turn_is_a_turn_of_its_own(unit_seconds, rounds):
     assert asked == [1] * rounds
 
 
-def test_the_reference_is_the_fastest_peer_that_finished():
+def test_the_reference_is_the_fastest_baseline_that_finished():
     found = {"jaxchar": {"rates": [9.0]}, "flax": {"rates": [3.0]}, "keras": {"rates": [4.0]}, "torch": {}}
     assert events.reference_of(found) == "keras"
     assert events.reference_of({"jaxchar": {"rates": [9.0]}, "torch": {"failed": "it fell"}}) == "jaxchar"
@@ -139,7 +139,7 @@ def test_other_work_is_told_of(change, said):
     assert same_work.differences(WORDS_GENERATOR, "float32", SOUND | change, judge_loss=3.5) == said
 
 
-# ---- contenders who misbehave --------------------------------------------------------------------
+# ---- baselines that misbehave --------------------------------------------------------------------
 
 
 def ask(script: str, patience: float = 30.0) -> dict:
@@ -181,7 +181,7 @@ def test_what_is_not_installed_is_left_out():
     assert Server(load, {}).answer({"do": "start"}) == {"left_out": "torch is not installed"}
 
 
-def test_what_a_contender_raises_is_its_answer():
+def test_what_a_baseline_raises_is_its_answer():
     class Module:
         def prepare(self, cell, dtype):
             raise LeftOut("no GPU") if dtype == "tf32" else ValueError("two\nlines")
@@ -202,10 +202,10 @@ def tiny_cells(monkeypatch):
     capacity = {"peak": {"float32": 1e11}, "bandwidth": 1e10}
     monkeypatch.setattr(events, "measure_machine", lambda dtypes: capacity)
     monkeypatch.setattr(cells, "CELLS", (TINY,))
-    monkeypatch.setattr(contenders, "contenders_named", lambda *_: ("jaxchar", "flax", "cudnn"))
+    monkeypatch.setattr(baselines, "baselines_named", lambda *_: ("jaxchar", "flax", "cudnn"))
 
 
-def test_a_race_from_the_door(tiny_cells, tmp_path, capsys):
+def test_a_race_from_the_command(tiny_cells, tmp_path, capsys):
     out, plot = tmp_path / "out.json", tmp_path / "out.png"
     files = ["--out", str(out), "--plot", str(plot)]
     bench.main(["--cells", "tiny", "--seconds", "0.2", "--no-sampling", *files])

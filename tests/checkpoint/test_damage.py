@@ -196,12 +196,12 @@ def test_resuming_falls_back_to_the_newest_whole_checkpoint(run_dir, trained, da
 def test_with_no_checkpoint_whole_there_is_one_clear_line(run_dir, damage, capsys):
     for checkpoint in checkpoints(run_dir):
         damage(checkpoint)
-    for use in (
+    for call in (
         lambda: sample.main(["--ckpt", str(run_dir)]),
         lambda: train.main(arguments=["--resume", "--run-dir", str(run_dir)]),
     ):
         with pytest.raises(SystemExit, match="2"):
-            use()
+            call()
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         assert "that is whole" in error

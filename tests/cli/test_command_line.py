@@ -18,6 +18,7 @@ from jaxchar import train
 from jaxchar.cli import foreign_flags, newest_run, short_help
 from jaxchar.cli.arguments import flags_of, scan
 from jaxchar.cli.commands import COMMANDS
+from jaxchar.cli.train_settings import TypedSettings
 from jaxchar.config import Config
 from jaxchar.model.recipe import CHOSEN, LENGTH
 from jaxchar.terminal.invocation import called_as, called_as_experiment
@@ -335,7 +336,7 @@ def test_what_the_docs_say_of_other_tools_switches_is_in_the_table():
 # ---- a text and a run by position ----------------------------------------------------------------
 
 
-def typed_settings(line: str, default: Config | None = None) -> train.TypedSettings:
+def typed_settings(line: str, default: Config | None = None) -> TypedSettings:
     return train.parse_arguments(default, line.split())
 
 
@@ -459,7 +460,7 @@ def test_the_newest_run_is_that_with_the_newest_checkpoint(tmp_path):
     [
         ([], "my_novel.txt"),
         (["a", "--ckpt", "b"], "the run is given twice, as 'a' and with --ckpt"),
-        (["my", "run"], "takes one run, but there is 'run', too"),
+        (["my", "run"], "takes one run, but there is also 'run'"),
         (["no/such/run"], "no checkpoint in 'no/such/run'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The doors: what a user types, and what comes back."""
+"""The commands: what a user types, and what comes back."""
 
 import csv
 import json
@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import promises
 import pytest
 
@@ -27,7 +26,7 @@ TRAINED = f"{SMALL} --optimizer adamw --learning-rate 0.004 --eval-every 1000 --
 
 
 def run(main, line: str, capsys) -> tuple[int, str, str]:
-    """Call a door with a command line; return its exit code and what it printed."""
+    """Call a command with a command line; return its exit code and what it printed."""
     code = 0
     try:
         main(arguments=line.split())
@@ -240,13 +239,6 @@ def test_a_copy_of_the_training_text_is_found_out_though_it_has_other_characters
     assert "100 characters: at 4 in the text, at 300 in the corpus" in out
 
 
-def test_windows_beyond_max_windows_were_not_trained_on():
-    config = Config(batching="windows", seq_len=4, stride=3, max_windows=10)
-    assert len(memorization._trained_on(config, np.arange(100))) == 9 * 3 + 5
-    assert len(memorization._trained_on(config.replace(max_windows=None), np.arange(99))) == 98
-    assert len(memorization._trained_on(Config(), np.arange(100))) == 100
-
-
 # ---- inspection ----------------------------------------------------------------------------------
 
 
@@ -305,7 +297,7 @@ def test_altered_metadata_are_damage_too(trained, tmp_path, capsys):
     assert f"{checkpoint}: DAMAGED: its metadata does not match its SHA-256" in out
 
 
-def test_the_door_called_inspect_leaves_the_standard_librarys_inspect_alone(trained):
+def test_the_command_called_inspect_leaves_the_standard_librarys_inspect_alone(trained):
     command = [sys.executable, "-m", "jaxchar.inspect", "--ckpt", str(trained), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -368,13 +360,13 @@ WRONG = [
 
 
 @promises.ANY_SETTING
-@pytest.mark.parametrize(("door", "line", "said"), WRONG, ids=[f"{d.__name__} {w}" for d, w, _ in WRONG])
+@pytest.mark.parametrize(("module", "line", "said"), WRONG, ids=[f"{d.__name__} {w}" for d, w, _ in WRONG])
 def test_a_mistake_is_one_line_on_standard_error_and_exit_code_2(
-    door, line, said, trained, tmp_path, capsys, monkeypatch
+    module, line, said, trained, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("urllib.request.urlopen", no_network)
-    code, out, err = run(door.main, line.format(run=trained), capsys)
+    code, out, err = run(module.main, line.format(run=trained), capsys)
     assert code == 2
     assert out == ""
     assert err.startswith("error: ")
@@ -398,16 +390,16 @@ def test_without_a_network_the_default_corpus_is_the_interpreters_documentation(
     assert json.loads((tmp_path / "run" / "config.json").read_text())["corpus"] == "python"
 
 
-@pytest.mark.parametrize("door", ["train", "sample", "evaluate", "memorization", "inspect"])
-def test_help_does_not_wait_for_jax(door):
+@pytest.mark.parametrize("module", ["train", "sample", "evaluate", "memorization", "inspect"])
+def test_help_does_not_wait_for_jax(module):
     program = (
-        f"import sys, jaxchar.{door} as door\n"
-        "try: door.main(arguments=['--help'])\n"
+        f"import sys, jaxchar.{module} as module\n"
+        "try: module.main(arguments=['--help'])\n"
         "finally: print('jax' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert f"usage: python -m jaxchar.{door}" in done.stdout
+    assert f"usage: python -m jaxchar.{module}" in done.stdout
     assert done.stdout.endswith("False\n")
 
 

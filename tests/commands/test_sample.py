@@ -1,4 +1,4 @@
-"""The sampling door: what each option writes, where it goes, and what an interruption leaves."""
+"""The command sample: what each option writes, where it goes, and what an interruption leaves."""
 
 import io
 import json
@@ -32,13 +32,13 @@ def model(run_dir):
 
 
 @pytest.fixture
-def door(run_dir, capsys):
+def call(run_dir, capsys):
     """Return a function that types a command line; it gives exit code, standard output and error.
 
     A piece that begins with "--" may be several words; others are one argument as they are.
     """
 
-    def call(*pieces):
+    def run_sample(*pieces):
         arguments = [word for piece in pieces for word in (piece.split() if piece[:2] == "--" else [piece])]
         code = 0
         try:
@@ -48,24 +48,24 @@ def door(run_dir, capsys):
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
-    return call
+    return run_sample
 
 
-def test_every_control_reaches_the_model(door, model):
+def test_every_control_reaches_the_model(call, model):
     line = "--prompt the --length 40 --temperature 0.7 --top-k 5 --top-p 0.9 --min-p 0.1"
     text = model.generate("the", 40, temperature=0.7, top_k=5, top_p=0.9, min_p=0.1, seed=1)
-    assert door(line)[:2] == (0, f"the{text}\n")
+    assert call(line)[:2] == (0, f"the{text}\n")
     greedy = model.generate("the", 40, temperature=0)
-    assert door("--prompt", "the", "--length", "40", "--greedy")[1] == f"the{greedy}\n"
+    assert call("--prompt", "the", "--length", "40", "--greedy")[1] == f"the{greedy}\n"
     stop = model.generate("the", 40, seed=1)[10:12]
     stopped = model.generate("the", 40, seed=1, stop=stop)
     assert (
-        door("--prompt", "the", "--length", "40", "--stop", stop, "it is not there")[1] == f"the{stopped}\n"
+        call("--prompt", "the", "--length", "40", "--stop", stop, "it is not there")[1] == f"the{stopped}\n"
     )
 
 
-def test_several_temperatures_and_samples_are_blocks(door, model):
-    _, out, _ = door("--prompt a --length 10 --temperature 0.5 1 --num-samples 2")
+def test_several_temperatures_and_samples_are_blocks(call, model):
+    _, out, _ = call("--prompt a --length 10 --temperature 0.5 1 --num-samples 2")
     expected = ""
     for temperature in (0.5, 1):
         batch = model.generate_batch(["a", "a"], 10, temperature=temperature, seed=1)
@@ -74,8 +74,8 @@ def test_several_temperatures_and_samples_are_blocks(door, model):
     assert out == expected
 
 
-def test_json_is_one_object_a_text_and_nothing_else_on_standard_output(door, model):
-    _, out, err = door("--prompt a --length 30 --num-samples 3 --json --show-alternatives --top-k 4")
+def test_json_is_one_object_a_text_and_nothing_else_on_standard_output(call, model):
+    _, out, err = call("--prompt a --length 30 --num-samples 3 --json --show-alternatives --top-k 4")
     records = [json.loads(line) for line in out.splitlines()]
     texts = model.generate_batch(["a"] * 3, 30, top_k=4, seed=1)
     assert [record["text"] for record in records] == texts
@@ -87,8 +87,8 @@ def test_json_is_one_object_a_text_and_nothing_else_on_standard_output(door, mod
     assert "seed 1" in err
 
 
-def test_alternatives_are_a_line_a_character(door, model):
-    _, out, _ = door("--prompt the --length 20 --show-alternatives")
+def test_alternatives_are_a_line_a_character(call, model):
+    _, out, _ = call("--prompt the --length 20 --show-alternatives")
     prompt, *lines = out.splitlines()
     text = model.generate("the", 20, seed=1)
     assert prompt == "the"
@@ -100,8 +100,8 @@ def test_alternatives_are_a_line_a_character(door, model):
         assert line.count("%") == 6
 
 
-def test_statistics_say_what_is_excluded_and_the_seed(door):
-    _, _, err = door("--length", "100")
+def test_statistics_say_what_is_excluded_and_the_seed(call):
+    _, _, err = call("--length", "100")
     note, _, err = err.partition("\n")
     assert note == "Using its best checkpoint, of step 28."
     assert err.startswith("100 characters: the first after ")
@@ -112,26 +112,26 @@ def test_statistics_say_what_is_excluded_and_the_seed(door):
 # ---- prompts -------------------------------------------------------------------------------------
 
 
-def test_a_prompt_from_a_file_or_a_pipe(door, tmp_path, monkeypatch):
+def test_a_prompt_from_a_file_or_a_pipe(call, tmp_path, monkeypatch):
     (tmp_path / "prompt").write_text("the\ncat")
-    expected = door("--prompt", "the\ncat", "--length", "9")[1]
-    assert door("--prompt-file", str(tmp_path / "prompt"), "--length", "9")[1] == expected
+    expected = call("--prompt", "the\ncat", "--length", "9")[1]
+    assert call("--prompt-file", str(tmp_path / "prompt"), "--length", "9")[1] == expected
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"the\ncat")))
-    assert door("--prompt-file", "-", "--length", "9")[1] == expected
+    assert call("--prompt-file", "-", "--length", "9")[1] == expected
 
 
-def test_a_prompt_from_the_corpus(door):
+def test_a_prompt_from_the_corpus(call):
     from pydoc_data.topics import topics
 
     text = "\n\n".join(topics[name] for name in sorted(topics))[:2000]
     for position in (0, 1_790, 1_984):  # training text, across the split, the end of the validation text
-        _, out, _ = door("--from-corpus", str(position), "--length", "0")
+        _, out, _ = call("--from-corpus", str(position), "--length", "0")
         assert out == text[position : position + 16] + "\n"
 
 
-def test_unknown_characters_in_a_prompt(door):
-    assert door("--prompt", "ażb", "--unknown", "skip", "--length", "0")[1] == "ab\n"
-    assert door("--prompt", "ażb", "--unknown", "replace", "--length", "0")[1] == "a b\n"
+def test_unknown_characters_in_a_prompt(call):
+    assert call("--prompt", "ażb", "--unknown", "skip", "--length", "0")[1] == "ab\n"
+    assert call("--prompt", "ażb", "--unknown", "replace", "--length", "0")[1] == "a b\n"
 
 
 WRONG = [
@@ -153,8 +153,8 @@ WRONG = [
 
 @pytest.mark.parametrize(("arguments", "said"), WRONG, ids=[" ".join(line) for line, _ in WRONG])
 @pytest.mark.parametrize("more", [[], ["--json"]], ids=["text", "json"])
-def test_a_mistake_is_one_line(door, arguments, said, more):
-    code, out, err = door(*arguments, *more)
+def test_a_mistake_is_one_line(call, arguments, said, more):
+    code, out, err = call(*arguments, *more)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("error: ")
     assert said in err
@@ -175,9 +175,9 @@ def interrupt_after(monkeypatch, pieces):
     monkeypatch.setattr(Display, "text", text)
 
 
-def test_an_interruption_keeps_what_is_there_and_still_tells_the_figures(door, model, monkeypatch):
+def test_an_interruption_keeps_what_is_there_and_still_tells_the_figures(call, model, monkeypatch):
     interrupt_after(monkeypatch, 2)
-    code, out, err = door("--prompt", "a", "--length", "3000")
+    code, out, err = call("--prompt", "a", "--length", "3000")
     whole = model.generate("a", 3000, seed=1)
     assert code == 130
     assert 1 < len(out) < 3000
@@ -203,9 +203,9 @@ def test_a_terminal_sees_shades_and_symbols_and_a_pipe_the_bare_text(capsys, mon
     assert shown(terminal=True) == "a\u241bb\u2407"
 
 
-def test_a_session_at_the_door(door, model, monkeypatch):
+def test_a_session_from_the_command(call, model, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("the\n\n"))
-    code, out, _ = door("--interactive", "--length", "10")
+    code, out, _ = call("--interactive", "--length", "10")
     text = model.generate("the", 20, seed=1)
     assert (code, out) == (0, f"the{text[:10]}\n{text[10:]}\n")
 
@@ -214,12 +214,12 @@ def test_a_session_at_the_door(door, model, monkeypatch):
 
 
 @promises.PROMPTS_FIT
-def test_a_stop_that_can_never_come_up_is_refused_with_a_hint(door, model):
-    code, out, err = door("--prompt", "the", "--stop", r"\n\n")
+def test_a_stop_that_can_never_come_up_is_refused_with_a_hint(call, model):
+    code, out, err = call("--prompt", "the", "--stop", r"\n\n")
     assert (code, out) == (2, "") and err.count("\n") == 1
     assert r"--stop '\\n\\n' can never come up" in err
     assert r"a line break is typed $'\n' in a shell" in err
-    assert "--stop 'ż' can never come up" in door("--stop", "the", "ż")[2]
+    assert "--stop 'ż' can never come up" in call("--stop", "the", "ż")[2]
     for stop, said in (("ż", "stop='ż' can never come up"), (r"a\tb", r"'\t' in Python")):
         for use in (model.generate, model.stream, lambda *_, stop: model.generate_batch(["the"], stop=stop)):
             with pytest.raises(jaxchar.JaxcharError) as refused:
@@ -237,8 +237,8 @@ def test_a_stop_that_can_never_come_up_is_refused_with_a_hint(door, model):
         ("", "the prompt is empty"),
     ],
 )
-def test_a_prompt_that_cannot_be_read_is_refused_with_a_hint(door, prompt, said):
-    code, out, err = door("--prompt", prompt, "--length", "5")
+def test_a_prompt_that_cannot_be_read_is_refused_with_a_hint(call, prompt, said):
+    code, out, err = call("--prompt", prompt, "--length", "5")
     assert (code, out) == (2, "") and err.count("\n") == 1
     assert said in err
 
@@ -256,12 +256,12 @@ def prepared(tmp_path_factory):
     return folder
 
 
-def test_typographic_quotation_marks_and_dashes_get_a_hint_and_can_be_replaced(prepared, door):
+def test_typographic_quotation_marks_and_dashes_get_a_hint_and_can_be_replaced(prepared, call):
     line = ["--ckpt", str(prepared / "lower"), "--prompt", "it\u2019s \u2014 so", "--length", "0"]
-    code, out, err = door(*line)
+    code, out, err = call(*line)
     assert (code, out) == (2, "")
     assert "write '-' for '\u2014', \"'\" for '\u2019', for instance with" in err
-    assert door(*line, "--unknown", "replace")[1] == "it's - so\n"
+    assert call(*line, "--unknown", "replace")[1] == "it's - so\n"
 
 
 @promises.PROMPTS_FIT
@@ -286,42 +286,42 @@ def test_typographic_quotation_marks_and_dashes_get_a_hint_and_can_be_replaced(p
     ],
 )
 def test_a_prompt_and_a_stop_are_read_as_the_training_text_was(
-    prepared, door, tmp_path, run, typed, read, note
+    prepared, call, tmp_path, run, typed, read, note
 ):
     more = ["--ckpt", str(prepared / run), "--length", "20"]
     (tmp_path / "prompt.txt").write_bytes(typed.encode())
     expected = jaxchar.load(prepared / run).generate(read, 20, seed=1)
     for given in (["--prompt", typed], ["--prompt-file", str(tmp_path / "prompt.txt")]):
-        code, out, err = door(*more, *given)
+        code, out, err = call(*more, *given)
         assert (code, out) == (0, f"{read}{expected}\n")
         assert note is None or f"note: the prompt is read {note}" in err
         assert err.count("note: ") == (note is not None)
-    code, _, err = door(*more, "--stop", typed)
+    code, _, err = call(*more, "--stop", typed)
     assert code == 0
     assert err.count("note: the stop is read ") == (note is not None)
 
 
 @promises.PROMPTS_FIT
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_a_prompt_file_with_a_mark_and_with_crlf(door, tmp_path, encoding):
+def test_a_prompt_file_with_a_mark_and_with_crlf(call, tmp_path, encoding):
     (tmp_path / "prompt").write_bytes("the\r\ncat".encode(encoding))
-    expected = door("--prompt", "the\ncat", "--length", "9")[1]
-    code, out, err = door("--prompt-file", str(tmp_path / "prompt"), "--length", "9")
+    expected = call("--prompt", "the\ncat", "--length", "9")[1]
+    code, out, err = call("--prompt-file", str(tmp_path / "prompt"), "--length", "9")
     assert (code, out) == (0, expected)
     assert "note: the prompt is read with LF for its line breaks" in err
 
 
-def test_a_prompt_file_in_another_encoding_is_refused_with_the_command(door, tmp_path):
+def test_a_prompt_file_in_another_encoding_is_refused_with_the_command(call, tmp_path):
     (tmp_path / "prompt").write_bytes("caf\u00e9".encode("cp1252"))
-    code, out, err = door("--prompt-file", str(tmp_path / "prompt"))
+    code, out, err = call("--prompt-file", str(tmp_path / "prompt"))
     assert (code, out) == (2, "")
     assert "byte 0xe9 at position 3 is not UTF-8; convert it to UTF-8 first" in err and "iconv" in err
 
 
-def test_a_backslash_that_the_model_knows_is_read_and_remarked_on(tmp_path, door):
+def test_a_backslash_that_the_model_knows_is_read_and_remarked_on(tmp_path, call):
     text = jaxchar.Text('printf("one\\n");\n' * 100)
     jaxchar.fit(jaxchar.Config(**{**TRAINING, "corpus": text}), tmp_path / "code")
-    code, _, err = door("--ckpt", str(tmp_path / "code"), "--prompt", "one", "--length", "9", "--stop", r"\n")
+    code, _, err = call("--ckpt", str(tmp_path / "code"), "--prompt", "one", "--length", "9", "--stop", r"\n")
     assert code == 0
     assert r"note: look at the stop: it has a backslash and an n, which is no line break" in err
 

@@ -145,7 +145,7 @@ def test_a_missing_source_is_refused_by_name_with_what_there_is(folder, missing)
 def test_a_folder_without_visible_files_is_refused(tmp_path):
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / ".hidden").write_text("no")
-    with pytest.raises(JaxcharError, match="holds no files"):
+    with pytest.raises(JaxcharError, match="contains no files"):
         load(tmp_path / "texts")
 
 
@@ -193,7 +193,7 @@ def test_a_folder_of_texts_alone_says_how_many(folder):
 @promises.FILES
 def test_a_folder_without_any_text_is_refused(tmp_path):
     (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7")
-    with pytest.raises(JaxcharError, match=r"holds no text files; left out 1: a.pdf \(a PDF document\); put"):
+    with pytest.raises(JaxcharError, match=r"no text files; left out 1: a.pdf \(a PDF document\); put"):
         load(tmp_path)
 
 
@@ -263,7 +263,7 @@ def test_carriage_returns_are_told(tmp_path):
     (tmp_path / "text").write_bytes(b"a\r\nb\r\nc\nd\re")
     read = load(tmp_path / "text")
     assert read.text == "a\r\nb\r\nc\nd\re"
-    assert "line ends of 2 Windows (\\r\\n), 1 old Mac (\\r), 1 Unix (\\n); \\r is a character" in read.notice
+    assert "line ends of 2 Windows (\\r\\n), 1 old Mac (\\r), 1 Unix (\\n); \\r is a separate" in read.notice
     assert load(tmp_path / "text", keep="abc\n").notice == ""
 
 

@@ -27,6 +27,7 @@ from runs import TINY, quiet, timeless_metrics
 import jaxchar
 import jaxchar.training.trainer
 from jaxchar import sample
+from jaxchar.cli.train_settings import parse_arguments
 from jaxchar.config import Config
 from jaxchar.data import batches as batches_module
 from jaxchar.data.batches import Documents, Streams
@@ -37,7 +38,6 @@ from jaxchar.errors import JaxcharError
 from jaxchar.parallel.devices import make_mesh, replicate
 from jaxchar.progress.display import TrainingDisplay
 from jaxchar.sampling import session as writer_module
-from jaxchar.train import parse_arguments
 from jaxchar.training.step import make_program
 from jaxchar.training.trainer import Trainer
 
@@ -405,7 +405,7 @@ def test_documents_are_recognised_and_said_where_settings_are_chosen(tmp_path, m
     run = jaxchar.fit(str(text), tmp_path / "run", display=display, **small, **given)
     config = Config.from_json(json.loads((run.run_dir / "config.json").read_text()))
     assert config.separator == separator
-    assert ("many short texts, one a line" in said.getvalue()) == (separator is not None)
+    assert ("many short texts, one per line" in said.getvalue()) == (separator is not None)
     again = load_dataset(config)  # as a resumed run reads it
     held_out = load_dataset(config.replace(separator=None)).whole[-len(again.splits["validation"]) :]
     assert (np.asarray(again.splits["validation"]).tolist() == held_out.tolist()) == (separator is None)

@@ -46,10 +46,10 @@ def call(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
 
-    def typed(door, line: str) -> tuple[int, str, str]:
+    def typed(module, line: str) -> tuple[int, str, str]:
         code = 0
         try:
-            door.main(arguments=[f"{trained}/{w[1:]}" if w[0] == ":" else w for w in line.split()])
+            module.main(arguments=[f"{trained}/{w[1:]}" if w[0] == ":" else w for w in line.split()])
         except SystemExit as leaving:
             code = leaving.code or 0
         captured = capsys.readouterr()
@@ -73,8 +73,8 @@ HOW_TO_SAY = {
 @pytest.mark.parametrize("run", HOW_TO_SAY)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_text_that_is_gone_is_told_by_its_place_and_how_to_say_where_it_is(call, trained, command, run):
-    door, line = COMMANDS[command]
-    code, _, error = call(door, line.format(run=run))
+    module, line = COMMANDS[command]
+    code, _, error = call(module, line.format(run=run))
     assert code == 2
     assert HOW_TO_SAY[run].format(trained) in error
     assert "--corpus" in error and error.count("\n") == 1
@@ -84,8 +84,8 @@ def test_a_text_that_is_gone_is_told_by_its_place_and_how_to_say_where_it_is(cal
 @pytest.mark.parametrize("run", HOW_TO_SAY)
 @pytest.mark.parametrize("command", ["evaluate", "sample", "memorization"])
 def test_the_text_of_a_run_is_known_wherever_it_lies(call, text, command, run, place):
-    door, line = COMMANDS[command]
-    code, out, _ = call(door, f"{line.format(run=run)} --corpus {place}")
+    module, line = COMMANDS[command]
+    code, out, _ = call(module, f"{line.format(run=run)} --corpus {place}")
     assert code == 0
     if command == "evaluate":
         assert list(json.loads(out)["splits"]) == ["validation"]
@@ -105,8 +105,8 @@ def test_training_goes_on_with_the_text_wherever_it_lies(call, trained, tmp_path
 
 @pytest.mark.parametrize("command", ["sample", "memorization", "train"])
 def test_another_text_is_not_taken_for_that_of_the_run(call, command):
-    door, line = COMMANDS[command]
-    code, _, error = call(door, f"{line.format(run='run')} --corpus :other.txt")
+    module, line = COMMANDS[command]
+    code, _, error = call(module, f"{line.format(run='run')} --corpus :other.txt")
     assert code == 2
     assert "is not the one that the run was trained on" in error and error.count("\n") == 1
 
@@ -131,7 +131,7 @@ def test_a_place_that_is_told_and_empty_is_an_error_of_its_own(call):
 
 
 def test_options_without_what_they_are_for_are_refused(call):
-    assert "give --from-corpus POSITION, too" in call(sample, "--ckpt :run --corpus :other.txt")[2]
+    assert "also give --from-corpus POSITION" in call(sample, "--ckpt :run --corpus :other.txt")[2]
     assert "give a --corpus" in call(evaluate, "--ckpt :run --encoding cp1252")[2]
     assert "give a --text" in call(memorization, "--ckpt :run --encoding cp1252")[2]
 

@@ -13,13 +13,13 @@ import pytest
 from flax import nnx
 
 from jaxchar.config import Config
-from jaxchar.data.batches import Streams
-from jaxchar.errors import JaxcharError
 from jaxchar.model.loss import Means
 from jaxchar.model.optimizer import make_optimizer
 from jaxchar.model.split import split_model
+from jaxchar.scoring import protocols
+from jaxchar.scoring.protocols import evaluation_batches, stateful_pass
 from jaxchar.training import step as step_module
-from jaxchar.training.step import evaluation_batches, make_evaluation, make_program, stateful_pass
+from jaxchar.training.step import make_evaluation, make_program
 
 V, N = 5, 150
 IDS = np.random.default_rng(0).integers(0, V, N).astype(np.uint8)
@@ -355,7 +355,7 @@ def test_evaluation_equals_a_character_by_character_loop(protocol, one_character
 
 
 def test_evaluation_in_several_steps_carries_the_state(one_character, monkeypatch):
-    monkeypatch.setattr(step_module, "EVALUATION_STEP_CHARS", 16)
+    monkeypatch.setattr(protocols, "EVALUATION_STEP_CHARS", 16)
     graphdef, params, _ = one_character
     batches = stateful_pass(N)
     assert batches.steps_per_epoch == 10
@@ -380,21 +380,3 @@ def test_a_model_that_knows_nothing_loses_ln_v(one_character):
     means = Means.of(make_evaluation(graphdef, PROTOCOLS["blocks"][0])(nothing, jnp.asarray(IDS)))
     assert means.loss == pytest.approx(np.log(V))
     assert means.accuracy == pytest.approx((IDS[1:] == 0).mean())
-
-
-def test_a_stateful_pass_has_few_lanes_in_a_short_text_and_64_in_a_long_one():
-    lanes = {chars: stateful_pass(chars).batch_size for chars in (2, 16_383, 16_384, 10**8)}
-    assert lanes == {2: 1, 16_383: 1, 16_384: 2, 10**8: 64}
-
-
-@pytest.mark.parametrize(("config", "least"), [(Config(), 2), (WINDOWED, 7)])
-def test_a_text_too_short_to_evaluate_is_refused_with_the_number_it_needs(config, least):
-    evaluation_batches(config, least)
-    with pytest.raises(JaxcharError, match=rf"has {least - 1} .* needs {least};"):
-        evaluation_batches(config, least - 1)
-
-
-def test_the_protocol_follows_the_training_unless_it_is_set():
-    assert isinstance(evaluation_batches(Config(), N), Streams)
-    assert evaluation_batches(WINDOWED, N).stride == WINDOWED.eval_stride
-    assert evaluation_batches(WINDOWED, N, "train").stride == WINDOWED.stride

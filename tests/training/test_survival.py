@@ -187,7 +187,7 @@ SMALL = {
     "epochs": 4,
 }
 LOOKING = {"log-every": 5, "sample-length": 5, "sample-every": 7, "eval-every": 6}
-DOOR = [f"--{name}={value}" for name, value in {**SMALL, **LOOKING}.items()]
+OPTIONS = [f"--{name}={value}" for name, value in {**SMALL, **LOOKING}.items()]
 
 
 @promises.SIGNALS
@@ -215,7 +215,7 @@ def test_a_signal_saves_what_was_done_and_leaves(phase, number, saving, tmp_path
     train_chunk = Trainer._train_chunk
     monkeypatch.setattr(Trainer, "_train_chunk", counted)
     with pytest.raises(SystemExit) as left:
-        train.main(arguments=[*DOOR, saving, "--run-dir", str(tmp_path / "run")])
+        train.main(arguments=[*OPTIONS, saving, "--run-dir", str(tmp_path / "run")])
     assert left.value.code == 128 + number
     assert steps_in(tmp_path / "run" / FOLDER)[0] == (done[-1] if done else 0)
     assert "The run is in" in capsys.readouterr().out
@@ -243,7 +243,7 @@ train.main(arguments=sys.argv[1:])
 @promises.SIGNALS
 @pytest.mark.parametrize("name", [pytest.param("SIGTERM", marks=pytest.mark.slow), "SIGINT"])
 def test_a_second_signal_leaves_at_once_whatever_goes_on(name, tmp_path):
-    command = [sys.executable, "-c", SECOND.format(name=name), *DOOR, "--run-dir", str(tmp_path / "run")]
+    command = [sys.executable, "-c", SECOND.format(name=name), *OPTIONS, "--run-dir", str(tmp_path / "run")]
     left = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert left.returncode == 128 + getattr(signal, name)
     assert "Traceback" not in left.stderr

@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional
 
 from jaxchar.benchmark import data
+from jaxchar.benchmark.baselines import LeftOut
 from jaxchar.benchmark.cells import READING_STEPS, Cell
-from jaxchar.benchmark.contenders import LeftOut
 
 GRAPH_WARMUP = 3  # steps on a side stream before a CUDA graph is captured, as PyTorch's notes ask
 
@@ -55,7 +55,7 @@ class Model(nn.Module):
         return named | {"head": self.head.weight, "head bias": self.head.bias}
 
     def second_biases(self) -> list[nn.Parameter]:
-        """Return the biases that PyTorch adds to those that say the same."""
+        """Return the second biases of PyTorch, which are redundant."""
         return [getattr(self.lstm, f"bias_hh_l{layer}") for layer in range(self.lstm.num_layers)]
 
 
@@ -145,7 +145,7 @@ class Torch:
         return loss.item(), gradient
 
     def train(self, steps: int) -> float:
-        """Do so many steps, in eager mode or as replays of one graph."""
+        """Do steps, in eager mode or as replays of one graph."""
         if self.graph and self._captured is None:
             self._capture({name: p.detach().cpu().numpy() for name, p in self.model.named().items()})
         one_step = self._captured.replay if self.graph else self._whole_step
@@ -174,7 +174,7 @@ def _without_gradient(device: torch.device, dtype: str):
 
 
 def writer(cell: Cell, dtype: str) -> Callable[[int], float]:
-    """Return the loop that everybody writes first: a call a character."""
+    """Return the usual first loop: one call per character."""
     device = _device(dtype)
     model = Model(cell).to(device)
 

@@ -73,7 +73,7 @@ changed("stream left early", lambda: next(model.stream("a", 10)))
 changed("generate_batch", lambda: model.generate_batch(["a", "e"], 10))
 changed("score", lambda: model.score("the test"))
 ids = jax.numpy.asarray(model.vocabulary.encode("the test of it"))
-from jaxchar.training.step import stateful_pass
+from jaxchar.scoring.protocols import stateful_pass
 changed("evaluate", lambda: model.evaluate(ids, stateful_pass(len(ids))))
 changed("a refusal", lambda: refused(lambda: model.generate("")))
 changed("another refusal", lambda: refused(lambda: jaxchar.fit(config, run)))

@@ -1,4 +1,4 @@
-"""jaxchar itself, as its trainer runs it: many steps a call."""
+"""jaxchar itself, as its trainer runs it: many steps per call."""
 
 import time
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from jaxchar.benchmark import data
+from jaxchar.benchmark.baselines import LeftOut
+from jaxchar.benchmark.baselines.nnx_weights import give_weights, set_precision, weights_of
 from jaxchar.benchmark.cells import READING_STEPS, TEXT_CHARS, Cell
-from jaxchar.benchmark.contenders import LeftOut
-from jaxchar.benchmark.contenders.nnx_weights import give_weights, set_precision, weights_of
 from jaxchar.config import Config
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
@@ -23,7 +23,8 @@ from jaxchar.model.char_rnn import CharRNN, num_parameters
 from jaxchar.model.loss import cross_entropy_totals
 from jaxchar.model.split import split_model
 from jaxchar.parallel.devices import make_mesh, replicate
-from jaxchar.training.step import TrainState, make_evaluation, make_program, stateful_pass
+from jaxchar.scoring.protocols import stateful_pass
+from jaxchar.training.step import TrainState, make_evaluation, make_program
 
 NO_LIMIT = 10**5  # epochs
 
@@ -94,7 +95,7 @@ class Ours:
         return float(loss), weights_of(model.cells, model.head)
 
     def train(self, steps: int) -> float:
-        """Do so many steps, in one call or in several of ``steps_per_call``."""
+        """Do steps, in one call or in several of ``steps_per_call``."""
         state, done = self.state, int(self.state.step)
         started = time.perf_counter()
         for stop in range(done, done + steps, self.steps_per_call or steps):
@@ -109,7 +110,7 @@ def prepare(cell: Cell, dtype: str, *, devices: int | None = 1, steps_per_call: 
 
     Args:
         cell: what to train.
-        dtype: see :mod:`jaxchar.benchmark.contenders`.
+        dtype: see :mod:`jaxchar.benchmark.baselines`.
         devices: to split the batch between; None: all there are, on a CPU as many as it has cores.
         steps_per_call: None: as many as are asked for.
     """

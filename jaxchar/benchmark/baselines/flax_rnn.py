@@ -1,4 +1,4 @@
-"""Stock Flax: ``nnx.RNN`` over ``nnx.OptimizedLSTMCell``, one call of ``nnx.jit`` a step."""
+"""Stock Flax: ``nnx.RNN`` over ``nnx.OptimizedLSTMCell``, one call of ``nnx.jit`` per step."""
 
 import time
 from collections.abc import Callable
@@ -11,8 +11,8 @@ import optax
 from flax import nnx
 
 from jaxchar.benchmark import data
+from jaxchar.benchmark.baselines.nnx_weights import give_weights, module_dtype, set_precision, weights_of
 from jaxchar.benchmark.cells import Cell
-from jaxchar.benchmark.contenders.nnx_weights import give_weights, module_dtype, set_precision, weights_of
 
 
 class Model(nnx.Module):
@@ -93,7 +93,7 @@ class Flax:
         return float(loss), weights_of(holder.cells, holder.head)
 
     def train(self, steps: int) -> float:
-        """Do so many steps, a call each."""
+        """Do steps, one call for each."""
         started = time.perf_counter()
         for step in range(self.step, self.step + steps):
             loss = self._cached_step(self.ids, step)
@@ -109,7 +109,7 @@ def prepare(cell: Cell, dtype: str) -> Flax:
 
 
 def writer(cell: Cell, dtype: str) -> Callable[[int], float]:
-    """Return the loop that everybody writes first: a jitted step a character."""
+    """Return the usual first loop: one jitted step per character."""
     set_precision(dtype)
     model = Model(cell, dtype)
     graphdef, params = nnx.split(model)

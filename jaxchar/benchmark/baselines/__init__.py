@@ -1,11 +1,11 @@
-"""Who takes part: one module for each way of doing the work, with the same few functions.
+"""What is measured: a module for each library, jaxchar among them, with the same few functions.
 
-``prepare(cell, dtype, **options) -> Contender``
+``prepare(cell, dtype, **options) -> Baseline``
     ready to train.
 ``writer(cell, dtype) -> Callable[[int], float]``, optional
-    writes so many characters of each of ``cell.batch_size`` texts; returns seconds.
+    writes the given number of characters of each of ``cell.batch_size`` texts; returns seconds.
 ``reader(cell, dtype) -> Callable[[int], float]``, optional
-    reads a text of ``READING_STEPS`` steps' characters so many times, for its loss; returns seconds.
+    reads a text of ``READING_STEPS`` steps' characters that many times, for its loss; returns seconds.
 
 ``dtype`` is "float32", "tf32" (float32 whose products may round their factors to TF32) or "bfloat16". A
 module raises :class:`LeftOut` for what it cannot do, and ImportError where its framework is not installed.
@@ -21,14 +21,14 @@ WHOLE_STEP = "a whole training step"
 
 
 class LeftOut(Exception):
-    """A contender cannot take part here; the message says why."""
+    """A baseline cannot run here; the message says why."""
 
 
-class Contender(Protocol):
+class Baseline(Protocol):
     """A model and its optimiser, ready to train."""
 
     num_parameters: int
-    redundant_parameters: int  # of these, trained numbers that say nothing new: PyTorch's second bias
+    redundant_parameters: int  # of these, trained numbers that add nothing: PyTorch's second bias
 
     def load(self, weights: Weights) -> None:
         """Take these weights, a fresh optimiser and the first batch."""
@@ -37,40 +37,40 @@ class Contender(Protocol):
         """Return the mean loss (nats) of :func:`jaxchar.benchmark.data.first_batch`, and its gradient."""
 
     def train(self, steps: int) -> float:
-        """Do so many whole training steps; return seconds."""
+        """Do whole training steps; return seconds."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """A contender by what the command line and the tables say of it."""
+    """What the command line and the tables need to know about a baseline."""
 
     label: str
     module: str  # of this package
-    is_peer: bool = True  # somebody else's
+    is_ours: bool = False  # jaxchar itself, not a library to compare with
     accelerator_only: bool = False
     options: dict[str, Any] = field(default_factory=dict)  # further arguments of prepare
 
 
 KNOWN = {
-    "jaxchar": Known("jaxchar", "ours", is_peer=False),
+    "jaxchar": Known("jaxchar", "ours", is_ours=True),
     "jaxchar-one-step": Known(
-        "jaxchar, one step a call", "ours", is_peer=False, options={"steps_per_call": 1}
+        "jaxchar, one step a call", "ours", is_ours=True, options={"steps_per_call": 1}
     ),
-    "jaxchar-devices": Known("jaxchar, all devices", "ours", is_peer=False, options={"devices": None}),
+    "jaxchar-devices": Known("jaxchar, all devices", "ours", is_ours=True, options={"devices": None}),
     "flax": Known("Flax nnx.RNN", "flax_rnn"),
     "keras": Known("Keras on JAX", "keras_lstm"),
     "torch": Known("PyTorch", "torch_lstm"),
     "torch-graph": Known("PyTorch, CUDA graph", "torch_lstm", accelerator_only=True, options={"graph": True}),
     "cudnn": Known("JAX with cuDNN", "cudnn_lstm", accelerator_only=True),
 }
-PEERS = tuple(name for name, known in KNOWN.items() if known.is_peer)
+OTHERS = tuple(name for name, known in KNOWN.items() if not known.is_ours)
 
 
-def contenders_named(peers: tuple[str, ...] | None, on_accelerator: bool) -> tuple[str, ...]:
-    """Return our own contenders and these peers; None: all that suit the machine."""
-    unknown = [name for name in peers or () if name not in PEERS]
+def baselines_named(peers: tuple[str, ...] | None, on_accelerator: bool) -> tuple[str, ...]:
+    """Return the names of jaxchar's own baselines and of these; None: all that fit the machine."""
+    unknown = [name for name in peers or () if name not in OTHERS]
     if unknown:
-        raise JaxcharError(f"peers must be of {', '.join(PEERS)}, but they have {', '.join(unknown)}")
+        raise JaxcharError(f"peers must be of {', '.join(OTHERS)}, but they have {', '.join(unknown)}")
     if peers is None:
-        peers = tuple(name for name in PEERS if on_accelerator or not KNOWN[name].accelerator_only)
-    return tuple(name for name, known in KNOWN.items() if not known.is_peer or name in peers)
+        peers = tuple(name for name in OTHERS if on_accelerator or not KNOWN[name].accelerator_only)
+    return tuple(name for name, known in KNOWN.items() if known.is_ours or name in peers)

@@ -1,4 +1,4 @@
-"""JAX with cuDNN's LSTM, ``jax.experimental.rnn``, many steps a call. NVIDIA GPUs only."""
+"""JAX with cuDNN's LSTM, ``jax.experimental.rnn``, many steps per call. NVIDIA GPUs only."""
 
 import time
 from typing import Any
@@ -10,10 +10,10 @@ import optax
 from jax.experimental import rnn
 
 from jaxchar.benchmark import data
+from jaxchar.benchmark.baselines import LeftOut
+from jaxchar.benchmark.baselines.flax_rnn import optimizer_of
+from jaxchar.benchmark.baselines.nnx_weights import set_precision
 from jaxchar.benchmark.cells import Cell
-from jaxchar.benchmark.contenders import LeftOut
-from jaxchar.benchmark.contenders.flax_rnn import optimizer_of
-from jaxchar.benchmark.contenders.nnx_weights import set_precision
 
 
 class CuDNN:
@@ -99,7 +99,7 @@ class CuDNN:
         return jax.lax.while_loop(lambda state: state[0] < stop, one_step, state)
 
     def train(self, steps: int) -> float:
-        """Do so many steps in one call."""
+        """Do steps in one call."""
         stop = np.int32(int(self.state[0]) + steps)
         started = time.perf_counter()
         self.state = jax.block_until_ready(self._steps(self.state, self.ids, stop))

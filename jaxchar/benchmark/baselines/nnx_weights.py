@@ -1,4 +1,4 @@
-"""Weights in and out of Flax's cells, for the contenders that are made of them."""
+"""Weights in and out of Flax's cells, for the baselines that are made of them."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -15,8 +15,8 @@ import numpy as np
 from keras import layers
 
 from jaxchar.benchmark import data
+from jaxchar.benchmark.baselines.nnx_weights import set_precision
 from jaxchar.benchmark.cells import Cell
-from jaxchar.benchmark.contenders.nnx_weights import set_precision
 
 
 def build(cell: Cell) -> keras.Model:
@@ -77,7 +77,7 @@ class Keras:
         return float(loss), {name: np.asarray(by_variable[id(v)]) for name, v in self._named().items()}
 
     def train(self, steps: int) -> float:
-        """Do so many steps, in as few calls of ``fit`` as the epoch's end allows."""
+        """Do steps, in as few calls of ``fit`` as the ends of epochs allow."""
         started, left, batch_size = time.perf_counter(), steps, self.cell.batch_size
         while left:
             position = self.step % self.cell.steps_per_epoch
@@ -103,7 +103,7 @@ def prepare(cell: Cell, dtype: str) -> Keras:
 
 
 def writer(cell: Cell, dtype: str) -> Callable[[int], float]:
-    """Return the loop of Keras's own examples: ``predict_on_batch`` a character, NumPy draws."""
+    """Return the loop of Keras's own examples: ``predict_on_batch`` for each character, NumPy draws."""
     _set_precision(dtype)
     last = keras.Input((1,), dtype="int32")
     state = [keras.Input((cell.hidden_size,)) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""The judge: the same model written plainly and computed in float64 on the CPU. It takes no part in races."""
+"""The judge: the same model written plainly and computed in float64 on the CPU. It is not timed."""
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +55,6 @@ class Judge:
 
 
 def prepare(cell: Cell, dtype: str) -> Judge:
-    """Return the judge of a cell, whatever the dtype of those who are judged."""
+    """Return the judge of a cell, whatever the dtype of the baselines."""
     del dtype
     return Judge(cell)

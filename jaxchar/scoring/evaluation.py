@@ -1,0 +1,171 @@
+"""Score a checkpoint on the text of its run, split by split, or on any other text."""
+
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxchar.ambient import pinned
+from jaxchar.checkpoint.find import Loaded, Which, load_checkpoint
+from jaxchar.checkpoint.metadata import Metadata
+from jaxchar.checkpoint.weights import weights_structure
+from jaxchar.config import Config
+from jaxchar.data.dataset import Dataset, load_own_dataset, load_own_or_other
+from jaxchar.data.vocabulary import UnknownCharactersError
+from jaxchar.errors import JaxcharError, in_callers_words
+from jaxchar.model.split import model_structure
+from jaxchar.scoring.options import EvaluationOptions
+from jaxchar.scoring.protocols import evaluation_batches, stateful_pass
+from jaxchar.scoring.report import ReportFolder
+from jaxchar.scoring.score import Evaluation, Predictions, Protocol, predict
+
+SPLITS = ("train", "validation", "test")
+
+Warn = Callable[[Iterable[str]], None]
+
+
+class EvaluationReport(NamedTuple):
+    """How well a checkpoint predicts a text."""
+
+    checkpoint: Path
+    step: int  # at which the checkpoint was saved
+    corpus: str  # the sources of the text
+    protocol: str
+    replaced: int  # characters that the model lacks and another one stands for
+    left_out: int  # characters that the model lacks and that were not scored
+    splits: dict[str, Evaluation]  # by name; a text that is scored whole is called "text"
+    files: dict[str, list[str]]  # of each split, the files with every character's surprise, if asked for
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object."""
+        figures = {name: evaluation.to_json() for name, evaluation in self.splits.items()}
+        for name, files in self.files.items():
+            figures[name]["files"] = files
+        return {
+            "checkpoint": str(self.checkpoint),
+            "step": self.step,
+            "corpus": self.corpus,
+            "protocol": self.protocol,
+            "unknown": {"replaced": self.replaced, "left_out": self.left_out},
+            "splits": figures,
+        }
+
+
+def warn_in_python(lines: Iterable[str]) -> None:
+    """Issue a Python warning for each line."""
+    for line in lines:
+        warnings.warn(in_callers_words(line), stacklevel=3)
+
+
+def evaluate(
+    path: str | Path,
+    options: EvaluationOptions | None = None,
+    *,
+    which: Which | None = None,
+    per_character: str | None = None,
+    warn: Warn = warn_in_python,
+    on_ready: Callable[[Loaded], None] | None = None,
+) -> EvaluationReport:
+    """Score a checkpoint on a text.
+
+    Args:
+        path: a run's folder, its checkpoints folder, or one checkpoint's folder.
+        options: which text, and how it is read; None: the run's own text, as the run was evaluated.
+        which: of a run's checkpoints, the "last" or the "best"; None: the best where the run was validated,
+            else the last.
+        per_character: a folder for each character's surprise, as CSV and HTML; None: none is written.
+        warn: gets lines about damaged checkpoints and about how the text was read.
+        on_ready: is called with the checkpoint when the text is read, before anything is scored.
+
+    Raises:
+        UnknownCharactersError: the text has characters that the model lacks, and ``unknown`` is "error".
+        JaxcharError: there is no whole checkpoint, the text cannot be read or is too short, or an option
+            does not fit.
+    """
+    options = options or EvaluationOptions()
+    folder = None if per_character is None else ReportFolder(per_character)
+    loaded = load_checkpoint(path, weights_structure, which)
+    warn(loaded.warnings)
+    config = options.applied_to(loaded.metadata.config)
+    dataset, is_own = _load_text(config, loaded.metadata, options)
+    if not is_own:
+        warn(dataset.notice.splitlines())
+        _refuse_split(options.split, dataset)
+    is_whole = options.split == "whole" or not is_own
+    if is_whole:
+        config = config.replace(max_windows=None)
+    protocols = _protocols(config, dataset, "train" if is_whole else options.split, options.lanes)
+    if folder is not None:
+        folder.make()
+    if on_ready is not None:
+        on_ready(loaded)
+    splits: dict[str, Evaluation] = {}
+    files: dict[str, list[str]] = {}
+    for split, protocol in protocols.items():
+        name = "text" if is_whole else split
+        predictions = _predictions(loaded, dataset.splits[split], protocol)
+        splits[name] = Evaluation.of(predictions, protocol)
+        if folder is not None:
+            files[name] = _write_report(folder, name, dataset, dataset.splits[split], predictions)
+    return EvaluationReport(
+        checkpoint=loaded.path,
+        step=loaded.metadata.step,
+        corpus=" ".join(dataset.identity.source),
+        protocol=config.protocol,
+        replaced=dataset.replaced,
+        left_out=dataset.left_out,
+        splits=splits,
+        files=files,
+    )
+
+
+@pinned()
+def _predictions(loaded: Loaded, ids: Any, protocol: Protocol) -> Predictions:
+    """Return what a checkpoint's model predicts for ids, [N]."""
+    graphdef, _ = model_structure(loaded.metadata.config, len(loaded.metadata.vocabulary))
+    (weights,) = loaded.state.values()
+    return predict(graphdef, weights, ids, protocol)
+
+
+def _write_report(
+    folder: ReportFolder, name: str, dataset: Dataset, ids: Any, predictions: Predictions
+) -> list[str]:
+    """Write each character's surprise into files; return their paths."""
+    title = f"{' '.join(dataset.identity.source)}, {name}"
+    return folder.write(name, title, dataset.vocabulary, ids, predictions)
+
+
+def _load_text(config: Config, trained: Metadata, options: EvaluationOptions) -> tuple[Dataset, bool]:
+    """Return the text to score, and whether it is the run's own."""
+    vocabulary, unknown = trained.vocabulary, options.unknown
+    try:
+        if options.corpus is None:
+            return load_own_dataset(config, vocabulary, trained.corpus, unknown), True
+        return load_own_or_other(config, vocabulary, trained.corpus, unknown)
+    except UnknownCharactersError as error:
+        raise UnknownCharactersError(
+            f"{error}, with --unknown skip or --unknown replace",
+            in_python=f"{error}, with unknown='skip' or unknown='replace'",
+        ) from error
+
+
+def _refuse_split(split: str, dataset: Dataset) -> None:
+    """Raise a JaxcharError if one split is asked for of a text that is not the run's own."""
+    if split not in ("all", "whole"):
+        raise JaxcharError(
+            f"--split={split} is for the run's own text, but {' '.join(dataset.identity.source)!r} has "
+            "another SHA-256; leave --split out, and the text is scored whole"
+        )
+
+
+def _protocols(config: Config, dataset: Dataset, chosen: str, lanes: int | None) -> dict[str, Protocol]:
+    """Return how each of the chosen splits is read; of "all" splits, those that have characters."""
+    protocols: dict[str, Protocol] = {}
+    for split in SPLITS if chosen == "all" else (chosen,):
+        num_chars = len(dataset.splits[split])
+        if num_chars == 0 and chosen == "all":
+            continue
+        protocols[split] = evaluation_batches(config, num_chars, split)
+        if config.protocol == "stateful" and lanes:
+            protocols[split] = stateful_pass(num_chars, lanes)
+    return protocols

@@ -1,0 +1,72 @@
+"""A checkpoint scored from Python, on its own text and on another one."""
+
+import warnings
+
+import pytest
+from runs import TINY, quiet
+
+import jaxchar
+from jaxchar.errors import JaxcharError
+from jaxchar.scoring.evaluation import evaluate
+from jaxchar.scoring.options import EvaluationOptions
+from jaxchar.scoring.protocols import stateful_pass
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("runs") / "trained"
+    jaxchar.fit(TINY, run_dir, display=quiet())
+    return run_dir
+
+
+def test_the_runs_own_text_is_scored_split_by_split(trained):
+    report = evaluate(trained)
+    assert list(report.splits) == ["train", "validation"]
+    assert report.splits["train"].predictions == 899
+    assert (report.protocol, report.replaced, report.left_out, report.files) == ("stateful", 0, 0, {})
+    assert report.checkpoint.parent == trained / "checkpoints"
+
+
+def test_the_figures_are_those_of_the_model(trained, text, tmp_path):
+    model = jaxchar.load(trained)
+    text = "".join(character for character in text if character in model.vocabulary.symbols)[:400]
+    (tmp_path / "other.txt").write_text(text, encoding="utf-8")
+    report = evaluate(trained, EvaluationOptions(corpus=str(tmp_path / "other.txt"), lanes=1))
+    expected = model.evaluate(model.vocabulary.encode(text), stateful_pass(400, 1))
+    assert report.splits == {"text": expected}
+
+
+def test_the_caller_is_told_before_anything_is_scored(trained):
+    told = []
+    report = evaluate(
+        trained, EvaluationOptions(split="validation"), on_ready=lambda loaded: told.append(loaded.path)
+    )
+    assert told == [report.checkpoint]
+    assert list(report.splits) == ["validation"]
+
+
+def test_a_report_has_the_files_with_each_characters_surprise(trained, tmp_path):
+    folder = tmp_path / "surprise"
+    report = evaluate(trained, EvaluationOptions(split="validation"), per_character=str(folder))
+    files = [str(folder / "validation.csv"), str(folder / "validation.html")]
+    assert report.files == {"validation": files}
+    assert report.to_json()["splits"]["validation"]["files"] == files
+
+
+def test_unknown_characters_are_refused_in_the_words_of_python(trained, tmp_path):
+    (tmp_path / "t").write_text("the \u017c cat", encoding="utf-8")
+    with pytest.raises(JaxcharError, match="with unknown='skip' or unknown='replace'"):
+        evaluate(trained, EvaluationOptions(corpus=str(tmp_path / "t")))
+    report = evaluate(trained, EvaluationOptions(corpus=str(tmp_path / "t"), unknown="skip"))
+    assert (report.replaced, report.left_out) == (0, 1)
+
+
+def test_what_is_said_of_the_text_is_a_warning_at_the_callers_line(trained, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.txt").write_text("the cat", encoding="utf-8")
+    (tmp_path / "folder" / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        evaluate(trained, EvaluationOptions(corpus=str(tmp_path / "folder"), unknown="skip"))
+    (told,) = (warning for warning in caught if "b.png" in str(warning.message))
+    assert told.filename == __file__
