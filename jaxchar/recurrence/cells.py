@@ -1,0 +1,185 @@
+"""The recurrent cells: their states, their dropout masks, their equations and the derivatives of these.
+
+Letters: T time steps, B batch, D input features, H hidden size, G gate columns (4H for the LSTM, 3H for the
+GRU, H for the tanh RNN).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+
+class LSTMCarry(NamedTuple):
+    """The state that an LSTM hands from one time step to the next."""
+
+    cell: jax.Array  # [B, H] float32, the memory c
+    hidden: jax.Array  # [B, H] float32, the output h
+
+
+class HiddenCarry(NamedTuple):
+    """The state that a GRU or a tanh RNN hands from one time step to the next."""
+
+    hidden: jax.Array  # [B, H] float32
+
+
+Carry = LSTMCarry | HiddenCarry
+Cell = nnx.OptimizedLSTMCell | nnx.GRUCell | nnx.SimpleCell
+
+
+class DropoutMasks(NamedTuple):
+    """Inverted-dropout masks of one sequence (0 or 1/keep), the same at every time step."""
+
+    inputs: jax.Array | None = None  # [B, D]
+    recurrent: jax.Array | None = None  # [B, H]
+
+
+NO_DROPOUT = DropoutMasks()
+
+
+def hard_sigmoid(x: jax.Array) -> jax.Array:
+    """Return ``clip(0.2 x + 0.5, 0, 1)``, the gate function of Keras 1 (and of Theano before it)."""
+    return jnp.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+
+def initial_carry(cell: Cell, batch_size: int) -> Carry:
+    """Return the zero state, [batch_size, H] each part, that a text starts with."""
+    zeros = jnp.zeros((batch_size, cell.hidden_features), jnp.float32)
+    return LSTMCarry(zeros, zeros) if isinstance(cell, nnx.OptimizedLSTMCell) else HiddenCarry(zeros)
+
+
+def bias_of(cell: Cell) -> jax.Array:
+    """Return the one bias of a cell, [G], whichever of its two products Flax gave it to."""
+    bias: Any = cell.dense_i.bias if cell.dense_h.bias is None else cell.dense_h.bias
+    return bias[...]
+
+
+def masked_inputs(inputs: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
+    """Return inputs after dropout, [T, B, D], or ids and what their one-hot rows are scaled with, [T, B]."""
+    if mask is None:
+        return inputs, None
+    if inputs.ndim == 3:
+        return inputs * mask, None
+    return inputs, jnp.take_along_axis(mask, inputs.T, axis=1).T
+
+
+# ---- equations -----------------------------------------------------------------------------------
+
+
+class Equations(Protocol):
+    """A cell's element-by-element half, with its derivative.
+
+    ``saved`` is whatever the backward half needs of a step: activations, not pre-activations.
+    """
+
+    def forward(self, projected: jax.Array, recurrent: jax.Array, carry: Any) -> tuple[Any, Any]:
+        """From the two [B, G] products and the old carry, return the new carry and ``saved``."""
+
+    def backward(self, d_carry: Any, saved: Any) -> tuple[jax.Array, Any]:
+        """Return d_projected [B, G] and the carry's gradient, less the part through W_h."""
+
+    def recurrent_gradient(self, d_projected: jax.Array, saved: Any) -> jax.Array:
+        """Return the gradient of the recurrent product, [..., G], from that of the projection."""
+
+
+def _gate_derivative(gate_fn: Callable) -> Callable[[jax.Array], jax.Array]:
+    """Return the gate function's derivative as a function of its value."""
+    if gate_fn is hard_sigmoid:
+        return lambda value: jnp.where((value > 0) & (value < 1), 0.2, 0.0)
+    return lambda value: value * (1 - value)
+
+
+class LSTMEquations(NamedTuple):
+    """i, f, o = gate(z), g = tanh(z); c' = f c + i g; h' = o tanh(c') (Hochreiter, Gers)."""
+
+    gate_fn: Callable[[jax.Array], jax.Array]
+
+    def _activate(self, z: jax.Array) -> jax.Array:
+        """Apply all four activations in one pass over the [B, 4H] block."""
+        is_g = jnp.arange(z.shape[-1]) // (z.shape[-1] // 4) == 2
+        if self.gate_fn is hard_sigmoid:
+            return jnp.where(is_g, jnp.tanh(z), hard_sigmoid(z))
+        # sigmoid(z) = (1 + tanh(z / 2)) / 2: one tanh serves the gates and g alike
+        half = jnp.where(is_g, 1.0, 0.5)
+        return jnp.tanh(z * half) * half + (1 - half)
+
+    def forward(self, projected, recurrent, carry):
+        # The barrier keeps XLA from computing the activations twice, once for c' and once for h'.
+        activations = lax.optimization_barrier(self._activate(projected + recurrent))
+        i, f, g, o = jnp.split(activations, 4, axis=-1)
+        cell = f * carry.cell + i * g
+        tanh_cell = jnp.tanh(cell)
+        return LSTMCarry(cell, o * tanh_cell), (activations, carry.cell, tanh_cell)
+
+    def backward(self, d_carry, saved):
+        """Let dh flow into c' through tanh; give each gate its share times its activation's slope."""
+        activations, cell_before, tanh_cell = saved
+        i, f, g, o = jnp.split(activations, 4, axis=-1)
+        gate_derivative = _gate_derivative(self.gate_fn)
+        d_cell = d_carry.cell + d_carry.hidden * o * (1 - tanh_cell * tanh_cell)
+        d_z = jnp.concatenate(
+            [
+                d_cell * g * gate_derivative(i),
+                d_cell * cell_before * gate_derivative(f),
+                d_cell * i * (1 - g * g),
+                d_carry.hidden * tanh_cell * gate_derivative(o),
+            ],
+            axis=-1,
+        )
+        return d_z, LSTMCarry(d_cell * f, jnp.zeros_like(d_cell))
+
+    def recurrent_gradient(self, d_projected, saved):
+        return d_projected
+
+
+class GRUEquations(NamedTuple):
+    """r, z = gate(.); n = tanh(p_n + r q_n); h' = (1 - z) n + z h, q = h W_h (Cho; Flax, cuDNN)."""
+
+    gate_fn: Callable[[jax.Array], jax.Array]
+
+    def forward(self, projected, recurrent, carry):
+        size = carry.hidden.shape[-1]
+        gates = self.gate_fn(projected[..., : 2 * size] + recurrent[..., : 2 * size])
+        r, z = jnp.split(lax.optimization_barrier(gates), 2, axis=-1)
+        recurrent_n = recurrent[..., 2 * size :]
+        n = jnp.tanh(projected[..., 2 * size :] + r * recurrent_n)
+        return HiddenCarry((1 - z) * n + z * carry.hidden), (r, z, n, recurrent_n, carry.hidden)
+
+    def backward(self, d_carry, saved):
+        r, z, n, recurrent_n, hidden_before = saved
+        gate_derivative = _gate_derivative(self.gate_fn)
+        d_n = d_carry.hidden * (1 - z) * (1 - n * n)
+        d_z = d_carry.hidden * (hidden_before - n) * gate_derivative(z)
+        d_r = d_n * recurrent_n * gate_derivative(r)
+        return jnp.concatenate([d_r, d_z, d_n], axis=-1), HiddenCarry(d_carry.hidden * z)
+
+    def recurrent_gradient(self, d_projected, saved):
+        r = saved[0]
+        d_r, d_z, d_n = jnp.split(d_projected, 3, axis=-1)
+        return jnp.concatenate([d_r, d_z, d_n * r], axis=-1)
+
+
+class TanhEquations(NamedTuple):
+    """h' = tanh(p + q) (Elman 1990)."""
+
+    def forward(self, projected, recurrent, carry):
+        hidden = jnp.tanh(projected + recurrent)
+        return HiddenCarry(hidden), hidden
+
+    def backward(self, d_carry, saved):
+        return d_carry.hidden * (1 - saved * saved), HiddenCarry(jnp.zeros_like(saved))
+
+    def recurrent_gradient(self, d_projected, saved):
+        return d_projected
+
+
+def equations_of(cell: Cell) -> Equations:
+    """Return the element-by-element half of a cell."""
+    if isinstance(cell, nnx.OptimizedLSTMCell):
+        return LSTMEquations(cell.gate_fn)
+    if isinstance(cell, nnx.GRUCell):
+        return GRUEquations(cell.gate_fn)
+    return TanhEquations()
