@@ -30,6 +30,43 @@ Carry = LSTMCarry | HiddenCarry
 Cell = nnx.OptimizedLSTMCell | nnx.GRUCell | nnx.SimpleCell
 
 
+def hard_sigmoid(x: jax.Array) -> jax.Array:
+    """Return ``clip(0.2 x + 0.5, 0, 1)``, the gate function of Keras 1 (and of Theano before it)."""
+    return jnp.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+
+GATE_FUNCTIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "sigmoid": jax.nn.sigmoid,
+    "hard_sigmoid": hard_sigmoid,
+}
+
+
+class CellKind(NamedTuple):
+    """A kind of cell, and what the library in C++ calls it (``CALL_FOR`` in cpp/native.cc)."""
+
+    flax_type: type
+    gate_blocks: int  # a kernel has so many blocks of H columns: G = gate_blocks * H
+    native_names: dict[Callable, str]  # by gate function; those that are not there run in JAX
+
+
+# By their names in the settings.
+CELL_KINDS = {
+    "lstm": CellKind(nnx.OptimizedLSTMCell, 4, {jax.nn.sigmoid: "lstm", hard_sigmoid: "hard_lstm"}),
+    "gru": CellKind(nnx.GRUCell, 3, {jax.nn.sigmoid: "gru", hard_sigmoid: "hard_gru"}),
+    "rnn": CellKind(nnx.SimpleCell, 1, {}),
+}
+GATE_BLOCKS = {name: kind.gate_blocks for name, kind in CELL_KINDS.items()}
+
+
+def native_name_of(cell: Cell) -> str | None:
+    """Return what the library in C++ calls a cell; None for one that it does not compute."""
+    if cell.dtype not in (None, jnp.float32):
+        return None
+    gate_fn: Any = getattr(cell, "gate_fn", None)
+    kinds = [kind for kind in CELL_KINDS.values() if isinstance(cell, kind.flax_type)]
+    return kinds[0].native_names.get(gate_fn) if kinds else None
+
+
 class DropoutMasks(NamedTuple):
     """Inverted-dropout masks of one sequence (0 or 1/keep), the same at every time step."""
 
@@ -38,11 +75,6 @@ class DropoutMasks(NamedTuple):
 
 
 NO_DROPOUT = DropoutMasks()
-
-
-def hard_sigmoid(x: jax.Array) -> jax.Array:
-    """Return ``clip(0.2 x + 0.5, 0, 1)``, the gate function of Keras 1 (and of Theano before it)."""
-    return jnp.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
 def initial_carry(cell: Cell, batch_size: int) -> Carry:

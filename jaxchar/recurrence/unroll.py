@@ -13,14 +13,12 @@ The recurrent dropout mask is one for all time steps of a sequence (Gal and Ghah
 Grounded Application of Dropout in Recurrent Neural Networks").
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import jax
-import jax.numpy as jnp
-from flax import nnx
 
 from jaxchar.errors import JaxcharError
-from jaxchar.recurrence import native, native_layer
+from jaxchar.recurrence import native
 from jaxchar.recurrence.cells import (
     NO_DROPOUT,
     Carry,
@@ -33,9 +31,10 @@ from jaxchar.recurrence.cells import (
     equations_of,
     hard_sigmoid,
     initial_carry,
-    masked_inputs,
+    native_name_of,
 )
 from jaxchar.recurrence.fused import lookup, project, unroll_fused
+from jaxchar.recurrence.native_layer import unroll_native
 from jaxchar.recurrence.scan import unroll_scan
 
 # What other folders may import from here, beside what is defined here.
@@ -91,7 +90,7 @@ def unroll(
         if implementation == "fused" and could_be_native(cell):
             native.tell_why_slower()
     refuse_impossible(cell, implementation)
-    run = {"native": _unroll_native, "fused": unroll_fused, "scan": unroll_scan}[implementation]
+    run = {"native": unroll_native, "fused": unroll_fused, "scan": unroll_scan}[implementation]
     return run(cell, inputs, carry, masks)
 
 
@@ -106,37 +105,18 @@ def refuse_impossible(cell: Cell, implementation: Implementation) -> None:
 # ---- the library in C++ --------------------------------------------------------------------------
 
 
-NATIVE_GATES = {jax.nn.sigmoid: "", hard_sigmoid: "hard_"}
-
-
 def native_name(cell: Cell) -> str | None:
     """Return what the library in C++ calls a cell; None where it cannot compute it, or cannot be had."""
-    if not could_be_native(cell) or not native.is_available():
-        return None
-    gate_fn: Any = cell.gate_fn  # type: ignore[union-attr]
-    return NATIVE_GATES[gate_fn] + ("lstm" if isinstance(cell, nnx.OptimizedLSTMCell) else "gru")
+    name = native_name_of(cell)
+    return name if name is not None and native.is_available() else None
 
 
 def could_be_native(cell: Cell) -> bool:
     """Whether the library in C++ can compute a cell, if only it can be had."""
-    if isinstance(cell, nnx.SimpleCell) or cell.gate_fn not in NATIVE_GATES:
-        return False
-    return cell.dtype in (None, jnp.float32)
+    return native_name_of(cell) is not None
 
 
 def _why_not(cell: Cell) -> str:
     if could_be_native(cell):
         return f", but {native.why_not()}, or give --implementation=auto"
     return "; give --implementation=auto"
-
-
-def _unroll_native(
-    cell: Any, inputs: jax.Array, carry: Carry, masks: DropoutMasks
-) -> tuple[Carry, jax.Array]:
-    read = native_layer.Inputs.of(*masked_inputs(inputs, masks.inputs))
-    weights = native_layer.Weights(cell.dense_i.kernel[...], bias_of(cell), cell.dense_h.kernel[...])
-    nothing = jnp.zeros((inputs.shape[1], 0))
-    mask = nothing if masks.recurrent is None else masks.recurrent
-    state = carry.cell if isinstance(carry, LSTMCarry) else nothing
-    hiddens, state, hidden = native_layer.run(native_name(cell), read, weights, state, carry.hidden, mask)
-    return (LSTMCarry(state, hidden) if isinstance(carry, LSTMCarry) else HiddenCarry(hidden)), hiddens

@@ -39,9 +39,7 @@ def activations(x):
     sums = jnp.asarray(x, jnp.float32)[None, :, None]  # [T = 1, B, D = 1], a feature that reaches every gate
     weights = native_layer.Weights(jnp.ones((1, 4)), jnp.zeros(4), jnp.zeros((1, 4)))
     zeros = jnp.zeros((len(x), 1))
-    _, _, saved = native_layer._forward(
-        "lstm", *native_layer.Inputs.of(sums), *weights, zeros, zeros, zeros[:, :0]
-    )
+    _, _, saved = native_layer._forward("lstm", native_layer.Inputs.of(sums), weights, zeros, zeros, None)
     return np.asarray(saved[0, :, 0]), np.asarray(saved[0, :, 2])
 
 
