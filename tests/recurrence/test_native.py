@@ -297,3 +297,12 @@ def test_what_it_does_not_know_is_refused_or_computed_in_jax(cell):
     with pytest.raises(JaxcharError, match="implementation is native"):
         unroll(cell, inputs, carry, implementation="native")
     assert unroll(cell, inputs, carry)[1].shape == (2, 2, 4)
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["plain", "hard_plain", ""])
+def test_a_cell_that_the_library_does_not_have_is_an_error(name):
+    inputs = native_layer.Inputs.of(jnp.zeros((1, 2, 3)))
+    weights = native_layer.Weights(jnp.zeros((3, 12)), jnp.zeros(12), jnp.zeros((4, 12)))
+    with pytest.raises(jax.errors.JaxRuntimeError, match=f"INVALID_ARGUMENT.*no cell is called '{name}'"):
+        jax.block_until_ready(native_layer.run(name, inputs, weights, None, jnp.zeros((2, 4)), None))
