@@ -1,4 +1,4 @@
-"""The recurrent cells: their states, their dropout masks, their equations and the derivatives of these.
+"""The recurrent cells: states, dropout masks, equations and their derivatives, and the table of kinds.
 
 Letters: T time steps, B batch, D input features, H hidden size, G gate columns (4H for the LSTM, 3H for the
 GRU, H for the tanh RNN).
@@ -42,14 +42,14 @@ GATE_FUNCTIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 class CellKind(NamedTuple):
-    """A kind of cell, and what the library in C++ calls it (``CALL_FOR`` in cpp/native.cc)."""
+    """A kind of cell, and its names in the C++ library (``call_for`` in cpp/native.cc)."""
 
     flax_type: type
-    gate_blocks: int  # a kernel has so many blocks of H columns: G = gate_blocks * H
-    native_names: dict[Callable, str]  # by gate function; those that are not there run in JAX
+    gate_blocks: int  # blocks of H columns in a kernel: G = gate_blocks * H
+    native_names: dict[Callable, str]  # by gate function; other gate functions run in JAX
 
 
-# By their names in the settings.
+# By the names in ModelConfig.cell; GATE_FUNCTIONS by those in ModelConfig.gate.
 CELL_KINDS = {
     "lstm": CellKind(nnx.OptimizedLSTMCell, 4, {jax.nn.sigmoid: "lstm", hard_sigmoid: "hard_lstm"}),
     "gru": CellKind(nnx.GRUCell, 3, {jax.nn.sigmoid: "gru", hard_sigmoid: "hard_gru"}),
@@ -59,7 +59,7 @@ GATE_BLOCKS = {name: kind.gate_blocks for name, kind in CELL_KINDS.items()}
 
 
 def native_name_of(cell: Cell) -> str | None:
-    """Return what the library in C++ calls a cell; None for one that it does not compute."""
+    """Return a cell's name in the C++ library; None for a cell that the library does not compute."""
     if cell.dtype not in (None, jnp.float32):
         return None
     gate_fn: Any = getattr(cell, "gate_fn", None)
@@ -70,8 +70,8 @@ def native_name_of(cell: Cell) -> str | None:
 class DropoutMasks(NamedTuple):
     """Inverted-dropout masks of one sequence (0 or 1/keep), the same at every time step."""
 
-    inputs: jax.Array | None = None  # [B, D]
-    recurrent: jax.Array | None = None  # [B, H]
+    inputs: jax.Array | None = None  # [B, D]; None: no dropout
+    recurrent: jax.Array | None = None  # [B, H]; likewise
 
 
 NO_DROPOUT = DropoutMasks()
@@ -84,13 +84,13 @@ def initial_carry(cell: Cell, batch_size: int) -> Carry:
 
 
 def bias_of(cell: Cell) -> jax.Array:
-    """Return the one bias of a cell, [G], whichever of its two products Flax gave it to."""
+    """Return the bias of a cell, [G]; Flax keeps it with one or the other of the two products."""
     bias: Any = cell.dense_i.bias if cell.dense_h.bias is None else cell.dense_h.bias
     return bias[...]
 
 
 def masked_inputs(inputs: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
-    """Return inputs after dropout, [T, B, D], or ids and what their one-hot rows are scaled with, [T, B]."""
+    """Return inputs after dropout, [T, B, D], or ids and the scale of their one-hot rows, [T, B]."""
     if mask is None:
         return inputs, None
     if inputs.ndim == 3:
@@ -102,16 +102,16 @@ def masked_inputs(inputs: jax.Array, mask: jax.Array | None) -> tuple[jax.Array,
 
 
 class Equations(Protocol):
-    """A cell's element-by-element half, with its derivative.
+    """The element-by-element part of a cell, with its derivative.
 
-    ``saved`` is whatever the backward half needs of a step: activations, not pre-activations.
+    ``saved`` is what ``backward`` needs of a step: activations, not pre-activations.
     """
 
     def forward(self, projected: jax.Array, recurrent: jax.Array, carry: Any) -> tuple[Any, Any]:
-        """From the two [B, G] products and the old carry, return the new carry and ``saved``."""
+        """Return the new carry and ``saved`` from the two [B, G] products and the old carry."""
 
     def backward(self, d_carry: Any, saved: Any) -> tuple[jax.Array, Any]:
-        """Return d_projected [B, G] and the carry's gradient, less the part through W_h."""
+        """Return d_projected [B, G] and the carry's gradient without the part through W_h."""
 
     def recurrent_gradient(self, d_projected: jax.Array, saved: Any) -> jax.Array:
         """Return the gradient of the recurrent product, [..., G], from that of the projection."""
@@ -134,12 +134,12 @@ class LSTMEquations(NamedTuple):
         is_g = jnp.arange(z.shape[-1]) // (z.shape[-1] // 4) == 2
         if self.gate_fn is hard_sigmoid:
             return jnp.where(is_g, jnp.tanh(z), hard_sigmoid(z))
-        # sigmoid(z) = (1 + tanh(z / 2)) / 2: one tanh serves the gates and g alike
+        # sigmoid(z) = (1 + tanh(z / 2)) / 2: one tanh computes the gates and g
         half = jnp.where(is_g, 1.0, 0.5)
         return jnp.tanh(z * half) * half + (1 - half)
 
     def forward(self, projected, recurrent, carry):
-        # The barrier keeps XLA from computing the activations twice, once for c' and once for h'.
+        # Without the barrier XLA computes the activations twice, once for c' and once for h'.
         activations = lax.optimization_barrier(self._activate(projected + recurrent))
         i, f, g, o = jnp.split(activations, 4, axis=-1)
         cell = f * carry.cell + i * g
@@ -147,7 +147,7 @@ class LSTMEquations(NamedTuple):
         return LSTMCarry(cell, o * tanh_cell), (activations, carry.cell, tanh_cell)
 
     def backward(self, d_carry, saved):
-        """Let dh flow into c' through tanh; give each gate its share times its activation's slope."""
+        """Add dh's part through tanh to dc'; each gate gets its factor times its activation's derivative."""
         activations, cell_before, tanh_cell = saved
         i, f, g, o = jnp.split(activations, 4, axis=-1)
         gate_derivative = _gate_derivative(self.gate_fn)
@@ -209,7 +209,7 @@ class TanhEquations(NamedTuple):
 
 
 def equations_of(cell: Cell) -> Equations:
-    """Return the element-by-element half of a cell."""
+    """Return the element-by-element part of a cell."""
     if isinstance(cell, nnx.OptimizedLSTMCell):
         return LSTMEquations(cell.gate_fn)
     if isinstance(cell, nnx.GRUCell):

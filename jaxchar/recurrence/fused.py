@@ -33,12 +33,12 @@ from jaxchar.recurrence.cells import (
     masked_inputs,
 )
 
-# Up to this many symbols, the gradient of a table lookup runs faster on the machines measured as a
-# product with one-hot rows than as a scatter of T*B rows (see experiments/README.md).
+# Up to this number of symbols, the gradient of a table lookup is faster as a product with one-hot rows than
+# as a scatter of T*B rows, on the machines measured (see experiments/README.md).
 ONE_HOT_PRODUCT_SYMBOLS = 512
 
-# From this many times as many hidden units as rows on, the recurrent product runs faster the other way
-# round on the CPUs measured (see experiments/README.md).
+# If H is at least this multiple of B, the recurrent product is faster with both factors transposed, on the
+# CPUs measured (see experiments/README.md).
 TRANSPOSED_PRODUCT_RATIO = 4
 
 
@@ -50,18 +50,18 @@ def unroll_fused(cell: Cell, inputs: jax.Array, carry: Carry, masks: DropoutMask
 
 
 def project(cell: Cell, inputs: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """Return the input half of every step's product, bias and all: [T, B, G] float32.
+    """Return the input product of every step, with the bias: [T, B, G] float32.
 
     Args:
         cell: a Flax cell.
         inputs: [T, B, D] features, or [T, B] integer ids.
-        mask: of the inputs, [B, D].
+        mask: dropout mask of the inputs, [B, D].
     """
     kernel, bias, dtype = cell.dense_i.kernel[...], bias_of(cell), cell.dtype or jnp.float32
     inputs, scale = masked_inputs(inputs, mask)
     if inputs.ndim == 3:
         return _sequence_product(inputs.astype(dtype), kernel.astype(dtype)) + bias
-    kernel = kernel.astype(dtype).astype(jnp.float32)  # what a product in dtype would read
+    kernel = kernel.astype(dtype).astype(jnp.float32)  # rounded as for a product in dtype
     if scale is None:
         return lookup(kernel + bias, inputs)
     return lookup(kernel, inputs) * scale[..., None] + bias
@@ -72,7 +72,7 @@ def project(cell: Cell, inputs: jax.Array, mask: jax.Array | None = None) -> jax
 
 @jax.custom_vjp
 def _sequence_product(rows: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Return ``rows @ kernel``, [T, B, G] float32, its gradient formed as that of the recurrence is."""
+    """Return ``rows @ kernel``, [T, B, G] float32, with the kernel's gradient of the recurrence."""
     return _matmul(rows, kernel)
 
 
@@ -91,25 +91,24 @@ _sequence_product.defvjp(_sequence_product_forward, _sequence_product_backward)
 
 
 def _kernel_gradient(rows: jax.Array, d_product: jax.Array) -> jax.Array:
-    """Return the gradient of a kernel that [T, B, ...] rows were multiplied with, summed over all of them.
+    """Return the gradient of a kernel that [T, B, ...] rows are multiplied by, summed over time and batch.
 
-    As one contraction over time and batch: what JAX derives from a product is another one on a CPU, with
-    half the speed.
+    It is one contraction. The one that JAX derives from the product runs at half the speed on a CPU.
     """
     d_kernel = jnp.einsum("tbd,tbg->dg", rows, d_product, preferred_element_type=jnp.float32)
     return d_kernel.astype(d_product.dtype)
 
 
 def _matmul(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Multiply in the dtype of the operands, sum and return in float32."""
+    """Multiply in the dtype of the operands; sum and return in float32."""
     return jnp.matmul(a, b, preferred_element_type=jnp.float32)
 
 
 @jax.custom_vjp
 def lookup(table: jax.Array, ids: jax.Array) -> jax.Array:
-    """Return the rows ``table[ids]``, [..., D], which is what one-hot rows times the table mean.
+    """Return the rows ``table[ids]``, [..., D], which equal the product of one-hot rows and the table.
 
-    Ids outside the table, which a vocabulary never gives, take its first or last row.
+    Ids outside the table, which no vocabulary gives, are clipped to its first or last row.
     """
     return table.at[ids].get(mode="clip")
 
@@ -121,7 +120,7 @@ def _lookup_forward(table: jax.Array, ids: jax.Array) -> tuple[jax.Array, tuple[
 def _lookup_backward(residuals: tuple[jax.Array, int], d_rows: jax.Array) -> tuple[jax.Array, None]:
     ids, num_symbols = residuals
     if num_symbols <= ONE_HOT_PRODUCT_SYMBOLS:
-        # No axes are merged: where the batch is split between devices, each keeps to its own part.
+        # No axes are merged: if the batch is split between devices, each uses its own part.
         return jnp.einsum("...v,...d->vd", jax.nn.one_hot(ids, num_symbols), d_rows), None
     return jnp.zeros((num_symbols, d_rows.shape[-1])).at[ids].add(d_rows), None
 
@@ -133,16 +132,16 @@ lookup.defvjp(_lookup_forward, _lookup_backward)
 
 
 def _recurrent_product(rows: jax.Array, kernel: jax.Array, kernel_transposed: jax.Array) -> jax.Array:
-    """Return ``rows @ kernel``, [B, ...] float32, the product that every time step waits for.
+    """Return ``rows @ kernel``, [B, ...] float32, the product inside the loop over time.
 
-    XLA's product on a CPU rearranges its right factor at every call. Where that is the larger one, the
-    kernel, it takes up to three times as long as the same product the other way round.
+    On a CPU, XLA's product rearranges its right factor at every call. If that is the larger one, the kernel,
+    the transposed product is up to three times as fast.
     """
     batch_size = rows.shape[0]
     kernel_is_larger = batch_size * TRANSPOSED_PRODUCT_RATIO <= min(kernel.shape) and batch_size % 8 == 0
     if jax.default_backend() != "cpu" or not kernel_is_larger:
         return _matmul(rows, kernel)
-    # The barriers keep XLA from seeing that all this is rows @ kernel.
+    # Without the barriers XLA would simplify this to rows @ kernel.
     columns = lax.optimization_barrier(rows.T)
     return lax.optimization_barrier(_matmul(kernel_transposed, columns)).T
 
@@ -199,7 +198,7 @@ def _recur_backward(equations, residuals, cotangents):
     d_recurrent = equations.recurrent_gradient(d_projected, saved).astype(kernel.dtype)
     before = _masked(before, mask, kernel.dtype)
     d_kernel = _kernel_gradient(before, d_recurrent)
-    d_mask = None if mask is None else jnp.zeros_like(mask)  # a mask is drawn, never trained
+    d_mask = None if mask is None else jnp.zeros_like(mask)  # a mask is sampled, never trained
     return d_projected, d_kernel, d_carry, d_mask
 
 

@@ -30,9 +30,9 @@ from jaxchar.recurrence.cells import (
 
 
 class Inputs(NamedTuple):
-    """What a layer reads: ids, which mean their one-hot rows, or rows of features. The others are None."""
+    """What a layer reads: ids, which mean their one-hot rows, or rows of features. What is absent is None."""
 
-    ids: jax.Array | None = None  # [T, B] int32; those outside of the kernel's rows are those of its ends
+    ids: jax.Array | None = None  # [T, B] int32, clamped to the rows of the kernel
     scale: jax.Array | None = None  # [T, B] float32, of the one-hot rows; never trained; None: 1
     rows: jax.Array | None = None  # [T, B, D] float32
 
@@ -57,7 +57,7 @@ def unroll_native(
 ) -> tuple[Carry, jax.Array]:
     """Run a cell over a sequence; arguments and results as of :func:`jaxchar.recurrence.unroll.unroll`."""
     name = native_name_of(cell)
-    assert name is not None, "the caller has seen that the library has it"
+    assert name is not None, "callers ask native_name first"
     read = Inputs.of(*masked_inputs(inputs, masks.inputs))
     weights = Weights(cell.dense_i.kernel[...], bias_of(cell), cell.dense_h.kernel[...])
     state = carry.cell if isinstance(carry, LSTMCarry) else None
@@ -85,7 +85,7 @@ def run(
         mask: [B, H], on what the recurrent product sees, never trained; None for no dropout.
 
     Returns:
-        The hidden states [T, B, H], and the last memory and the last output, as they came.
+        The hidden states [T, B, H], the last memory (None for a GRU) and the last output.
     """
     return _run_forward(cell, inputs, weights, state, hidden, mask)[0]
 
@@ -119,7 +119,7 @@ run.defvjp(_run_forward, _run_backward)
 
 
 def keeps_memory(cell: str) -> bool:
-    """Whether a cell has a memory beside its output; the gradients of its two products are then one."""
+    """Return whether a cell has a memory c; the gradients of its two products are then the same."""
     return cell in CELL_KINDS["lstm"].native_names.values()
 
 
@@ -173,7 +173,7 @@ def _backward(cell, input_kernel, kernel, first, following, saved, d_hiddens, d_
 
 def _backward_here(cell, input_kernel, kernel, first, following, saved, d_hiddens, d_state, d_hidden, mask):
     (T, B, H), (D, G) = d_hiddens.shape, input_kernel.shape
-    # The gradients in their places: of a state in that of the last one, of the products in the activations'.
+    # Written in place: a state's gradient over that of the last state, the products' over the activations.
     in_place, r = ({6: 3, 7: 4, 4: 0}, 0) if keeps_memory(cell) else ({6: 3, 7: 4}, G)
     results = _floats((T, B, G), (T, B, r), (T, B, D), d_state.shape, (B, H))
     call = jax.ffi.ffi_call("jaxchar_backward", results, input_output_aliases=in_place)
@@ -203,18 +203,18 @@ def _floats(*shapes: tuple[int, ...]) -> list[jax.ShapeDtypeStruct]:
 
 @functools.cache
 def _by_batch(function: Callable, rule: str, *first: Any) -> Callable:
-    """Return a function that every device calls for its own rows of the batch.
+    """Return a function that each device calls for its own rows of the batch.
 
     Args:
-        function: takes and returns arrays, of as many rows as there are.
-        rule: the axes of its arguments and results; "b" is split, and results without it are summed up.
-        first: what it takes before the arrays.
+        function: takes and returns arrays of any batch size.
+        rule: the axes of its arguments and results; "b" is split, and results without it are summed.
+        first: its static arguments, before the arrays.
     """
     arguments, results = ([axes.split() for axes in side.split(", ")] for side in rule.split(" -> "))
     summed = "b" not in results[0]
 
     def partition(mesh, shapes, _):
-        # No other axis than the batch may be split, see below.
+        # Only the batch may be split, see need_replication_factors.
         split = next((axis for shape in shapes for axis in shape.sharding.spec if axis is not None), None)
 
         def layout(axes):

@@ -37,7 +37,7 @@ from jaxchar.recurrence.fused import lookup, project, unroll_fused
 from jaxchar.recurrence.native_layer import unroll_native
 from jaxchar.recurrence.scan import unroll_scan
 
-# What other folders may import from here, beside what is defined here.
+# What other folders import from here.
 __all__ = [
     "Carry",
     "Cell",
@@ -83,7 +83,7 @@ def unroll(
         The state after the last step, and the hidden states [T, B, H] float32.
 
     Raises:
-        JaxcharError: "native" is asked for where it cannot be had.
+        JaxcharError: "native" is asked for and is not available for this cell.
     """
     if implementation == "auto":
         implementation = "native" if native_name(cell) else "fused"
@@ -95,24 +95,24 @@ def unroll(
 
 
 def refuse_impossible(cell: Cell, implementation: Implementation) -> None:
-    """Raise a JaxcharError where "native" is asked for and cannot be had."""
+    """Raise a JaxcharError if "native" is asked for and is not available for this cell."""
     if implementation == "native" and not native_name(cell):
         raise JaxcharError(
             f"implementation is native, which is for an lstm or gru in float32 on a processor{_why_not(cell)}"
         )
 
 
-# ---- the library in C++ --------------------------------------------------------------------------
+# ---- the C++ library -----------------------------------------------------------------------------
 
 
 def native_name(cell: Cell) -> str | None:
-    """Return what the library in C++ calls a cell; None where it cannot compute it, or cannot be had."""
+    """Return a cell's name in the C++ library; None if the library is missing or does not compute it."""
     name = native_name_of(cell)
     return name if name is not None and native.is_available() else None
 
 
 def could_be_native(cell: Cell) -> bool:
-    """Whether the library in C++ can compute a cell, if only it can be had."""
+    """Return whether the C++ library, if there is one, computes a cell."""
     return native_name_of(cell) is not None
 
 
