@@ -49,6 +49,8 @@ check: $(READY) ## Lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror jaxchar/recurrence/cpp/*; \
+	else echo "clang-format is not installed: the format of the C++ files was not checked"; fi
 
 bench: $(READY) ## Race training against the other ways that .venv has (bench.json, bench.png)
 	$(BIN)/python -m jaxchar.bench --plot bench.png $(ARGS)

@@ -14,11 +14,19 @@ from flax import nnx
 
 from jaxchar.config import ModelConfig
 from jaxchar.randomness import cheap_bernoulli
-from jaxchar.recurrence.unroll import Carry, Cell, DropoutMasks, hard_sigmoid, initial_carry, lookup, unroll
+from jaxchar.recurrence.cells import (
+    GATE_BLOCKS,
+    GATE_FUNCTIONS,
+    Carry,
+    Cell,
+    DropoutMasks,
+    initial_carry,
+)
+from jaxchar.recurrence.fused import lookup
+from jaxchar.recurrence.unroll import unroll
 
 Initializer = Callable[..., jax.Array]
 
-GATE_BLOCKS = {"lstm": 4, "gru": 3, "rnn": 1}
 LSTM_FORGET_BLOCK = 1  # of i, f, g, o
 
 
@@ -251,7 +259,7 @@ def _make_cell(config: ModelConfig, features: int, hidden_size: int, rngs: nnx.R
     }
     if config.cell == "rnn":
         return nnx.SimpleCell(features, hidden_size, **options)
-    gate_fn = {"sigmoid": jax.nn.sigmoid, "hard_sigmoid": hard_sigmoid}[config.gate]
+    gate_fn = GATE_FUNCTIONS[config.gate]
     if config.cell == "gru":
         return nnx.GRUCell(features, hidden_size, gate_fn=gate_fn, **options)
     bias_init = _forget_bias_init(config.forget_bias)

@@ -1,1 +1,1 @@
-"""A recurrent layer over time: its equations, and the ways to compute it."""
+"""A recurrent layer over time: its equations, and its implementations."""

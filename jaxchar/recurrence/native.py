@@ -1,9 +1,9 @@
-"""The library in C++ for processors: builds ``cpp/native.cc`` once, and makes its functions known to JAX.
+"""The C++ library for CPUs: builds ``cpp/native.cc`` once, and registers its functions with JAX.
 
-It needs a C++ compiler (``CXX``, or c++, g++ or clang++); without one, the same is computed in JAX, and the
-user is told once a process why that is slower. What is built is made for this kind of processor and kept in
-the cache folder, and so is the reason why it could not be built, until that may have changed. Its callers
-are :mod:`jaxchar.recurrence.native_layer` and :mod:`jaxchar.sampling.native_decoder`.
+It needs a C++ compiler (``CXX``, or c++, g++ or clang++). Without one, JAX computes the same, and one line a
+process tells the user why that is slower. The library is built for this kind of processor and kept in the
+cache folder. The reason of a failed build is kept there too, until its cause may have changed.
+:mod:`jaxchar.recurrence.native_layer` and :mod:`jaxchar.sampling.native_decoder` call the library.
 """
 
 import ctypes
@@ -28,15 +28,15 @@ import jax
 from jaxchar.cache import folders_for_compiled, is_writable
 
 SOURCES = Path(__file__).with_name("cpp")
-# Vectors for this very processor; divisions and comparisons may be done for lanes that are not used.
+# Vector instructions of this processor; unused lanes may divide and compare, too.
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-trapping-math", "-shared", "-fPIC", "-w")
 FUNCTIONS = ("jaxchar_forward", "jaxchar_backward", "jaxchar_weight_gradients", "jaxchar_texts")
 COMPILERS = ("c++", "g++", "clang++")
-# After which a compiler is taken to hang: with nothing to compile, and, on a busy machine, with all of it.
+# Time limits of a compiler: for an empty file, and for the library on a busy machine.
 TRIAL_SECONDS = 60
 BUILD_SECONDS = 900
-FAILURE_SECONDS = 86_400  # how long a failure is remembered: what was missing may have been installed
-# What decides, beside the compiler itself, what it does.
+FAILURE_SECONDS = 86_400  # how long a failure is remembered: a compiler may be installed meanwhile
+# The environment variables that change what a compiler does.
 COMPILER_VARIABLES = (
     "CXX",
     "CPATH",
@@ -48,15 +48,15 @@ COMPILER_VARIABLES = (
 COMPILER_REMEDY = "install a C++ compiler, for instance g++ (apt install g++), or name yours in CXX"
 FOLDER_REMEDY = "name a folder that programs may be loaded from in JAXCHAR_CACHE"
 
-# Without handlers of the host's, Python prints a warning's text on standard error, and nothing else.
+# If the host sets no handlers, Python prints a warning's text alone on standard error.
 _log = logging.getLogger("jaxchar")
 
 
 class Library(NamedTuple):
-    """What was built."""
+    """A library that is loaded."""
 
-    digest: str  # twelve characters
-    panel_columns: int  # in which it wants kernels packed
+    digest: str  # of its file, twelve characters
+    panel_columns: int  # columns per packed panel of a kernel
 
 
 class Missing(NamedTuple):
@@ -75,31 +75,31 @@ class _Unusable(Exception):
 
 
 def is_available() -> bool:
-    """Whether JAX computes on a processor that the functions below can be built for."""
+    """Return whether JAX computes on a CPU, and the library is or can be built."""
     return library() is not None
 
 
 def identity() -> str:
-    """Return the library's digest, on which the last bits depend; nothing where it cannot be had."""
+    """Return the library's digest, on which the last bits of results depend; empty if there is none."""
     loaded = library()
     return loaded.digest if loaded else ""
 
 
 def library() -> Library | None:
-    """Build the library, if it is not there, and load it; None where it cannot be had."""
+    """Load the library, and build it first if necessary; None if that fails."""
     attempt = _attempt()
     return attempt if isinstance(attempt, Library) else None
 
 
 def why_not() -> str:
-    """Return why the library cannot be had, and what to do about it; nothing where it can."""
+    """Return why there is no library, and what to do about it; empty if there is one."""
     attempt = _attempt()
     return f"{attempt.reason}; {attempt.remedy}" if isinstance(attempt, Missing) else ""
 
 
 @functools.cache
 def tell_why_slower() -> None:
-    """Tell the user, once a process, that what could run in C++ runs in JAX."""
+    """Warn, once a process, that the recurrence runs in JAX instead of C++."""
     if jax.default_backend() == "cpu" and why_not():
         _log.warning("The recurrence runs in JAX, about half as fast as in C++: %s.", why_not())
 
@@ -115,7 +115,7 @@ def forget() -> None:
 
 @functools.cache
 def _attempt() -> Library | Missing:
-    """Load the library from the first folder that has it, else build it in the first that can take it."""
+    """Load the library from the first folder that has it, else build it in the first suitable folder."""
     if jax.default_backend() != "cpu":
         return Missing(f"JAX computes on {jax.default_backend()}", "it is for processors")
     recipe, folders = _recipe(), folders_for_compiled()
@@ -143,14 +143,14 @@ def _attempt() -> Library | Missing:
 
 
 def _recipe() -> str:
-    """Return what decides which library is right, the compiler apart, in twelve characters."""
+    """Return a digest of all that a library is built from, except the compiler: twelve characters."""
     parts = [source.read_bytes() for source in sorted(SOURCES.iterdir())]
     parts += [" ".join(FLAGS).encode(), jax.lib.__version__.encode()]
     return hashlib.sha256(b"|".join(parts)).hexdigest()[:12]
 
 
 def _loaded(file: Path) -> Library:
-    """Load a library whose name ends with its digest; one that was damaged would crash the process."""
+    """Load a library whose name ends with its digest; a damaged one would crash the process."""
     try:
         digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
         if file.stem.rpartition("-")[2] != digest:
@@ -172,16 +172,16 @@ class Compiler(NamedTuple):
     """A command that compiles C++."""
 
     command: tuple[str, ...]
-    program: str  # the file that it starts
+    program: str  # path of the executable
 
 
 def _compilers() -> Iterator[Compiler]:
-    """Yield the user's C++ compilers: what ``CXX`` says, then those that there are, each once."""
+    """Yield the C++ compilers that are installed, each once: that of ``CXX``, then the usual ones."""
     wanted, seen = [os.environ.get("CXX", ""), *COMPILERS], set()
     for command in wanted:
         try:
             words = tuple(shlex.split(command))
-        except ValueError:  # an open quotation
+        except ValueError:  # an unclosed quotation mark
             continue
         programs = [shutil.which(word) for word in words if "=" not in word and not word.startswith("-")]
         if not words or not programs or programs[0] is None:
@@ -193,7 +193,7 @@ def _compilers() -> Iterator[Compiler]:
 
 
 def _cause(compilers: list[Compiler]) -> str:
-    """Return what a failure to build is to be blamed on; another cause is another try."""
+    """Return a digest of what can make a build fail; if it changes, the build is tried again."""
     facts: list[object] = [os.environ.get(name) for name in COMPILER_VARIABLES]
     for compiler in compilers:
         found = Path(compiler.program).stat()
@@ -202,7 +202,7 @@ def _cause(compilers: list[Compiler]) -> str:
 
 
 def _remembered(note: Path, cause: str) -> Missing | None:
-    """Return an earlier failure of the same cause."""
+    """Return an earlier failure, if it is recent and had the same cause."""
     try:
         record = json.loads(note.read_text(encoding="utf-8"))
         is_fresh = 0 <= time.time() - note.stat().st_mtime < FAILURE_SECONDS
@@ -214,7 +214,7 @@ def _remembered(note: Path, cause: str) -> Missing | None:
 
 
 def _built_somewhere(compilers: list[Compiler], recipe: str, folders: list[Path]) -> Library | Missing:
-    """Build with the first compiler that can, into the first folder that can take and run what is built."""
+    """Build with the first compiler that works, in the first folder from which libraries can be loaded."""
     places = [folder for folder in folders if is_writable(folder)]
     if not places:
         return Missing(f"no folder can be written to ({', '.join(map(str, folders))})", FOLDER_REMEDY)
@@ -239,10 +239,10 @@ def _built_somewhere(compilers: list[Compiler], recipe: str, folders: list[Path]
 
 
 def _build(compiler: Compiler, recipe: str, folder: Path) -> Path:
-    """Return the file that a compiler built, under a name that ends with its digest."""
+    """Build the library; return its file, whose name ends with its digest."""
     try:
-        # In a folder of its own until it is whole: another process may be building, too. The compiler's
-        # own temporary files lie there as well, whatever TMPDIR says.
+        # In a folder of its own until it is complete: another process may be building, too. TMPDIR puts the
+        # compiler's temporary files there as well.
         with tempfile.TemporaryDirectory(dir=folder) as unfinished:
             built = Path(unfinished) / "native.so"
             environment = {**os.environ, "TMPDIR": unfinished, "LC_ALL": "C"}
@@ -257,7 +257,7 @@ def _build(compiler: Compiler, recipe: str, folder: Path) -> Path:
 
 
 def _run(command: list[str], environment: dict[str, str], seconds: int) -> None:
-    """Run a compiler and whatever it starts to its end, or end all of it after so many seconds."""
+    """Run a compiler; kill it and all that it started after so many seconds."""
     with subprocess.Popen(
         command,
         env=environment,
@@ -278,7 +278,7 @@ def _run(command: list[str], environment: dict[str, str], seconds: int) -> None:
 
 
 def _complaint(said: str) -> str:
-    """Return the line of a compiler's that says what is wrong."""
+    """Return the first line of a compiler's output that tells an error."""
     lines = [line for line in said.splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower()]
     return _one_line((errors or lines or [""])[0])

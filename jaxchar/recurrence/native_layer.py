@@ -16,26 +16,32 @@ from jax import lax
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxchar.recurrence.cells import (
+    CELL_KINDS,
+    Carry,
+    Cell,
+    DropoutMasks,
+    HiddenCarry,
+    LSTMCarry,
+    bias_of,
+    masked_inputs,
+    native_name_of,
+)
+
 
 class Inputs(NamedTuple):
-    """What a layer reads: rows of features, or ids, which mean their one-hot rows.
+    """What a layer reads: ids, which mean their one-hot rows, or rows of features. What is absent is None."""
 
-    What is not there has no time steps or no features.
-    """
-
-    ids: jax.Array  # [T, B] int32; those outside of the kernel's rows are those of its ends
-    scale: jax.Array  # [T, B] float32, of the one-hot rows; never trained
-    rows: jax.Array  # [T, B, D] float32
+    ids: jax.Array | None = None  # [T, B] int32, clamped to the rows of the kernel
+    scale: jax.Array | None = None  # [T, B] float32, of the one-hot rows; never trained; None: 1
+    rows: jax.Array | None = None  # [T, B, D] float32
 
     @classmethod
     def of(cls, inputs: jax.Array, scale: jax.Array | None = None) -> "Inputs":
         """Take [T, B, D] rows, or [T, B] ids and their scale."""
-        B = inputs.shape[1]
-        no_ids, no_scale = jnp.zeros((0, B), jnp.int32), jnp.zeros((0, B))
         if inputs.ndim == 3:
-            return cls(no_ids, no_scale, inputs)
-        no_rows = jnp.zeros((*inputs.shape, 0))
-        return cls(inputs.astype(jnp.int32), no_scale if scale is None else scale, no_rows)
+            return cls(rows=inputs)
+        return cls(inputs.astype(jnp.int32), scale)
 
 
 class Weights(NamedTuple):
@@ -46,59 +52,99 @@ class Weights(NamedTuple):
     recurrent: jax.Array  # [H, G]
 
 
+def unroll_native(
+    cell: Cell, inputs: jax.Array, carry: Carry, masks: DropoutMasks
+) -> tuple[Carry, jax.Array]:
+    """Run a cell over a sequence; arguments and results as of :func:`jaxchar.recurrence.unroll.unroll`."""
+    name = native_name_of(cell)
+    assert name is not None, "callers ask native_name first"
+    read = Inputs.of(*masked_inputs(inputs, masks.inputs))
+    weights = Weights(cell.dense_i.kernel[...], bias_of(cell), cell.dense_h.kernel[...])
+    state = carry.cell if isinstance(carry, LSTMCarry) else None
+    hiddens, state, hidden = run(name, read, weights, state, carry.hidden, masks.recurrent)
+    return (HiddenCarry(hidden) if state is None else LSTMCarry(state, hidden)), hiddens
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def run(
-    cell: str, inputs: Inputs, weights: Weights, state: jax.Array, hidden: jax.Array, mask: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+    cell: str,
+    inputs: Inputs,
+    weights: Weights,
+    state: jax.Array | None,
+    hidden: jax.Array,
+    mask: jax.Array | None,
+) -> tuple[jax.Array, jax.Array | None, jax.Array]:
     """Run a layer over time.
 
     Args:
-        cell: "lstm", "hard_lstm", "gru" or "hard_gru".
+        cell: as the library calls it, see :data:`jaxchar.recurrence.cells.CELL_KINDS`.
         inputs: what it reads.
         weights: its weights.
-        state: [B, H], the memory before the first step; [B, 0] for a GRU, which has none.
+        state: [B, H], the memory before the first step; None for a GRU, which has none.
         hidden: [B, H], the output before the first step.
-        mask: [B, H], on what the recurrent product sees, never trained; [B, 0] is none.
+        mask: [B, H], on what the recurrent product sees, never trained; None for no dropout.
 
     Returns:
-        The hidden states [T, B, H], and the last memory and the last output, as they came.
+        The hidden states [T, B, H], the last memory (None for a GRU) and the last output.
     """
-    hiddens, states, _ = _forward(cell, *inputs, *weights, state, hidden, mask)
-    return hiddens, states[-1], hiddens[-1]
+    return _run_forward(cell, inputs, weights, state, hidden, mask)[0]
 
 
 def _run_forward(cell, inputs, weights, state, hidden, mask):
-    hiddens, states, saved = _forward(cell, *inputs, *weights, state, hidden, mask)
+    hiddens, states, saved = _forward(cell, inputs, weights, state, hidden, mask)
     residuals = inputs, weights, state, hidden, mask, hiddens, states, saved
-    return (hiddens, states[-1], hiddens[-1]), residuals
+    return (hiddens, None if state is None else states[-1], hiddens[-1]), residuals
 
 
 def _run_backward(cell, residuals, cotangents):
     inputs, weights, state, hidden, mask, hiddens, states, saved = residuals
-    first, following = (state, states) if keeps_memory(cell) else (hidden, hiddens)
-    kernel = weights.inputs if inputs.rows.size else weights.inputs[:0]  # ids have no gradient
+    first, following = (hidden, hiddens) if state is None else (state, states)
+    kernel = weights.inputs[:0] if inputs.rows is None else weights.inputs  # ids have no gradient
     d_hiddens, d_state, d_hidden = cotangents
     d_projected, d_recurrent, d_rows, d_state, d_hidden = _backward(
         cell, kernel, weights.recurrent, first, following, saved, d_hiddens, d_state, d_hidden, mask
     )
-    seen = (hidden * mask, hiddens * mask) if mask.size else (hidden, hiddens)
-    d_weights = _weight_gradients(len(weights.inputs), *inputs, *seen, d_projected, d_recurrent)
-    d_inputs = Inputs(np.zeros(inputs.ids.shape, jax.dtypes.float0), jnp.zeros_like(inputs.scale), d_rows)
-    return d_inputs, Weights(*d_weights), d_state, d_hidden, jnp.zeros_like(mask)
+    seen = (hidden, hiddens) if mask is None else (hidden * mask, hiddens * mask)
+    d_weights = _weight_gradients(len(weights.inputs), inputs, seen, d_projected, d_recurrent)
+    d_inputs = Inputs(
+        None if inputs.ids is None else np.zeros(inputs.ids.shape, jax.dtypes.float0),
+        None if inputs.scale is None else jnp.zeros_like(inputs.scale),
+        None if inputs.rows is None else d_rows,
+    )
+    d_state = None if state is None else d_state
+    return d_inputs, Weights(*d_weights), d_state, d_hidden, None if mask is None else jnp.zeros_like(mask)
 
 
 run.defvjp(_run_forward, _run_backward)
 
 
 def keeps_memory(cell: str) -> bool:
-    """Whether a cell has a memory beside its output; the gradients of its two products are then one."""
-    return cell.endswith("lstm")
+    """Return whether a cell has a memory c; the gradients of its two products are then the same."""
+    return cell in CELL_KINDS["lstm"].native_names.values()
 
 
-def _forward(cell, *arguments):
+# ---- calls of the library ------------------------------------------------------------------------
+
+
+def _or_empty(array: jax.Array | None, *shape: int, dtype: Any = jnp.float32) -> jax.Array:
+    """Return an array, or one of a shape without numbers. Absent inputs are zero-sized arrays."""
+    return jnp.zeros(shape, dtype) if array is None else array
+
+
+def _all_inputs(inputs: Inputs, T: int, B: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    return (
+        _or_empty(inputs.ids, 0, B, dtype=jnp.int32),
+        _or_empty(inputs.scale, 0, B),
+        _or_empty(inputs.rows, T, B, 0),
+    )
+
+
+def _forward(cell, inputs, weights, state, hidden, mask):
     """Return hiddens [T, B, H], states [T, B, H or 0], and the activations [T, B, 4H] to differentiate by."""
+    T, B = (inputs.rows if inputs.ids is None else inputs.ids).shape[:2]
+    states = _or_empty(state, B, 0), hidden, _or_empty(mask, B, 0)
     rule = "i b, m b, t b d, v g, g, h g, b s, b h, b k -> t b h, t b s, t b a"
-    return _by_batch(_forward_here, rule, cell)(*arguments)
+    return _by_batch(_forward_here, rule, cell)(*_all_inputs(inputs, T, B), *weights, *states)
 
 
 def _forward_here(cell, ids, scale, rows, input_kernel, bias, kernel, state, hidden, mask):
@@ -108,15 +154,26 @@ def _forward_here(cell, ids, scale, rows, input_kernel, bias, kernel, state, hid
     return tuple(call(ids, scale, rows, input_kernel, bias, kernel, state, hidden, mask, cell=cell))
 
 
-def _backward(cell, *arguments):
+def _backward(cell, input_kernel, kernel, first, following, saved, d_hiddens, d_state, d_hidden, mask):
     """Return the gradients of both products, of the input rows, and of the first state and output."""
+    B = len(d_hidden)
     rule = "d g, h g, b h, t b h, t b a, t b h, b s, b h, b k -> t b g, t b r, t b d, b s, b h"
-    return _by_batch(_backward_here, rule, cell)(*arguments)
+    return _by_batch(_backward_here, rule, cell)(
+        input_kernel,
+        kernel,
+        first,
+        following,
+        saved,
+        d_hiddens,
+        _or_empty(d_state, B, 0),
+        d_hidden,
+        _or_empty(mask, B, 0),
+    )
 
 
 def _backward_here(cell, input_kernel, kernel, first, following, saved, d_hiddens, d_state, d_hidden, mask):
     (T, B, H), (D, G) = d_hiddens.shape, input_kernel.shape
-    # The gradients in their places: of a state in that of the last one, of the products in the activations'.
+    # Written in place: a state's gradient over that of the last state, the products' over the activations.
     in_place, r = ({6: 3, 7: 4, 4: 0}, 0) if keeps_memory(cell) else ({6: 3, 7: 4}, G)
     results = _floats((T, B, G), (T, B, r), (T, B, D), d_state.shape, (B, H))
     call = jax.ffi.ffi_call("jaxchar_backward", results, input_output_aliases=in_place)
@@ -124,10 +181,11 @@ def _backward_here(cell, input_kernel, kernel, first, following, saved, d_hidden
     return tuple(call(*arguments, cell=cell))
 
 
-def _weight_gradients(num_inputs, *arguments):
+def _weight_gradients(num_inputs, inputs, seen, d_projected, d_recurrent):
     """Return the gradients of the input kernel [D or V, G], the bias [G] and the recurrent kernel [H, G]."""
     rule = "i b, m b, t b d, b h, t b h, t b g, t b r -> v g, g, h g"
-    return _by_batch(_weight_gradients_here, rule, num_inputs)(*arguments)
+    arrays = _all_inputs(inputs, *d_projected.shape[:2])
+    return _by_batch(_weight_gradients_here, rule, num_inputs)(*arrays, *seen, d_projected, d_recurrent)
 
 
 def _weight_gradients_here(num_inputs, ids, scale, rows, first, hiddens, d_projected, d_recurrent):
@@ -145,18 +203,18 @@ def _floats(*shapes: tuple[int, ...]) -> list[jax.ShapeDtypeStruct]:
 
 @functools.cache
 def _by_batch(function: Callable, rule: str, *first: Any) -> Callable:
-    """Return a function that every device calls for its own rows of the batch.
+    """Return a function that each device calls for its own rows of the batch.
 
     Args:
-        function: takes and returns arrays, of as many rows as there are.
-        rule: the axes of its arguments and results; "b" is split, and results without it are summed up.
-        first: what it takes before the arrays.
+        function: takes and returns arrays of any batch size.
+        rule: the axes of its arguments and results; "b" is split, and results without it are summed.
+        first: its static arguments, before the arrays.
     """
     arguments, results = ([axes.split() for axes in side.split(", ")] for side in rule.split(" -> "))
     summed = "b" not in results[0]
 
     def partition(mesh, shapes, _):
-        # No other axis than the batch may be split, see below.
+        # Only the batch may be split, see need_replication_factors.
         split = next((axis for shape in shapes for axis in shape.sharding.spec if axis is not None), None)
 
         def layout(axes):

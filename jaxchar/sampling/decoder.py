@@ -17,7 +17,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxchar.model.char_rnn import CharRNN
-from jaxchar.recurrence.unroll import Carry, Cell, Equations, bias_of, equations_of, project
+from jaxchar.recurrence.cells import Carry, Equations, bias_of, equations_of
+from jaxchar.recurrence.fused import project
+from jaxchar.recurrence.unroll import Cell
 
 
 class StreamContext(NamedTuple):

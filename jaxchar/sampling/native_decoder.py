@@ -13,17 +13,10 @@ import jax.numpy as jnp
 
 from jaxchar.model.char_rnn import CharRNN
 from jaxchar.recurrence import native
+from jaxchar.recurrence.cells import Carry, HiddenCarry, LSTMCarry, bias_of
+from jaxchar.recurrence.fused import project
 from jaxchar.recurrence.native_layer import keeps_memory
-from jaxchar.recurrence.unroll import (
-    Carry,
-    Cell,
-    HiddenCarry,
-    LSTMCarry,
-    bias_of,
-    could_be_native,
-    native_name,
-    project,
-)
+from jaxchar.recurrence.unroll import Cell, could_be_native, native_name
 from jaxchar.sampling.decoder import Context, WindowContext
 
 BLOCKS = 4  # of H columns: what the products add up to before a layer's activations

@@ -28,13 +28,13 @@ from jaxchar.data.documents import documents_in_words
 from jaxchar.data.vocabulary import UnknownCharactersError, Vocabulary, describe_characters
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
 from jaxchar.machine import memory_bytes
-from jaxchar.model.char_rnn import GATE_BLOCKS
 from jaxchar.model.recipe import Recipe
 from jaxchar.parallel.devices import make_mesh
 from jaxchar.parallel.processes import all_or_none, is_first, refuse_differences
 from jaxchar.progress.display import TrainingDisplay
 from jaxchar.progress.guard import GuardedDisplay
 from jaxchar.recurrence import native
+from jaxchar.recurrence.cells import GATE_BLOCKS
 from jaxchar.recurrence.unroll import refuse_impossible
 from jaxchar.scoring.protocols import evaluation_batches
 from jaxchar.training.planner import Planner, agreed_on

@@ -21,7 +21,7 @@ from jaxchar.model.optimizer import average_weights, make_optimizer
 from jaxchar.model.split import model_structure, split_model
 from jaxchar.parallel.devices import make_mesh, replicated, split_rows
 from jaxchar.randomness import DROPOUT_KEY, SHUFFLE_KEY, purpose_key
-from jaxchar.recurrence.unroll import Carry
+from jaxchar.recurrence.cells import Carry
 
 MOST_STEPS = 2**31 - 1  # counters are int32
 SMOOTHING = 0.999  # min-char-rnn's smoothed loss: 0.999 old + 0.001 new

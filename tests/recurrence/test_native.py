@@ -15,7 +15,8 @@ from flax import nnx
 from jaxchar import cache
 from jaxchar.errors import JaxcharError
 from jaxchar.recurrence import native, native_layer
-from jaxchar.recurrence.unroll import initial_carry, unroll
+from jaxchar.recurrence.cells import initial_carry
+from jaxchar.recurrence.unroll import unroll
 
 needs_compiler = pytest.mark.skipif(not native.is_available(), reason="no C++ compiler")
 
@@ -39,9 +40,7 @@ def activations(x):
     sums = jnp.asarray(x, jnp.float32)[None, :, None]  # [T = 1, B, D = 1], a feature that reaches every gate
     weights = native_layer.Weights(jnp.ones((1, 4)), jnp.zeros(4), jnp.zeros((1, 4)))
     zeros = jnp.zeros((len(x), 1))
-    _, _, saved = native_layer._forward(
-        "lstm", *native_layer.Inputs.of(sums), *weights, zeros, zeros, zeros[:, :0]
-    )
+    _, _, saved = native_layer._forward("lstm", native_layer.Inputs.of(sums), weights, zeros, zeros, None)
     return np.asarray(saved[0, :, 0]), np.asarray(saved[0, :, 2])
 
 
@@ -299,3 +298,12 @@ def test_what_it_does_not_know_is_refused_or_computed_in_jax(cell):
     with pytest.raises(JaxcharError, match="implementation is native"):
         unroll(cell, inputs, carry, implementation="native")
     assert unroll(cell, inputs, carry)[1].shape == (2, 2, 4)
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["plain", "hard_plain", ""])
+def test_a_cell_that_the_library_does_not_have_is_an_error(name):
+    inputs = native_layer.Inputs.of(jnp.zeros((1, 2, 3)))
+    weights = native_layer.Weights(jnp.zeros((3, 12)), jnp.zeros(12), jnp.zeros((4, 12)))
+    with pytest.raises(jax.errors.JaxRuntimeError, match=f"INVALID_ARGUMENT.*no cell is called '{name}'"):
+        jax.block_until_ready(native_layer.run(name, inputs, weights, None, jnp.zeros((2, 4)), None))

@@ -1,4 +1,4 @@
-// The LSTM and the GRU, element by element: their gates forward, and the derivatives backward.
+// The LSTM and the GRU element by element: gates in the forward pass, derivatives in the backward pass.
 
 #pragma once
 
@@ -10,10 +10,11 @@
 namespace jaxchar {
 
 // ---- activations --------------------------------------------------------------------------------
-// As loops over units that the compiler turns into vectors. NaN stays NaN: a diverged run must show it.
+// The compiler vectorizes the loops over units that call these. NaN stays NaN: a diverged run must show it.
 
-// How far from zero exponents are cut off: e^80 is a number in float32, and 1 + e^-80 is 1. A loop reads it once
-// into a number that the compiler does not know: of `a < b ? a : b` with a constant GCC makes no minimum.
+// Exponents are clamped to this distance from zero: e^80 is finite in float32, and 1 + e^-80 is 1. A loop
+// reads the limit once, as a value unknown to the compiler: with a constant, GCC does not turn `a < b ? a :
+// b` into a minimum instruction.
 inline float exponent_limit() {
   volatile float limit = 80.0f;
   return limit;
@@ -24,20 +25,20 @@ inline float clamp(float x, float limit) {
   return -limit > x ? -limit : x;
 }
 
-// e^x = scale * (1 + rest), scale a power of two, rest = e^r - 1 with |r| <= ln(2) / 2.
+// e^x = scale * (1 + rest), where scale is a power of two and rest = e^r - 1 with |r| <= ln(2) / 2.
 struct Exponential {
   float scale, rest;
 };
 
 inline Exponential exponential(float x) {
-  constexpr float ROUND = 12582912.0f;  // 1.5 * 2^23: adding it leaves no place for a fraction
+  constexpr float ROUND = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   constexpr float LN2_HIGH = 0.693359375f, LN2_LOW = -2.12194440e-4f;
   float n = (x * 1.44269504f + ROUND) - ROUND;
   float r = (x - n * LN2_HIGH) - n * LN2_LOW;
   int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
   float scale;
   std::memcpy(&scale, &bits, sizeof scale);
-  // (e^r - 1 - r) / r^2, fitted so that the largest error of e^r - 1 is the least: 1.3e-8 of r.
+  // (e^r - 1 - r) / r^2, a minimax fit: the error of e^r - 1 is at most 1.3e-8 of r.
   float series = r * 0.0013946554f + 0.00836664397f;
   series = series * r + 0.0416662806f;
   series = series * r + 0.166665425f;
@@ -45,7 +46,7 @@ inline Exponential exponential(float x) {
   return {scale, series * r * r + r};
 }
 
-// (e^2x - 1) / (e^2x + 1), exact to rounding near zero too.
+// (e^2x - 1) / (e^2x + 1), accurate to rounding, also near zero.
 inline float tanh(float x, float limit) {
   Exponential e = exponential(clamp(2.0f * x, limit));
   float m = e.scale * e.rest + (e.scale - 1.0f);
@@ -71,9 +72,9 @@ struct HardSigmoid {
 };
 
 // ---- the two cells ------------------------------------------------------------------------------
-// One row of one time step. Forward, sums in BLOCKS of H become activations in their place: the input product was
-// added to the blocks in their order, the recurrent product to those that a cell names. `state` is what a step
-// needs of the one before it, element by element: the LSTM's memory c, the GRU's output h.
+// One row of one time step. The forward pass replaces sums, in BLOCKS of H, by activations. The input product
+// has been added to the first GATES blocks, the recurrent product to the blocks in RECURRENT_BLOCK. `state`
+// is what a step needs of the previous step, element by element: the LSTM's memory c, the GRU's output h.
 
 constexpr Size BLOCKS = 4;
 
@@ -101,7 +102,7 @@ struct Lstm {
     }
   }
 
-  // d_hidden comes as the gradient of h' and goes as that of h, less the part through the kernel.
+  // d_hidden is the gradient of h' on entry, and of h on return, without the part through the kernel.
   static void backward(Size H, const float* saved, const float* before, const float* state, float* d_hidden,
                        float* d_state, float* d_projected, float* /* d_recurrent: the same */) {
     const float limit = exponent_limit();

@@ -1,6 +1,7 @@
-// A layer over time, and its gradient. Plain arrays of float32, row by row, time first; where one may be left
-// out it is a null pointer. Every row of a batch is computed by itself, and every weight's gradient is summed in
-// the order of time and batch, so that neither the number of threads nor of devices' rows changes a bit of it.
+// A layer over time, and its gradient. Arrays are float32, row-major, time first; an absent one is a null
+// pointer. Every row of a batch is computed by itself. Every weight's gradient is summed in the order of time
+// and batch. So neither the number of threads nor the number of rows on a device changes any bit of a row's
+// results, and the number of threads changes no bit of the weights' gradients.
 //
 // Letters: T time steps, B batch, D input features, V symbols, H hidden size, G gate columns.
 
@@ -10,27 +11,27 @@
 
 namespace jaxchar {
 
-constexpr Size SLICE_ROWS = 48;      // rows that pass through time together: few enough for the nearest caches
-constexpr Size CHUNK_ROWS = 256;     // whose products with gradients are summed up together,
-constexpr Size CHUNK_COLUMNS = 256;  // for so many columns at a time
-constexpr Size PREFETCHED_ROWS = 8;  // how far ahead: whole rows are too long for a processor to guess
+constexpr Size SLICE_ROWS = 48;      // rows that pass through time together; they fit the caches of a core
+constexpr Size CHUNK_ROWS = 256;     // rows whose products with gradients are summed together,
+constexpr Size CHUNK_COLUMNS = 256;  // and columns at a time
+constexpr Size PREFETCHED_ROWS = 8;  // prefetch distance: the hardware does not predict steps of whole rows
 
-// Into how many slices B texts or sequences go, of some rows each: as many for every thread, for none waits while
-// another does one more.
+// Number of slices that B texts or sequences, of some rows each, are split into: a multiple of the threads,
+// so that the load is even.
 inline Size num_slices(const xla::ffi::ThreadPool& pool, Size B, Size rows_of_each = 1) {
   const Size threads = pool.num_threads();
   return std::min(B, ceil_div(B * rows_of_each, SLICE_ROWS * threads) * threads);
 }
 
-// What a layer reads: rows of features, or symbols, which mean their one-hot rows.
+// What a layer reads: rows of features, or ids of symbols, which mean their one-hot rows.
 struct Inputs {
-  Size D, V;           // one of them is 0
+  Size D, V;           // D features or V symbols; the other one is 0
   const float* rows;   // [T, B, D]
-  const int32_t* ids;  // [T, B]; those outside are those of the ends
-  const float* scale;  // [T, B], of the one-hot rows; may be left out
+  const int32_t* ids;  // [T, B]; clamped to 0 ... V - 1
+  const float* scale;  // [T, B], of the one-hot rows; null: 1
 
-  Size id(Size place) const { return std::clamp<Size>(ids[place], 0, V - 1); }
-  float scale_of(Size place) const { return scale ? scale[place] : 1.0f; }
+  Size id(Size position) const { return std::clamp<Size>(ids[position], 0, V - 1); }
+  float scale_of(Size position) const { return scale ? scale[position] : 1.0f; }
 };
 
 inline void multiply_by_mask(Size size, const float* rows, const float* mask, float* to) {
@@ -46,8 +47,8 @@ struct Forward {
   Size T, B, H;
   Inputs inputs;
   const float *input_kernel, *bias, *recurrent_kernel;  // [D or V, G], [G], [H, G]
-  const float *state_0, *hidden_0, *mask;               // [B, H]; the mask is of what the product sees
-  float *hiddens, *states, *saved;                      // [T, B, H], [T, B, H], [T, B, BLOCKS, H]
+  const float *state_0, *hidden_0, *mask;  // [B, H]; the mask multiplies the recurrent product's input
+  float *hiddens, *states, *saved;         // [T, B, H], [T, B, H], [T, B, BLOCKS, H]
 
   void run(xla::ffi::ThreadPool& pool) const {
     thread_local Scratch packed_input, packed_recurrent;
@@ -60,7 +61,7 @@ struct Forward {
   }
 
  private:
-  // A kernel's columns as [block of units, gate, depth, WIDTH].
+  // Pack a kernel's columns as [block of units, gate, depth, WIDTH].
   const float* panels(xla::ffi::ThreadPool& pool, Scratch& scratch, const float* kernel, Size depth) const {
     const Size count = depth ? ceil_div(H, WIDTH) * GATES : 0;
     float* to = scratch.at_least(count * depth * WIDTH);
@@ -78,9 +79,9 @@ struct Forward {
       const float* before = t ? states + (t - 1) * B * H : state_0;
       float* sums = saved + (t * B + part.begin) * BLOCKS * H;
       if (mask) {
-        float* what_is_left = dropped.at_least(part.size() * H);
-        multiply_by_mask(part.size() * H, hidden, mask + part.begin * H, what_is_left);
-        hidden = what_is_left;
+        float* masked = dropped.at_least(part.size() * H);
+        multiply_by_mask(part.size() * H, hidden, mask + part.begin * H, masked);
+        hidden = masked;
       }
       for (Size row = part.begin; row < part.end; row++) begin(t * B + row);
       if (inputs.D) {
@@ -95,18 +96,19 @@ struct Forward {
     }
   }
 
-  // The sums begin with the bias, and with the symbol's row of the kernel.
-  void begin(Size place) const {
+  // Set the sums to the bias, plus the symbol's row of the kernel.
+  void begin(Size position) const {
     const Size G = GATES * H;
-    float* sums = saved + place * BLOCKS * H;
+    float* sums = saved + position * BLOCKS * H;
     std::memcpy(sums, bias, G * sizeof(float));
     std::memset(sums + G, 0, (BLOCKS * H - G) * sizeof(float));
     if (!inputs.V) return;
-    const float *symbol = input_kernel + inputs.id(place) * G, scale = inputs.scale_of(place);
+    const float *symbol = input_kernel + inputs.id(position) * G, scale = inputs.scale_of(position);
     for (Size g = 0; g < G; g++) sums[g] += scale * symbol[g];
   }
 
-  void add_product(Size rows, const float* a, const float* panel, Size depth, const Size* block, float* sums) const {
+  void add_product(Size rows, const float* a, const float* panel, Size depth, const Size* block,
+                   float* sums) const {
     for (Size unit = 0; unit < H; unit += WIDTH) {
       for (Size g = 0; g < GATES; g++, panel += depth * WIDTH) {
         multiply(rows, a, panel, depth, sums + block[g] * H + unit, BLOCKS * H, H - unit, Result::ADDED);
@@ -123,9 +125,9 @@ struct Backward {
   const float *input_kernel, *recurrent_kernel;  // [D, G], [H, G]
   const float *state_0, *mask;                   // [B, H]
   const float *states, *saved, *d_hiddens;       // [T, B, H], [T, B, BLOCKS, H], [T, B, H]
-  float *d_projected, *d_recurrent;              // [T, B, G] each, the same memory where they are the same
-  float *d_rows;                                 // [T, B, D]
-  float *d_state, *d_hidden;                     // [B, H]: of the last ones, then of the first
+  float *d_projected, *d_recurrent;              // [T, B, G] each; the same memory for an LSTM
+  float* d_rows;                                 // [T, B, D]
+  float *d_state, *d_hidden;                     // [B, H]: on entry of the last step, on return of the first
 
   void run(xla::ffi::ThreadPool& pool) const {
     thread_local Scratch packed_input, packed_recurrent;
@@ -140,7 +142,7 @@ struct Backward {
  private:
   Size G() const { return Cell::GATES * H; }
 
-  // A transposed kernel's columns as [block of units, G, WIDTH].
+  // Pack a transposed kernel's columns as [block of units, G, WIDTH].
   const float* panels(xla::ffi::ThreadPool& pool, Scratch& scratch, const float* kernel, Size columns) const {
     const Size depth = G(), blocks = ceil_div(columns, WIDTH);
     float* to = scratch.at_least(blocks * depth * WIDTH);
@@ -162,8 +164,8 @@ struct Backward {
       const Size here = t * B + part.begin;
       through_recurrence(part, d_recurrent + here * G(), recurrent_panels);
       for (Size unit = 0; unit < D; unit += WIDTH) {
-        multiply(part.size(), d_projected + here * G(), input_panels + unit * G(), G(), d_rows + here * D + unit, D,
-                 D - unit, Result::WRITTEN);
+        multiply(part.size(), d_projected + here * G(), input_panels + unit * G(), G(),
+                 d_rows + here * D + unit, D, D - unit, Result::WRITTEN);
       }
     }
   }
@@ -191,11 +193,11 @@ struct Backward {
 struct WeightGradients {
   Size T, B, H, G;
   Inputs inputs;
-  const float *hidden_0, *hiddens;         // [B, H], [T, B, H]: what the recurrent product saw, mask and all
-  const float *d_projected, *d_recurrent;  // [T, B, G]
+  const float *hidden_0, *hiddens;                      // [B, H], [T, B, H]: times the mask
+  const float *d_projected, *d_recurrent;               // [T, B, G]
   float *d_input_kernel, *d_bias, *d_recurrent_kernel;  // [D or V, G], [G], [H, G]
 
-  // Every task has some of the columns, and sums them over time and batch in their order.
+  // Each task sums some of the columns, over time and batch in their order.
   void run(xla::ffi::ThreadPool& pool) const {
     const Size panels = ceil_div(G, WIDTH), tasks = std::min<Size>(pool.num_threads(), panels);
     in_parallel(pool, tasks, [this, panels, tasks](Size i) {
@@ -214,8 +216,10 @@ struct WeightGradients {
     float* panels = panels_.at_least(CHUNK_ROWS * CHUNK_COLUMNS);
     for (Size begin = 0; begin < T * B; begin += CHUNK_ROWS) {
       const Part chunk = {begin, std::min(begin + CHUNK_ROWS, T * B)};
-      pack_strips(chunk, inputs.D, [this](Size n) { return inputs.rows + n * inputs.D; }, features);
-      pack_strips(chunk, H, [this](Size n) { return n < B ? hidden_0 + n * H : hiddens + (n - B) * H; }, hidden);
+      pack_strips(
+          chunk, inputs.D, [this](Size n) { return inputs.rows + n * inputs.D; }, features);
+      pack_strips(
+          chunk, H, [this](Size n) { return n < B ? hidden_0 + n * H : hiddens + (n - B) * H; }, hidden);
       for (Size column = part.begin; column < part.end; column += CHUNK_COLUMNS) {
         const Part some = {column, std::min(column + CHUNK_COLUMNS, part.end)};
         pack_panels(chunk, d_projected, some, panels);
@@ -229,7 +233,7 @@ struct WeightGradients {
 
   static void clear(float* row, Part part) { std::memset(row + part.begin, 0, part.size() * sizeof(float)); }
 
-  // Rows of numbers as strips [strip, row, numbers of the strip].
+  // Pack some rows as strips [strip, row, columns of the strip].
   template <class Row>
   static void pack_strips(Part chunk, Size columns, Row row, float* to) {
     const Size strips = num_strips(columns);
@@ -246,7 +250,7 @@ struct WeightGradients {
     }
   }
 
-  // Some columns of rows of gradients as panels [panel, row, WIDTH].
+  // Pack some columns of some rows of gradients as panels [panel, row, WIDTH].
   void pack_panels(Part chunk, const float* gradients, Part some, float* to) const {
     for (Size n = chunk.begin; n < chunk.end; n++, to += WIDTH) {
       for (Size column = some.begin; column < some.end; column += WIDTH) {
@@ -258,7 +262,8 @@ struct WeightGradients {
   }
 
   // Add the transposed strips times the panels to some columns of a kernel's gradient.
-  void add_products(Size rows, const float* strips, Size depth, const float* panels, float* to, Part some) const {
+  void add_products(Size rows, const float* strips, Size depth, const float* panels, float* to,
+                    Part some) const {
     for (Size column = some.begin; column < some.end; column += WIDTH) {
       const float* panel = panels + (column - some.begin) * depth;
       for (Size i = 0; i < num_strips(rows); i++) {
@@ -269,7 +274,7 @@ struct WeightGradients {
     }
   }
 
-  // Add the gradients to that of the bias, and to those of their symbols.
+  // Add gradients to that of the bias, and to those of the symbols' rows.
   void add_to_symbols(Part chunk, Part some) const {
     for (Size n = chunk.begin; n < chunk.end; n++) {
       const float* gradients = d_projected + n * G;

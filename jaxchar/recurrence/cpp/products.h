@@ -1,5 +1,5 @@
-// Products of matrices, in tiles that stay in registers. All are row by row; a kernel is packed before, in
-// panels of WIDTH columns, each contiguous. Sums run along the depth in its order, whatever the number of rows.
+// Products of row-major matrices, in tiles that stay in registers. The right factor is packed beforehand, in
+// contiguous panels of WIDTH columns. Sums run along the depth in its order, whatever the number of rows.
 
 #pragma once
 
@@ -17,25 +17,25 @@ constexpr int LANES = 8;
 constexpr int LANES = 4;
 #endif
 constexpr int WIDTH = 2 * LANES;  // columns of a tile
-constexpr int MAX_ROWS = 6;       // its rows: 12 vectors of sums, 2 of the panel, 1 of a row's number
+constexpr int MAX_ROWS = 6;       // rows of a tile: 12 registers for sums, 2 for the panel, 1 for a factor
 
 typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
 
-// Keep a value in a register: GCC would read it again from memory for every product with it.
+// Keep a value in a register: GCC would load it again from memory for every product.
 #if defined(__x86_64__)
 #define IN_REGISTER(value) asm("" : "+x"(value))
 #else
 #define IN_REGISTER(value)
 #endif
 
-// Where numbers lie: from one row to the next, and from one step along the depth to the next.
+// Distances in memory: from one row to the next, and from one step along the depth to the next.
 struct Stride {
   Size row, step;
 };
 
-enum class Result { WRITTEN, ADDED };  // over what was there, or to it
+enum class Result { WRITTEN, ADDED };  // overwrite the result, or add to it
 
-// Each of a tile's rows or vectors, unrolled: only then do the sums begin and end in registers, too.
+// Unroll a loop over a tile's rows or vectors: only then do its sums stay in registers from load to store.
 #define EACH _Pragma("GCC unroll 8")
 
 inline Vector load(const float* from) {
@@ -46,8 +46,8 @@ inline Vector load(const float* from) {
 
 inline void store(float* to, Vector vector) { std::memcpy(to, &vector, sizeof vector); }
 
-// [ROWS, depth] numbers times a panel [depth, WIDTH], to rows that begin `to_stride` apart. The columns behind
-// those are fetched already: most often they come next.
+// Multiply [ROWS, depth] numbers by a panel [depth, WIDTH], into rows that are `to_stride` apart. The columns
+// after these are prefetched: they usually come next.
 template <int ROWS>
 void multiply_tile(const float* a, Stride stride, const float* panel, Size depth, float* to, Size to_stride,
                    Result result) {
@@ -77,15 +77,16 @@ void multiply_tile(const float* a, Stride stride, const float* panel, Size depth
 }
 
 using MultiplyTile = void (*)(const float*, Stride, const float*, Size, float*, Size, Result);
-constexpr MultiplyTile BY_ROWS[MAX_ROWS + 1] = {nullptr,          multiply_tile<1>, multiply_tile<2>, multiply_tile<3>,
-                                                multiply_tile<4>, multiply_tile<5>, multiply_tile<6>};
+constexpr MultiplyTile BY_ROWS[MAX_ROWS + 1] = {nullptr,          multiply_tile<1>, multiply_tile<2>,
+                                                multiply_tile<3>, multiply_tile<4>, multiply_tile<5>,
+                                                multiply_tile<6>};
 
-// The strips that rows are cut into, of nearly equally many.
+// Number of strips, of nearly equal sizes, that rows are split into.
 inline Size num_strips(Size rows) { return ceil_div(rows, MAX_ROWS); }
 
-// A strip of rows times a panel of which the first `width` columns count.
-inline void multiply_strip(Size rows, const float* a, Stride stride, const float* panel, Size depth, float* to,
-                           Size to_stride, Size width, Result result) {
+// Multiply a strip of rows by the first `width` columns of a panel.
+inline void multiply_strip(Size rows, const float* a, Stride stride, const float* panel, Size depth,
+                           float* to, Size to_stride, Size width, Result result) {
   if (width >= WIDTH) return BY_ROWS[rows](a, stride, panel, depth, to, to_stride, result);
   float tile[MAX_ROWS * WIDTH];
   BY_ROWS[rows](a, stride, panel, depth, tile, WIDTH, Result::WRITTEN);
@@ -97,18 +98,19 @@ inline void multiply_strip(Size rows, const float* a, Stride stride, const float
   }
 }
 
-// Any number of rows, [rows, depth], times such a panel.
+// Multiply any number of rows, [rows, depth], by the first `width` columns of a panel.
 inline void multiply(Size rows, const float* a, const float* panel, Size depth, float* to, Size to_stride,
                      Size width, Result result) {
   const Size strips = num_strips(rows);
   for (Size i = 0; i < strips; i++) {
     const Part strip = part_of(rows, strips, i);
-    multiply_strip(strip.size(), a + strip.begin * depth, {depth, 1}, panel, depth, to + strip.begin * to_stride,
-                   to_stride, width, result);
+    multiply_strip(strip.size(), a + strip.begin * depth, {depth, 1}, panel, depth,
+                   to + strip.begin * to_stride, to_stride, width, result);
   }
 }
 
-// A single row times several panels at once, as one alone would wait for its own sums; the sums are the same.
+// Multiply one row by several panels at once: one panel alone would wait for its own sums. Same order of
+// sums.
 template <int PANELS>
 void multiply_row(const float* a, const float* panels, Size depth, float* to) {
   Vector sum[PANELS][2];
@@ -130,7 +132,7 @@ void multiply_row(const float* a, const float* panels, Size depth, float* to) {
   }
 }
 
-// Add any number of rows, [rows, depth], times some columns of a matrix in panels to those of [rows, columns].
+// Add the product of [rows, depth] and some columns of a packed matrix to these columns of [rows, columns].
 inline void add_product(Size rows, const float* a, const float* panels, Size depth, float* to, Size columns,
                         Part some) {
   constexpr int AT_ONCE = 4;
@@ -145,7 +147,7 @@ inline void add_product(Size rows, const float* a, const float* panels, Size dep
   }
 }
 
-// Pack some columns of a [depth, ...] matrix into a panel, zeros behind them.
+// Pack some columns of a [depth, ...] matrix into a panel, padded with zeros.
 inline void pack(const float* matrix, Size stride, Size depth, Size columns, float* panel) {
   for (Size k = 0; k < depth; k++) {
     if (columns >= WIDTH) {
@@ -157,7 +159,8 @@ inline void pack(const float* matrix, Size stride, Size depth, Size columns, flo
   }
 }
 
-// The same of the transposed matrix [..., depth], some of its rows; by squares, for the caches' sake.
+// Pack some rows of a [..., depth] matrix, transposed, into a panel; in square blocks, which suits the
+// caches.
 inline void pack_transposed(const float* matrix, Size stride, Size depth, Size rows, float* panel) {
   for (Size from = 0; from < depth; from += WIDTH) {
     Size to = std::min<Size>(from + WIDTH, depth);

@@ -1,4 +1,4 @@
-// Parts of a whole, memory to work in, and tasks on XLA's threads.
+// Ranges, working memory, and tasks on XLA's threads.
 
 #pragma once
 
@@ -30,11 +30,12 @@ struct Part {
 
 inline Size ceil_div(Size a, Size b) { return (a + b - 1) / b; }
 
-// The i-th of so many nearly equal parts.
+// The i-th of `parts` nearly equal parts.
 inline Part part_of(Size size, Size parts, Size i) { return {size * i / parts, size * (i + 1) / parts}; }
 
-// Memory that begins with a page, not zeroed, kept from call to call: fresh pages cost more than packing. Large memory
-// is in huge pages, where the system has them: there are fewer to look up, and fetching ahead ends with a page.
+// Page-aligned memory, not zeroed, kept from call to call: fresh pages cost more than packing. Large memory
+// is in huge pages, where the system has them: fewer TLB misses, and the hardware prefetches only within a
+// page.
 class Scratch {
  public:
   ~Scratch() { release(); }
@@ -58,13 +59,14 @@ class Scratch {
   Size size_ = 0;
 };
 
-// Threads of XLA's that helped with a short call and wait for the next one, as to wake a thread takes longer than
-// many a call lasts. After a long call they go: it gains little, and XLA's own products want them.
+// XLA's threads that helped with a short call and wait for the next one: waking a thread takes longer than
+// many calls. After a long call they return to XLA: waiting would gain little, and XLA's own products need
+// them.
 class Helpers {
  public:
-  using Work = std::function<bool()>;  // whether there was anything left to do
+  using Work = std::function<bool()>;  // returns whether anything was left to do
 
-  // Give some work to threads that wait here; return how many of those wanted there were.
+  // Hand work to up to `wanted` waiting threads; return how many took it.
   Size give(Size wanted, const Work& work) {
     std::lock_guard<std::mutex> lock(mutex_);
     const Size given = std::min(wanted, waiting_);
@@ -74,7 +76,7 @@ class Helpers {
     return given;
   }
 
-  // Do some work and then what is given here, until it came too late, was long, or nothing came.
+  // Run the work, then tasks handed over while it waits; stop after an idle millisecond or a long task.
   void work_and_wait(Work work) {
     while (work) {
       const auto begun = Clock::now();
@@ -105,15 +107,15 @@ class Helpers {
   }
 
   std::mutex mutex_;
-  Size waiting_ = 0;         // how many threads wait to which nothing is given yet,
-  std::vector<Work> given_;  // and what is given to those that have not taken it yet
+  Size waiting_ = 0;         // threads that wait and have no work yet
+  std::vector<Work> given_;  // work handed over, not taken yet
   std::atomic<Size> num_given_{0};
 };
 
-inline Helpers& helpers = *new Helpers;  // never destroyed: XLA's threads outlive what is static
+inline Helpers& helpers = *new Helpers;  // never destroyed: XLA's threads outlive static objects
 
-// Run task(0) to task(tasks - 1) on XLA's threads and this one. Waiting is only for tasks that have begun, so
-// it ends even where all of XLA's threads are busy with waiting.
+// Run task(0) to task(tasks - 1) on XLA's threads and this one. It waits only for tasks that have begun, so
+// it ends even if all of XLA's threads are waiting.
 template <class Task>
 void in_parallel(xla::ffi::ThreadPool& pool, Size tasks, Task task) {
   struct Progress {

@@ -1,0 +1,42 @@
+"""A cell over time, the reference: ``lax.scan`` over the Flax cell, differentiated by JAX.
+
+Letters as in :mod:`jaxchar.recurrence.unroll`.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+from jaxchar.recurrence.cells import Carry, Cell, DropoutMasks, LSTMCarry
+
+
+def unroll_scan(cell: Cell, inputs: jax.Array, carry: Carry, masks: DropoutMasks) -> tuple[Carry, jax.Array]:
+    """Run a cell over a sequence; arguments and results as of :func:`jaxchar.recurrence.unroll.unroll`."""
+    if inputs.ndim == 2:
+        inputs = jax.nn.one_hot(inputs, cell.in_features)
+    if masks.inputs is not None:
+        inputs = inputs * masks.inputs
+    cell = _with_recurrent_mask(cell, masks.recurrent)
+
+    def step(carry: Carry, inputs_t: jax.Array) -> tuple[Carry, jax.Array]:
+        # Flax's (c, h) has the order of LSTMCarry; its other cells carry h alone.
+        flax_carry: Any = tuple(carry) if isinstance(carry, LSTMCarry) else carry.hidden
+        flax_carry, _ = cell(flax_carry, inputs_t)
+        parts = [part.astype(jnp.float32) for part in jax.tree.leaves(flax_carry)]
+        carry = type(carry)(*parts)
+        return carry, carry.hidden
+
+    return lax.scan(step, carry, inputs)
+
+
+def _with_recurrent_mask(cell: Cell, mask: jax.Array | None) -> Cell:
+    """Return the cell with ``mask`` on what its recurrent product sees, and on nothing else."""
+    if mask is None:
+        return cell
+    recurrent_product = cell.dense_h
+    masked: Any = nnx.clone(cell)
+    masked.dense_h = lambda hidden: recurrent_product(hidden * mask)
+    return masked
