@@ -15,6 +15,11 @@ jax.config.update("jax_num_cpu_devices", 4)  # for the tests of several; all oth
 # Most of the tests' time is XLA's compiling of models that run for a moment. The processes that
 # test_survival starts compile as a user's do.
 jax.config.update("jax_disable_most_optimizations", True)
+FAST_TO_COMPILE = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+with pytest.MonkeyPatch.context() as environment:
+    if jax.__version_info__ < (0, 11):  # a flag that XLA does not know ends the process
+        environment.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} {FAST_TO_COMPILE}")
+    jax.numpy.zeros(1).block_until_ready()  # XLA reads its flags now, and never again
 
 native.is_available()  # builds it, in the user's cache, where it is found the next time
 BUILT = list(cache.folder_for_compiled().glob("native-*.so"))
