@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from jaxchar.language_model import LanguageModel, load
     from jaxchar.scoring.score import Score
     from jaxchar.text import Text
-    from jaxchar.training.launch import fit, resume
+    from jaxchar.training.launch import fit
+    from jaxchar.training.resume import resume
 
 # Loaded at first use, so that `--help` and a mistyped setting need not wait for JAX.
 _HOMES = {
     "Config": "config",
     "JaxcharError": "errors",
     "fit": "training.launch",
-    "resume": "training.launch",
+    "resume": "training.resume",
     "LanguageModel": "language_model",
     "load": "language_model",
     "Score": "scoring.score",

@@ -16,7 +16,7 @@ from jaxchar.progress.guard import GuardedDisplay, shell_command, tolerant_outpu
 from jaxchar.training.signals import leaving_at_once
 
 if TYPE_CHECKING:  # this imports JAX, which --help need not wait for
-    from jaxchar.training.trainer import RunResult
+    from jaxchar.training.summary import RunResult
 
 
 def main(
@@ -57,7 +57,8 @@ def _train(
     typed: TypedSettings, name: str | None, started: float, display: GuardedDisplay
 ) -> "RunResult | None":
     """Start or resume the run and return its result; None if only the plan was asked for."""
-    from jaxchar.training.launch import fit, fit_text, plan_text, resume
+    from jaxchar.training.launch import fit, fit_text, plan_text
+    from jaxchar.training.resume import resume
 
     begin = typed.begin
     if begin.goes_on:

@@ -12,11 +12,11 @@ from jaxchar.checkpoint.provenance import describe_machine, library_versions
 from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.config import Config
 from jaxchar.data.vocabulary import Vocabulary
-from jaxchar.model.loss import Totals
+from jaxchar.model.loss import MetricSums
 
 STATE = {
     "params": {"kernel": np.arange(12, dtype=np.float32).reshape(3, 4) / 7},
-    "totals": Totals(np.float32(1.5), np.int32(3), np.int32(4)),
+    "totals": MetricSums(np.float32(1.5), np.int32(3), np.int32(4)),
     "average": None,
 }
 
@@ -50,7 +50,7 @@ def save(run_dir: Path, *steps: int, keep: int = 0, losses: dict[int, float] | N
         for step in steps:
             store.save(state(), metadata(step, (losses or {}).get(step), keep))
             store.wait()
-            assert store.problem is None
+            assert store.last_error is None
             assert store.newest_step == step
 
 

@@ -142,7 +142,7 @@ def test_any_other_name_is_that_of_the_folder(odd, tmp_path, tried):
     for name in names:
         with CheckpointStore(tmp_path / name) as store:
             store.save(values, described)
-        held += store.problem is None and verify(tmp_path / name / FOLDER / "1").arrays == 1
+        held += store.last_error is None and verify(tmp_path / name / FOLDER / "1").arrays == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     tried(held, len(names))
 

@@ -26,7 +26,7 @@ from jaxchar import errors
 from jaxchar.cli.messages import one_line_errors
 from jaxchar.config import Config, SampleConfig
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
-from jaxchar.training.launch import resume
+from jaxchar.training.resume import resume
 
 # ---- numbers, paths and lists of any kind --------------------------------------------------------
 

@@ -63,7 +63,7 @@ def kill_in_save(journal: Journal, number: int, event: int) -> None:
         save(store, leaves, metadata)
         sys.setprofile(None)
         journal.write("events", seen)
-        if store.problem is None:
+        if store.last_error is None:
             journal.write("saved", store.newest_step)
 
     CheckpointStore._save = counted

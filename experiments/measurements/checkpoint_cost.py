@@ -68,8 +68,8 @@ def costs(config: Config, run_dir: Path) -> list[tuple[float, float, float]]:
             blocked = time.perf_counter()
             store.wait()
             figures.append((blocked - began, time.perf_counter() - began, time.process_time() - work))
-            if store.problem:
-                raise SystemExit(store.problem)
+            if store.last_error:
+                raise SystemExit(store.last_error)
     return figures[1:]
 
 

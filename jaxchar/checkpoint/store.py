@@ -43,7 +43,7 @@ class CheckpointStore:
         self.run_dir = Path(run_dir)
         self.folder = resolved(self.run_dir) / FOLDER
         self._use_lock = lock
-        self.problem: str | None = None  # why the newest save that ended has failed, if it has
+        self.last_error: str | None = None  # why the newest save that ended has failed, if it has
         self.newest_step: int | None = None  # of the newest checkpoint that was saved and read back
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._saving: Future[None] | None = None
@@ -69,7 +69,7 @@ class CheckpointStore:
         """Write a checkpoint, named after its step; a failed save leaves the older ones alone.
 
         The state is copied, so the caller may donate it at once. When the save has ended, ``newest_step``
-        and ``problem`` tell how. The settings in the metadata say whether to wait for it, and how many
+        and ``last_error`` tell how. The settings in the metadata say whether to wait for it, and how many
         older checkpoints stay.
         """
         self.wait()
@@ -92,9 +92,11 @@ class CheckpointStore:
         except Exception as error:  # Orbax and TensorStore raise many kinds for a full disk alone
             for worthless in (checkpoint, *self.folder.glob(f"{checkpoint.name}.*")):
                 shutil.rmtree(worthless, ignore_errors=True)
-            self.problem = f"the checkpoint of step {metadata.step:,} could not be saved: {first_line(error)}"
+            self.last_error = (
+                f"the checkpoint of step {metadata.step:,} could not be saved: {first_line(error)}"
+            )
             return
-        self.problem, self.newest_step = None, metadata.step
+        self.last_error, self.newest_step = None, metadata.step
         if metadata.config.keep_checkpoints:
             self._delete_old(metadata.config.keep_checkpoints)
 

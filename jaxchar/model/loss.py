@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 
-class Totals(NamedTuple):
+class MetricSums(NamedTuple):
     """Sums over the characters predicted so far; a mean is a ratio of two of them."""
 
     loss: jax.Array  # float32, nats
@@ -16,13 +16,13 @@ class Totals(NamedTuple):
     count: jax.Array  # type: ignore[assignment]  # int32
 
     @classmethod
-    def zero(cls) -> "Totals":
+    def zero(cls) -> "MetricSums":
         """Return the sums over nothing."""
         return cls(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
-    def add(self, other: "Totals") -> "Totals":
+    def add(self, other: "MetricSums") -> "MetricSums":
         """Return the sums over both."""
-        return Totals(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        return MetricSums(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
 class Means(NamedTuple):
@@ -33,13 +33,13 @@ class Means(NamedTuple):
     count: int  # type: ignore[assignment]
 
     @classmethod
-    def of(cls, totals: Totals) -> "Means":
+    def of(cls, sums: MetricSums) -> "Means":
         """Divide by the count, which waits for the device."""
-        loss, correct, count = jax.device_get(totals)
+        loss, correct, count = jax.device_get(sums)
         return cls(float(loss) / max(int(count), 1), int(correct) / max(int(count), 1), int(count))
 
 
-def cross_entropy_totals(logits: jax.Array, targets: jax.Array, weights: jax.Array) -> Totals:
+def cross_entropy_sums(logits: jax.Array, targets: jax.Array, weights: jax.Array) -> MetricSums:
     """Sum the cross-entropy of predictions, in float32.
 
     Args:
@@ -50,7 +50,7 @@ def cross_entropy_totals(logits: jax.Array, targets: jax.Array, weights: jax.Arr
     logits = logits.astype(jnp.float32)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
     correct = (jnp.argmax(logits, axis=-1) == targets) & (weights > 0)
-    return Totals(
+    return MetricSums(
         jnp.sum(losses * weights),
         jnp.sum(correct, dtype=jnp.int32),
         jnp.sum(weights > 0, dtype=jnp.int32),

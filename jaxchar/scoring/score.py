@@ -23,6 +23,7 @@ from jax import lax
 from jaxchar.ambient import random_key
 from jaxchar.data.batches import Blocks, Streams, Windows
 from jaxchar.model.loss import bits_per_char
+from jaxchar.model.predictions import logits_of_targets
 
 Protocol = Windows | Streams | Blocks
 
@@ -136,8 +137,7 @@ def _predict_steps(
 
     def body(before: Any, step: jax.Array) -> tuple[Any, tuple[jax.Array, ...]]:
         batch = protocol.batch(ids, step, no_key)
-        forward = model if batch.targets.ndim == 2 else model.last_logits
-        logits, after = forward(batch.inputs, before)
+        logits, after = logits_of_targets(model, batch)(batch.inputs, before)
         surprises = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
         positions = protocol.batch(places, step, no_key).targets
         ranks = _ranks(logits, batch.targets)

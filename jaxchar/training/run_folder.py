@@ -53,7 +53,7 @@ class RunFolder:
             raise JaxcharError(f"--run-dir {quoted_path(path)} cannot be used: {reason_of(error)}") from error
         if is_file:
             raise JaxcharError(f"--run-dir {str(path)!r} is a file; give a folder, existing or new")
-        self.problem: str | None = None  # why the newest entry of a log is not written yet, if it is not
+        self.last_error: str | None = None  # why the newest entry of a log is not written yet, if it is not
         self._unwritten = dict.fromkeys(LOGS, b"")
 
     def holds_run(self) -> bool:
@@ -134,10 +134,10 @@ class RunFolder:
                     file.truncate(before)
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            self.problem = f"{name} could not be written: {error.strerror}"
+            self.last_error = f"{name} could not be written: {error.strerror}"
             return
         self._unwritten[name] = b""
-        self.problem = None
+        self.last_error = None
 
     def log_sizes(self) -> dict[str, int]:
         """Return the size of each log in bytes."""

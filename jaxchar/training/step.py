@@ -1,5 +1,6 @@
-"""One training step, many of them in one call, and evaluation: plain functions of plain pytrees."""
+"""One training step, and many of them in one call: plain functions of plain pytrees."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,18 +11,19 @@ from flax import nnx
 from jax import lax
 from jax.sharding import Mesh
 
-from jaxchar.ambient import pinned, random_key
+from jaxchar.ambient import pinned
 from jaxchar.checkpoint.metadata import Metadata
 from jaxchar.config import Config
-from jaxchar.data.batches import Batch, Blocks, Documents, Ordered, Streams, Text, Windows
+from jaxchar.data.batches import Batch, Documents, Ordered, Streams, Text, Windows
 from jaxchar.errors import JaxcharError
-from jaxchar.model.char_rnn import CharRNN
-from jaxchar.model.loss import Totals, cross_entropy_totals
+from jaxchar.machine import memory_bytes
+from jaxchar.model.loss import MetricSums
 from jaxchar.model.optimizer import average_weights, make_optimizer
+from jaxchar.model.predictions import sums_over_batch
 from jaxchar.model.split import model_structure, split_model
 from jaxchar.parallel.devices import make_mesh, replicated, split_rows
 from jaxchar.randomness import DROPOUT_KEY, SHUFFLE_KEY, purpose_key
-from jaxchar.recurrence.cells import Carry
+from jaxchar.recurrence.cells import GATE_BLOCKS, Carry
 
 MOST_STEPS = 2**31 - 1  # counters are int32
 SMOOTHING = 0.999  # min-char-rnn's smoothed loss: 0.999 old + 0.001 new
@@ -35,8 +37,8 @@ class TrainState(NamedTuple):
     opt_state: optax.OptState
     average: nnx.State | None  # moving average of params, where one is kept
     carry: tuple[Carry, ...]  # the streams' state after the last step
-    epoch_totals: Totals  # since the start of the epoch
-    recent_totals: Totals  # since the last line of the log
+    epoch_totals: MetricSums  # since the start of the epoch
+    recent_totals: MetricSums  # since the last line of the log
     smoothed_loss: jax.Array  # [] float32, nats per character
     skipped: jax.Array  # [] int32, steps left out because their loss or gradient was not finite
 
@@ -51,6 +53,10 @@ class Program(NamedTuple):
     train_steps: jax.stages.Wrapped
     total_steps: int
     mesh: Mesh
+
+
+# (state, ids or what is read of documents) -> (state, finite)
+OneStep = Callable[[TrainState, jax.Array | Ordered], tuple[TrainState, jax.Array]]
 
 
 def evaluation_params(state: TrainState) -> nnx.State:
@@ -104,9 +110,21 @@ def make_program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh | N
         )
     optimizer = make_optimizer(config, batches.steps_per_epoch, steps)
     graphdef, _ = model_structure(config, vocab_size)
-    shuffle_key = purpose_key(config.seed, SHUFFLE_KEY)
     one_step = _make_step(config, graphdef, batches, optimizer, mesh)
+    everywhere = replicated(mesh)
+    return Program(
+        graphdef,
+        batches,
+        jax.jit(_make_initial_state(config, graphdef, vocab_size, optimizer), out_shardings=everywhere),
+        jax.jit(_make_train_steps(config, batches, one_step), donate_argnums=0, out_shardings=everywhere),
+        steps,
+        mesh,
+    )
 
+
+def _make_initial_state(
+    config: Config, graphdef: nnx.GraphDef, vocab_size: int, optimizer: optax.GradientTransformation
+) -> Callable[[], TrainState]:
     def initial_state() -> TrainState:
         """Return the state before the first step."""
         _, params = split_model(config, vocab_size)
@@ -116,11 +134,26 @@ def make_program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh | N
             opt_state=optimizer.init(params),
             average=jax.tree.map(jnp.copy, params) if config.ema_decay else None,
             carry=nnx.merge(graphdef, params).initial_carry(config.batch_size),
-            epoch_totals=Totals.zero(),
-            recent_totals=Totals.zero(),
+            epoch_totals=MetricSums.zero(),
+            recent_totals=MetricSums.zero(),
             smoothed_loss=jnp.log(jnp.float32(vocab_size)),  # a model that knows nothing
             skipped=jnp.zeros((), jnp.int32),
         )
+
+    return initial_state
+
+
+def _make_train_steps(
+    config: Config, batches: Windows | Streams, one_step: OneStep
+) -> Callable[[TrainState, Text, jax.Array], tuple[TrainState, jax.Array]]:
+    shuffle_key = purpose_key(config.seed, SHUFFLE_KEY)
+
+    def until(stop: jax.Array, body: Callable[[TrainState], Any], so_far: Any) -> Any:
+        def goes_on(so_far: tuple[TrainState, jax.Array]) -> jax.Array:
+            state, finite = so_far
+            return finite & (state.step < stop)
+
+        return lax.while_loop(goes_on, lambda so_far: body(so_far[0]), so_far)
 
     def train_steps(state: TrainState, text: Text, stop: jax.Array) -> tuple[TrainState, jax.Array]:
         """Train until ``stop`` steps are done; one compilation serves every number of them.
@@ -128,13 +161,6 @@ def make_program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh | N
         Where a loss or gradient is not finite, and such steps are not to be skipped, training stops
         right after the step, and ``finite`` is False.
         """
-
-        def until(stop: jax.Array, body: Callable[[TrainState], Any], so_far: Any) -> Any:
-            def goes_on(so_far: tuple[TrainState, jax.Array]) -> jax.Array:
-                state, finite = so_far
-                return finite & (state.step < stop)
-
-            return lax.while_loop(goes_on, lambda so_far: body(so_far[0]), so_far)
 
         def one_epoch(state: TrainState) -> tuple[TrainState, jax.Array]:
             """Train to the end of the epoch; its order of the documents is found once."""
@@ -149,15 +175,7 @@ def make_program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh | N
             return until(stop, one_epoch, start)
         return until(stop, lambda state: one_step(state, text), start)
 
-    everywhere = replicated(mesh)
-    return Program(
-        graphdef,
-        batches,
-        jax.jit(initial_state, out_shardings=everywhere),
-        jax.jit(train_steps, donate_argnums=0, out_shardings=everywhere),
-        steps,
-        mesh,
-    )
+    return train_steps
 
 
 @pinned()
@@ -173,12 +191,12 @@ def _make_step(
     batches: Windows | Streams,
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
-) -> Callable[[TrainState, jax.Array | Ordered], tuple[TrainState, jax.Array]]:
+) -> OneStep:
     shuffle_key = purpose_key(config.seed, SHUFFLE_KEY)
     dropout_key = purpose_key(config.seed, DROPOUT_KEY)
 
     def loss_of(params: nnx.State, batch: Batch, carry: Any, key: jax.Array | None):
-        totals, carry = _predict(nnx.merge(graphdef, params), batch, carry, key)
+        totals, carry = sums_over_batch(nnx.merge(graphdef, params), batch, carry, key)
         loss = totals.loss / totals.count
         if config.loss_reduction == "sum" and config.return_sequences:
             loss = loss * config.seq_len
@@ -228,46 +246,43 @@ def _make_step(
     return one_step
 
 
-def _predict(
-    model: CharRNN, batch: Batch, carry: tuple[Carry, ...], key: jax.Array | None
-) -> tuple[Totals, tuple[Carry, ...]]:
-    predict = model if batch.targets.ndim == 2 else model.last_logits
-    logits, carry = predict(batch.inputs, carry, key)
-    return cross_entropy_totals(logits, batch.targets, batch.weights), carry
-
-
 def _zero_where(condition: jax.Array, tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.where(condition, jnp.zeros_like(leaf), leaf), tree)
 
 
-# ---- evaluation ----------------------------------------------------------------------------------
+# ---- memory --------------------------------------------------------------------------------------
 
 
-def make_evaluation(
-    graphdef: nnx.GraphDef, batches: Windows | Streams | Blocks, mesh: Mesh | None = None
-) -> Callable[[nnx.State, jax.Array], Totals]:
-    """Return ``evaluate(params, ids) -> Totals`` over the whole text, in one call.
+def check_memory(config: Config, program: Program) -> None:
+    """Raise a JaxcharError where the machine cannot hold what training needs at the very least."""
+    state = sum(
+        leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(program.initial_state))
+    )
+    # The gradient needs every layer's gates and hidden state at every time step.
+    units = sum((GATE_BLOCKS[config.cell] + 1) * hidden_size for hidden_size in config.layer_sizes)
+    needed = state + config.batch_size * config.seq_len * units * jnp.dtype(config.dtype).itemsize
+    memory = memory_bytes()
+    if needed > memory:
+        raise JaxcharError(
+            f"these settings need at least {needed / 1e9:,.1f} GB of memory, and this machine has "
+            f"{memory / 1e9:,.1f}; lower --hidden-size, --num-layers, --batch-size or --seq-len"
+        )
 
-    The devices of the mesh share the rows of a batch where they can do so evenly; else each does it all.
+
+# ---- divergence ----------------------------------------------------------------------------------
+
+
+def divergence(state: TrainState, saved_at: int | None) -> str:
+    """Return what is said when a step's loss or gradient is not finite.
+
+    Args:
+        state: after that step.
+        saved_at: the step of the last good checkpoint; None: there is none.
     """
-    mesh = mesh or make_mesh()
-    evenly = batches.batch_size % mesh.size == 0
-    stateful = isinstance(batches, Streams)
-    no_key = random_key(0)  # no protocol shuffles
-
-    def evaluate(params: nnx.State, ids: jax.Array) -> Totals:
-        """Add up the predictions of every batch of the text."""
-        model = nnx.merge(graphdef, params)
-        zero_carry = model.initial_carry(batches.batch_size)
-
-        def body(step: jax.Array, so_far: tuple[Totals, Any]) -> tuple[Totals, Any]:
-            totals, carry = so_far
-            batch = batches.batch(ids, step, no_key)
-            batch = split_rows(batch, mesh) if evenly else batch
-            new, carry = _predict(model, batch, carry if stateful else zero_carry, None)
-            return totals.add(new), carry
-
-        totals, _ = lax.fori_loop(0, batches.steps_per_epoch, body, (Totals.zero(), zero_carry))
-        return totals
-
-    return jax.jit(evaluate, out_shardings=replicated(mesh))
+    loss_is_finite = math.isfinite(float(state.recent_totals.loss))
+    kept = "none was saved yet" if saved_at is None else f"the last one is of step {saved_at:,}"
+    return (
+        f"the {'gradient' if loss_is_finite else 'loss'} of step {int(state.step):,} is not finite: "
+        f"training has diverged; begin anew, or from the last good checkpoint ({kept}) with --init-from, "
+        "with a lower --learning-rate or --clip-norm 1, or leave such steps out with --skip-nonfinite"
+    )

@@ -365,7 +365,7 @@ class Watch:
 @pytest.mark.parametrize("files", [100, pytest.param(1_900, marks=pytest.mark.slow)])
 def test_fuzzed_metadata_does_no_harm(run_dir, files, tried, monkeypatch):
     """The digest is forged to match each time, so that every record gets as far as it can."""
-    monkeypatch.setattr("jaxchar.training.launch._train", lambda trainer: None)
+    monkeypatch.setattr("jaxchar.training.resume.train", lambda trainer: None)
     checkpoint = checkpoints(run_dir)[0]
     shutil.rmtree(checkpoints(run_dir)[1])
     original = json.loads((checkpoint / "metadata" / "metadata").read_text())

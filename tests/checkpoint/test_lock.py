@@ -40,7 +40,7 @@ def test_a_file_system_without_locks_is_named_and_done_without_on_request(number
     assert os.strerror(number) in str(refused.value)
     with CheckpointStore(run_dir, lock=False) as store:
         store.save({"a": np.zeros(2)}, metadata(1))
-    assert store.problem is None
+    assert store.last_error is None
 
 
 @promises.ANY_PATH

@@ -16,9 +16,9 @@ from jaxchar.checkpoint.layout import FOLDER
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
 from jaxchar.progress.display import TrainingDisplay
-from jaxchar.training.launch import CHANGEABLE
+from jaxchar.training.resume import CHANGEABLE
 from jaxchar.training.step import state_structure
-from jaxchar.training.trainer import RunResult
+from jaxchar.training.summary import RunResult
 
 pytestmark = promises.NOTHING_MIXED_UP
 
@@ -103,7 +103,7 @@ def test_every_setting_is_either_changeable_or_tried_here():
 
 @pytest.mark.parametrize("name", OTHER)
 def test_a_setting_that_enters_the_arithmetic_is_refused_with_old_and_new(name, trained, loaded, monkeypatch):
-    monkeypatch.setattr("jaxchar.training.launch.load_checkpoint", lambda *_: loaded)
+    monkeypatch.setattr("jaxchar.training.resume.load_checkpoint", lambda *_: loaded)
     before = (trained / "config.json").read_bytes()
     old, new = json.dumps(getattr(BASE, name)), json.dumps(OTHER[name])
     with pytest.raises(JaxcharError) as refused:

@@ -272,7 +272,7 @@ def test_a_picture_that_cannot_be_drawn_is_one_warning_and_exit_code_0(tmp_path,
     def fail(*_):
         raise ValueError("Key backend: 'x' is no valid value\nsecond line")
 
-    monkeypatch.setattr("jaxchar.training.trainer.plot_loss", fail)
+    monkeypatch.setattr("jaxchar.training.summary.plot_loss", fail)
     assert main("--epochs=2", f"--run-dir={tmp_path}/run") == 0
     out = capsys.readouterr().out
     assert out.count("warning: loss.png could not be written: Key backend: 'x' is no valid value;") == 1
@@ -294,7 +294,7 @@ def test_fit_returns_whatever_the_picture_fails_of(error, tmp_path, monkeypatch,
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("jaxchar.training.trainer.plot_loss", fail)
+    monkeypatch.setattr("jaxchar.training.summary.plot_loss", fail)
     assert jaxchar.fit(CONFIG, tmp_path / "run").summary["steps"] == STEPS
     assert capsys.readouterr().out.count("warning: loss.png could not be written") == 1
     monkeypatch.undo()

@@ -142,7 +142,7 @@ def test_a_second_signal_interrupts_fit_and_leaves_its_host_alive(number, raised
 @promises.SIGNALS
 @pytest.mark.parametrize("number", ALL_SIGNALS)
 def test_a_signal_before_training_leaves_with_its_exit_code(number, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("jaxchar.training.launch.load_dataset", lambda *_: send(number)())
+    monkeypatch.setattr("jaxchar.training.setup.load_dataset", lambda *_: send(number)())
     assert main(f"--run-dir={tmp_path}/run") == 128 + number
     assert "stopped; nothing had to be saved" in capsys.readouterr().err
 

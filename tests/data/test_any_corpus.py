@@ -17,7 +17,7 @@ from jaxchar.data.dataset import load_dataset
 from jaxchar.data.text_file import MARKS
 from jaxchar.errors import JaxcharError
 from jaxchar.parallel.devices import make_mesh
-from jaxchar.training import launch
+from jaxchar.training.setup import checked_program
 
 pytestmark = promises.ANY_BYTES
 
@@ -50,7 +50,7 @@ def is_exact_or_refused(content: bytes, config: Config, file: Path) -> bool:
     file.write_bytes(content)
     try:
         dataset = load_dataset(config.replace(corpus=str(file)))
-        launch._program(config, dataset, make_mesh())
+        checked_program(config, dataset, make_mesh())
     except JaxcharError as error:
         message = str(error)
         return "\n" not in message and "; " in message  # what is wrong; what to do
@@ -62,9 +62,9 @@ def is_exact_or_refused(content: bytes, config: Config, file: Path) -> bool:
 
 @pytest.mark.parametrize("cases", [300, pytest.param(4_700, marks=pytest.mark.slow)])
 def test_any_bytes_are_read_exactly_or_refused(cases, tmp_path, monkeypatch, tried):
-    monkeypatch.setattr("jaxchar.training.launch.make_program", lambda *_: None)
-    monkeypatch.setattr("jaxchar.training.launch._refuse_what_no_memory_holds", lambda *_: None)
-    monkeypatch.setattr("jaxchar.training.launch._refuse_what_no_recurrence_computes", lambda *_: None)
+    monkeypatch.setattr("jaxchar.training.setup.make_program", lambda *_: None)
+    monkeypatch.setattr("jaxchar.training.setup.check_memory", lambda *_: None)
+    monkeypatch.setattr("jaxchar.training.setup.check_recurrence", lambda *_: None)
     held = of = 0
 
     @settings(max_examples=cases, database=None, deadline=None, suppress_health_check=list(HealthCheck))

@@ -385,7 +385,10 @@ def test_samples_of_the_training_go_on_from_where_it_is(trained, tmp_path, monke
         reading = batches.reading(trainer.dataset.training_text, step, key)
         last = batches.batch(reading, step, key).targets[0, -1]
         seen.append(
-            (trainer._sample_start(KEY)[2], trainer.dataset.vocabulary.decode(np.asarray(last)[None]))
+            (
+                trainer._sampler.start(trainer.state, trainer.step, KEY)[2],
+                trainer.dataset.vocabulary.decode(np.asarray(last)[None]),
+            )
         )
 
     monkeypatch.setattr(Trainer, "_sample_now", look)

@@ -15,7 +15,8 @@ from jaxchar.checkpoint.arrays import named_leaves
 from jaxchar.checkpoint.find import load_checkpoint
 from jaxchar.errors import JaxcharError
 from jaxchar.parallel.devices import AXIS, make_mesh, replicate
-from jaxchar.training.launch import fit, resume
+from jaxchar.training.launch import fit
+from jaxchar.training.resume import resume
 from jaxchar.training.step import make_program, state_structure
 
 V, N = 5, 400
@@ -123,7 +124,7 @@ if action == "save":
     )
     with CheckpointStore(run_dir) as store:
         store.save(state, metadata)
-    assert store.problem is None, store.problem
+    assert store.last_error is None, store.last_error
 else:
     state = read_state(run_dir / "checkpoints" / "1", like)
     for name, leaf in named_leaves(state).items():

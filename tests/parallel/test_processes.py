@@ -15,7 +15,8 @@ from jaxchar.checkpoint.find import load_checkpoint
 from jaxchar.checkpoint.layout import steps_in
 from jaxchar.errors import JaxcharError
 from jaxchar.parallel.processes import agree, join
-from jaxchar.training.launch import fit, resume
+from jaxchar.training.launch import fit
+from jaxchar.training.resume import resume
 from jaxchar.training.step import state_structure
 
 CONFIG = TINY.replace(devices=1, sample_length=20)

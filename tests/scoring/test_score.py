@@ -22,7 +22,7 @@ from jaxchar.model.loss import Means
 from jaxchar.model.split import split_model
 from jaxchar.scoring import score as score_module
 from jaxchar.scoring.score import Evaluation, Predictions, mean_with_interval, predict
-from jaxchar.training.step import make_evaluation
+from jaxchar.scoring.validation import make_evaluation
 
 QUICK_INIT = {"kernel_init": "uniform", "init_scale": 0.5, "recurrent_init": "same"}  # to compile
 V, N = 8, 150

@@ -332,7 +332,7 @@ def test_samples_of_the_training_go_on_from_the_character_that_it_has_just_reach
         first = int(jax.random.randint(key, (), 0, len(text))) if offsets else 0
         place = (first + (position + 1) * config.seq_len) % len(text)
         expected.append(trainer.dataset.vocabulary.decode(np.asarray(text[place])[None]))
-        prompts.append(trainer._sample_start(jax.random.key(0))[2])
+        prompts.append(trainer._sampler.start(trainer.state, trainer.step, jax.random.key(0))[2])
 
     monkeypatch.setattr(Trainer, "_sample_now", look)
     fit(config, tmp_path / "run")

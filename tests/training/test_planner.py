@@ -14,8 +14,8 @@ from jaxchar import train
 from jaxchar.model.loss import Means
 from jaxchar.progress.display import TrainingDisplay, worth
 from jaxchar.training import planner
-from jaxchar.training.launch import resume
 from jaxchar.training.planner import Planner
+from jaxchar.training.resume import resume
 from jaxchar.training.run_folder import RunFolder
 from jaxchar.training.trainer import Trainer
 

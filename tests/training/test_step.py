@@ -18,8 +18,9 @@ from jaxchar.model.optimizer import make_optimizer
 from jaxchar.model.split import split_model
 from jaxchar.scoring import protocols
 from jaxchar.scoring.protocols import evaluation_batches, stateful_pass
+from jaxchar.scoring.validation import make_evaluation
 from jaxchar.training import step as step_module
-from jaxchar.training.step import make_evaluation, make_program
+from jaxchar.training.step import make_program
 
 V, N = 5, 150
 IDS = np.random.default_rng(0).integers(0, V, N).astype(np.uint8)

@@ -20,11 +20,12 @@ from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
 from jaxchar.language_model import LanguageModel
 from jaxchar.model.char_rnn import CharRNN, num_parameters
-from jaxchar.model.loss import cross_entropy_totals
+from jaxchar.model.loss import cross_entropy_sums
 from jaxchar.model.split import split_model
 from jaxchar.parallel.devices import make_mesh, replicate
 from jaxchar.scoring.protocols import stateful_pass
-from jaxchar.training.step import TrainState, make_evaluation, make_program
+from jaxchar.scoring.validation import make_evaluation
+from jaxchar.training.step import TrainState, make_program
 
 NO_LIMIT = 10**5  # epochs
 
@@ -86,7 +87,7 @@ class Ours:
         inputs, targets = map(jnp.asarray, data.first_batch(self.cell))
         predict = model.last_logits if self.cell.many_to_one else model
         logits, _ = predict(inputs, model.initial_carry(len(inputs)))
-        return cross_entropy_totals(logits, targets, jnp.ones(targets.shape)).loss / targets.size
+        return cross_entropy_sums(logits, targets, jnp.ones(targets.shape)).loss / targets.size
 
     def loss_and_gradient(self) -> tuple[float, data.Weights]:
         """Return loss and gradient of the first batch through the model's own path."""

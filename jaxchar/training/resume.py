@@ -1,0 +1,206 @@
+"""Resuming: a run goes on from a checkpoint, bit for bit as if it had never stopped."""
+
+import contextlib
+import dataclasses
+import shlex
+import time
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from jax.sharding import Mesh
+
+from jaxchar.ambient import pinned
+from jaxchar.checkpoint.find import Loaded, checkpoint_of_epoch, load_checkpoint, peek
+from jaxchar.checkpoint.layout import FOLDER, checkpoints_of, steps_in
+from jaxchar.checkpoint.metadata import Metadata
+from jaxchar.checkpoint.provenance import describe_machine, library_versions
+from jaxchar.checkpoint.store import CheckpointStore
+from jaxchar.config import Config, RunConfig
+from jaxchar.data.dataset import AnotherCorpusError, Dataset, load_own_dataset
+from jaxchar.errors import JaxcharError, quoted
+from jaxchar.parallel.devices import make_mesh
+from jaxchar.parallel.processes import all_or_none
+from jaxchar.progress.display import TrainingDisplay
+from jaxchar.progress.guard import GuardedDisplay
+from jaxchar.training.planner import Planner, agreed_on
+from jaxchar.training.run_folder import RunFolder
+from jaxchar.training.setup import (
+    check_same_everywhere,
+    checked_program,
+    guarded,
+    open_run,
+    show_warnings,
+    train,
+    with_sources,
+)
+from jaxchar.training.step import state_structure
+from jaxchar.training.summary import RunResult
+from jaxchar.training.trainer import Trainer
+from jaxchar.training.transfer import (
+    ARCHITECTURE,
+)
+
+# What a resumed run may change: how long it lasts and what it does on the way, not what a step computes.
+# A text may have moved: what it must be is told by its SHA-256.
+CHANGEABLE = {field.name for field in dataclasses.fields(RunConfig)} - {"seed"} | {"corpus"}
+
+
+@pinned()
+def resume(
+    run_dir: str | Path,
+    *,
+    config: Config | None = None,
+    corpus: str | PathLike[str] | None = None,
+    initial_epoch: int | None = None,
+    minutes: float | None = None,
+    display: TrainingDisplay | GuardedDisplay | None = None,
+) -> RunResult:
+    """Go on with a run, bit for bit as if it had never stopped.
+
+    Args:
+        run_dir: the run's folder.
+        config: its settings with other ``epochs``, or other ways to evaluate, sample and save; None
+            takes them as they were.
+        corpus: where the text lies now, if it has moved; or, for a text in memory, the text again, as
+            ``jaxchar.Text("...")``. It must be the text that the run was trained on.
+        initial_epoch: go on from the checkpoint that ended this epoch rather than from the newest.
+            Later checkpoints are set aside in the run's folder, not destroyed.
+        minutes: train on for so long, beyond the step at which the run was to end; everything else stays.
+            A linear or cosine schedule then ends at another step, which is said.
+        display: where progress is shown; None takes standard output.
+
+    Raises:
+        JaxcharError: there is nothing whole to go on from, or a setting that enters the arithmetic
+            differs from the checkpoint's.
+    """
+    started = time.monotonic()
+    path = RunFolder(run_dir).path
+    if not steps_in(path / FOLDER):
+        raise JaxcharError(f"{str(path)!r} holds no run to go on with; give the folder of one")
+    if config is not None:
+        _check_config(config)
+    asked = config or peek(path).config
+    mesh = make_mesh(asked.devices, asked.batch_size)
+    folder, store = open_run(run_dir, asked)
+    shown = guarded(display)
+    with contextlib.ExitStack() as until_trained:
+        with all_or_none():
+            until_trained.enter_context(store)
+            start = path if initial_epoch is None else checkpoint_of_epoch(path, initial_epoch)
+            with shown.phase("loading the checkpoint ..."):
+                loaded = load_checkpoint(start, state_structure)
+            config = config or loaded.metadata.config
+            config = config if corpus is None else config.replace(corpus=corpus)
+            _check_changes(loaded.metadata.config, config, path)
+        check_same_everywhere(config, {**loaded.metadata.corpus, "step": loaded.metadata.step})
+        with all_or_none():  # none touches the folder before all have read it
+            trainer = _continued(loaded, config, mesh, folder, store, shown, (started, minutes))
+        return train(trainer)
+
+
+def _continued(
+    loaded: Loaded,
+    config: Config,
+    mesh: Mesh,
+    folder: RunFolder,
+    store: CheckpointStore,
+    display: GuardedDisplay,
+    time_allowed: tuple[float, float | None],
+) -> Trainer:
+    """Return the trainer that goes on from a checkpoint, in a folder made ready for it."""
+    before = loaded.metadata
+    with display.phase("loading the text ..."):
+        dataset, config = _load_same_text(before, config, folder.path)
+    started, minutes = time_allowed
+    deadline = None
+    if minutes is not None:
+        planner = Planner({}, minutes, started)
+        deadline = planner.deadline
+        config = agreed_on(planner.lengthened(dataset, config, before.step, display))
+    program = checked_program(config, dataset, mesh)
+    if before.step > program.total_steps:
+        raise JaxcharError(
+            f"the run is at step {before.step:,}, beyond the {program.total_steps:,} that are asked for; "
+            "give more --epochs (or --max-steps), or go back with --initial-epoch"
+        )
+    show_warnings(display, [*loaded.warnings, *_differences(before, config, mesh.size)])
+    later = [p for p in checkpoints_of(folder.path) if int(p.name) > before.step]
+    folder.create(config)
+    aside = folder.set_aside(later, f"after-step-{before.step}")
+    if aside is not None:
+        display.notice(f"{len(later)} later checkpoint(s), with metrics and samples, set aside in {aside}")
+    trainer = Trainer(
+        config,
+        dataset,
+        program,
+        loaded.state,
+        folder,
+        store,
+        display,
+        resumed_from=before,
+        deadline=deadline,
+    )
+    if not trainer.is_finished:
+        display.notice(f"Resuming {folder.path} at step {before.step:,}.")
+    return trainer
+
+
+def _check_config(config: Any) -> None:
+    if not isinstance(config, Config):
+        raise JaxcharError(
+            f"config must be a jaxchar.Config, but it is {quoted(config)}; give jaxchar.Config(corpus=...)"
+        )
+
+
+def _check_changes(before: Config, now: Config, run_dir: Path) -> None:
+    changes = before.describe_changes(now, ignoring=CHANGEABLE)
+    if not changes:
+        return
+    fits = all(getattr(before, name) == getattr(now, name) for name in ARCHITECTURE)
+    remedies = _how_to_begin_anew(run_dir) if fits else ["begin a new run"]
+    said = f"a resumed run must keep what enters its arithmetic, but these differ: {'; '.join(changes)}"
+    raise JaxcharError(*(f"{said}; leave them as they were, or {remedy}" for remedy in remedies))
+
+
+def _differences(before: Metadata, config: Config, devices: int) -> list[str]:
+    """Return what keeps a resumed run from ending in the bits that it would have ended in."""
+    lines = []
+    for name, then, now in (
+        ("library versions", before.versions, library_versions()),
+        ("machine", before.machine, describe_machine(devices)),
+    ):
+        now.pop("compiler_settings", None)  # told by whoever loads a checkpoint
+        changed = [f"{key} {then.get(key)} -> {now.get(key)}" for key in now if then.get(key) != now.get(key)]
+        if changed:
+            lines.append(f"other {name}, so the run may round differently: {', '.join(changed)}")
+    length = ("epochs", "max_steps")
+    changes = before.config.describe_changes(config, ignoring=set(config.to_json()) - set(length))
+    if changes and config.schedule in ("linear", "cosine"):
+        lines.append(f"the {config.schedule} schedule ends at another step: {', '.join(changes)}")
+    return lines
+
+
+def _load_same_text(before: Metadata, config: Config, run_dir: Path) -> tuple[Dataset, Config]:
+    """Load the text that a run was trained on; raise a JaxcharError where it is another one."""
+    try:
+        dataset = load_own_dataset(config, before.vocabulary, before.corpus)
+    except AnotherCorpusError as error:
+        said = (error.args[0], str(error))
+        raise AnotherCorpusError(
+            *(
+                f"{what}; to train on another text, {remedy}"
+                for what, remedy in zip(said, _how_to_begin_anew(run_dir), strict=True)
+            )
+        ) from error
+    return dataset, with_sources(dataset, config)
+
+
+def _how_to_begin_anew(run_dir: Path) -> tuple[str, str]:
+    """Return the way to other settings or another text: on the command line, and in Python."""
+    return (
+        f"begin a new run with the weights of this one: --init-from {shlex.quote(str(run_dir))} instead of "
+        "--run-dir and --resume (with --keep-optimizer, the optimizer's state is kept, too)",
+        f"begin a new run with the weights of this one: jaxchar.fit(config, init_from={str(run_dir)!r}) "
+        "(with keep_optimizer=True, the optimizer's state is kept, too)",
+    )
