@@ -131,8 +131,8 @@ def test_a_place_that_is_told_and_empty_is_an_error_of_its_own(call):
 
 def test_options_without_what_they_are_for_are_refused(call):
     assert "also give --from-corpus POSITION" in call(sample, "--ckpt :run --corpus :other.txt")[2]
-    assert "give a --corpus" in call(evaluate, "--ckpt :run --encoding cp1252")[2]
-    assert "give a --text" in call(memorization, "--ckpt :run --encoding cp1252")[2]
+    assert "or give --corpus" in call(evaluate, "--ckpt :run --encoding cp1252")[2]
+    assert "or give --text" in call(memorization, "--ckpt :run --encoding cp1252")[2]
 
 
 def test_a_text_piped_in_again_is_the_text_of_the_run(call, text, monkeypatch):
