@@ -12,11 +12,11 @@ import pytest
 from runs import TINY, quiet
 
 import jaxchar
-from jaxchar import inspect
 from jaxchar.checkpoint.metadata import Metadata
 from jaxchar.checkpoint.store import FOLDER, CheckpointStore, verify
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
+from jaxchar.training.inspection import inspect_checkpoints
 
 pytestmark = promises.ANY_PATH
 
@@ -119,7 +119,7 @@ def test_what_the_storage_library_would_take_for_another_place_is_refused_before
     path, reason, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    uses = (fit, jaxchar.load, jaxchar.resume, inspect.inspect)
+    uses = (fit, jaxchar.load, jaxchar.resume, inspect_checkpoints)
     uses += (lambda path: jaxchar.fit(TINY, "run", init_from=path, display=quiet()),)
     for use in uses:
         with pytest.raises(JaxcharError, match=f"{reason}|holds no run|no checkpoint") as refused:
