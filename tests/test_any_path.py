@@ -10,11 +10,11 @@ from runs import TINY, quiet
 from small_checkpoint import metadata
 
 import jaxchar
-from jaxchar import inspect
 from jaxchar.checkpoint.arrays import verify
 from jaxchar.checkpoint.layout import FOLDER
 from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.errors import JaxcharError
+from jaxchar.training.inspection import inspect_checkpoints
 
 pytestmark = promises.ANY_PATH
 
@@ -117,7 +117,7 @@ def test_what_the_storage_library_would_take_for_another_place_is_refused_before
     path, reason, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    uses = (fit, jaxchar.load, jaxchar.resume, inspect.inspect)
+    uses = (fit, jaxchar.load, jaxchar.resume, inspect_checkpoints)
     uses += (lambda path: jaxchar.fit(TINY, "run", init_from=path, display=quiet()),)
     for use in uses:
         with pytest.raises(JaxcharError, match=f"{reason}|holds no run|no checkpoint") as refused:

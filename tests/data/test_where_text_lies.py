@@ -16,6 +16,8 @@ from jaxchar import evaluate, inspect, memorization, sample, train
 from jaxchar.checkpoint.find import peek
 from jaxchar.checkpoint.layout import FOLDER
 from jaxchar.errors import JaxcharError
+from jaxchar.scoring import evaluation
+from jaxchar.scoring.options import EvaluationOptions
 
 pytestmark = promises.TEXT_FOUND
 
@@ -132,8 +134,8 @@ def test_a_place_that_is_told_and_empty_is_an_error_of_its_own(call):
 
 def test_options_without_what_they_are_for_are_refused(call):
     assert "also give --from-corpus POSITION" in call(sample, "--ckpt :run --corpus :other.txt")[2]
-    assert "give a --corpus" in call(evaluate, "--ckpt :run --encoding cp1252")[2]
-    assert "give a --text" in call(memorization, "--ckpt :run --encoding cp1252")[2]
+    assert "or give --corpus" in call(evaluate, "--ckpt :run --encoding cp1252")[2]
+    assert "or give --text" in call(memorization, "--ckpt :run --encoding cp1252")[2]
 
 
 def test_a_text_piped_in_again_is_the_text_of_the_run(call, text, monkeypatch):
@@ -153,9 +155,9 @@ def test_a_relative_path_of_an_old_checkpoint_means_the_folder_that_one_is_in(tr
     rewrite_metadata(checkpoint, make_old)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(JaxcharError, match=r"is not at 'renamed\.txt' now; say with corpus="):
-        evaluate.evaluate(evaluate.Arguments(ckpt=str(run_dir)))
+        evaluation.evaluate(run_dir)
     monkeypatch.chdir(trained / "moved")
-    assert evaluate.evaluate(evaluate.Arguments(ckpt=str(run_dir)))["step"] > 0
+    assert evaluation.evaluate(run_dir).step > 0
 
 
 @promises.ENCODINGS
@@ -167,10 +169,8 @@ def test_the_encoding_is_in_the_checkpoint_and_a_text_in_another_is_scored(tmp_p
     assert peek(tmp_path / "run").corpus["encoding"] == "cp1252"
     inspect.main(arguments=["--ckpt", str(tmp_path / "run")])
     assert "908 characters, read as cp1252, SHA-256" in capsys.readouterr().out
-    for options in ({}, {"corpus": (str(tmp_path / "old.txt"),)}):
-        typed = evaluate.Arguments(ckpt=str(tmp_path / "run"), **options)
-        assert list(evaluate.evaluate(typed)["splits"]) == ["train", "validation"]
-    typed = evaluate.Arguments(
-        ckpt=str(tmp_path / "run"), corpus=(str(tmp_path / "new.txt"),), encoding="utf-16-be"
-    )
-    assert evaluate.evaluate(typed)["splits"]["text"]["predictions"] == 97
+    for corpus in (None, str(tmp_path / "old.txt")):
+        report = evaluation.evaluate(tmp_path / "run", EvaluationOptions(corpus=corpus))
+        assert list(report.splits) == ["train", "validation"]
+    options = EvaluationOptions(corpus=str(tmp_path / "new.txt"), encoding="utf-16-be")
+    assert evaluation.evaluate(tmp_path / "run", options).splits["text"].predictions == 97
