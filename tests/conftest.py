@@ -1,6 +1,8 @@
 """What all tests share: the machine's settings, a small text, and the table of promises."""
 
 import contextlib
+import functools
+import gc
 import os
 from collections import defaultdict
 
@@ -9,6 +11,7 @@ import pytest
 
 from jaxchar import cache
 from jaxchar.recurrence import native
+from jaxchar.training import step
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)  # for the tests of several; all others use the first
@@ -53,6 +56,35 @@ def compile_once(tmp_path_factory):
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+@pytest.fixture(autouse=True)
+def no_picture(request, monkeypatch):
+    """Draw no picture of a run, which takes as long as the run; tests of pictures are marked ``draws``."""
+    if request.node.get_closest_marker("draws") is None:
+        monkeypatch.setattr(
+            "jaxchar.training.trainer.plot_loss",
+            lambda metrics, title, picture, *_: picture.write_bytes(b"\x89PNG"),
+        )
+
+
+remembered_program = functools.lru_cache(64)(step.make_program)
+
+
+@pytest.fixture
+def programs_made_once(monkeypatch):
+    """Trace and lower a program once for all runs of the same settings, texts of one size and devices.
+
+    It is for tests that look at what happens around the steps, and change nothing of the steps themselves.
+    """
+    monkeypatch.setattr("jaxchar.training.launch.make_program", remembered_program)
+    monkeypatch.setattr("jaxchar.training.step.make_program", remembered_program)
+
+
+def pytest_collection_finish():
+    """Keep the garbage collector from going through JAX and all tests again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 # ---- promises ------------------------------------------------------------------------------------
