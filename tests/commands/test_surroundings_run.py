@@ -33,6 +33,8 @@ from jaxchar.progress.guard import GuardedDisplay, TolerantStream
 from jaxchar.training import signals
 from jaxchar.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("programs_made_once", "unmeasured")
+
 CONFIG = TINY.replace(epochs=2, log_every=5)
 EPOCH = 14  # steps
 STEPS = 2 * EPOCH
@@ -40,6 +42,9 @@ DOOR = "--corpus python --max-chars 1000 --batch-size 4 --seq-len 16 --hidden-si
 PERIODS = {"--log-every": 5, "--eval-every": EPOCH, "--checkpoint-every": EPOCH}  # else the recipe's
 DOOR = [*DOOR.split(), *(str(word) for period in PERIODS.items() for word in period)]
 TRAIN = [sys.executable, "-m", "jaxchar.train", *DOOR]
+# Nothing is chosen for the text, for which the machine would be measured.
+AS_EXPERIMENT = "from jaxchar.config import Config; from jaxchar.train import main; main(Config(), 'run')"
+EXPERIMENT = [sys.executable, "-c", AS_EXPERIMENT, *DOOR]
 
 
 def assert_whole(run_dir: Path, steps: int = STEPS) -> None:
@@ -100,7 +105,7 @@ class Terminal:
             fcntl.ioctl(other, termios.TIOCSCTTY, 0)
 
         self.process = subprocess.Popen(
-            [*prefix, *TRAIN, *options, f"--run-dir={run_dir}"],
+            [*prefix, *EXPERIMENT, *options, f"--run-dir={run_dir}"],
             stdin=other,
             stdout=other,
             stderr=other,
