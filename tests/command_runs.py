@@ -16,6 +16,9 @@ _OPTIONS = "--corpus python --max-chars 1000 --batch-size 4 --seq-len 16 --hidde
 PERIODS = {"--log-every": 5, "--eval-every": EPOCH, "--checkpoint-every": EPOCH}  # else the recipe's
 OPTIONS = [*_OPTIONS.split(), *(str(word) for period in PERIODS.items() for word in period)]
 TRAIN = [sys.executable, "-m", "jaxchar.train", *OPTIONS]
+# Nothing is chosen for the text, for which the machine would be measured.
+_AS_EXPERIMENT = "from jaxchar.config import Config; from jaxchar.train import main; main(Config(), 'run')"
+EXPERIMENT = [sys.executable, "-c", _AS_EXPERIMENT, *OPTIONS]
 
 
 def assert_whole(run_dir: Path, steps: int = STEPS) -> None:

@@ -1,20 +1,24 @@
 """What all tests share: the machine's settings, a small text, and the table of promises."""
 
 import contextlib
+import functools
+import gc
 import os
 from collections import defaultdict
 
 import jax
 import pytest
+from hypothesis import settings
 
 from jaxchar import cache
 from jaxchar.recurrence import native
+from jaxchar.training import step
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)  # for the tests of several; all others use the first
-# Most of the tests' time is XLA's compiling of models that run for a moment. The processes that
-# test_survival starts compile as a user's do.
+# Most of the tests' time is XLA's compiling of models that run for a moment.
 jax.config.update("jax_disable_most_optimizations", True)
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # also in the processes that tests start
 FAST_TO_COMPILE = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 with pytest.MonkeyPatch.context() as environment:
     if jax.__version_info__ < (0, 11):  # a flag that XLA does not know ends the process
@@ -23,6 +27,13 @@ with pytest.MonkeyPatch.context() as environment:
 
 native.is_available()  # builds it, in the user's cache, where it is found the next time
 BUILT = list(cache.folder_for_compiled().glob("native-*.so"))
+
+
+def pytest_configure(config):
+    """Try more examples where slow tests are run, too; the same ones each time."""
+    settings.register_profile("test", max_examples=100, derandomize=True, deadline=None)
+    settings.register_profile("prove", max_examples=400, derandomize=True, deadline=None)
+    settings.load_profile("test" if config.getoption("markexpr") == "not slow" else "prove")
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +64,45 @@ def compile_once(tmp_path_factory):
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+@pytest.fixture(autouse=True)
+def no_picture(request, monkeypatch):
+    """Draw no picture of a run, which takes as long as the run; tests of pictures are marked ``draws``."""
+    if request.node.get_closest_marker("draws") is None:
+        monkeypatch.setattr(
+            "jaxchar.training.summary.plot_loss",
+            lambda metrics, title, picture, *_: picture.write_bytes(b"\x89PNG"),
+        )
+
+
+remembered_program = functools.lru_cache(64)(step.make_program)
+
+
+@pytest.fixture(scope="module")
+def programs_made_once():
+    """Trace and lower a program once for all runs of the same settings, texts of one size and devices.
+
+    It is for tests that look at what happens around the steps, and change nothing of the steps themselves.
+    """
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr("jaxchar.training.setup.make_program", remembered_program)
+        patching.setattr("jaxchar.training.step.make_program", remembered_program)
+        yield
+
+
+@pytest.fixture(scope="module")
+def unmeasured():
+    """Choose settings for a text as for a machine of one speed: to measure it is to compile once more."""
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr("jaxchar.training.planner.seconds_per_step", lambda config, dataset: 0.01)
+        yield
+
+
+def pytest_collection_finish():
+    """Keep the garbage collector from going through JAX and all tests again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 # ---- promises ------------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """The commands: what a user types, and what comes back."""
 
 import csv
+import io
 import json
 import math
-import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +18,8 @@ from jaxchar.cli.messages import fail, warn
 from jaxchar.config import Config, CorpusConfig
 from jaxchar.data.corpus import load_corpus
 from jaxchar.terminal.visible import visible
+
+pytestmark = pytest.mark.usefixtures("programs_made_once", "unmeasured")
 
 SMALL = "--corpus python --max-chars 2000 --hidden-size 8 --seq-len 16 --batch-size 4 --epochs 1"
 SMALL += " --sample-length 10"
@@ -428,12 +430,9 @@ def test_control_characters_in_warnings_and_errors_are_symbols_too(capsys):
     assert capsys.readouterr().err == "warning: a\u241b[2Jb\nerror: c\u241b[2Jd\n"
 
 
-def test_train_takes_the_corpus_from_standard_input(tmp_path):
-    command = [sys.executable, "-m", "jaxchar.train", *SMALL.split(), "--corpus", "-"]
-    command += ["--run-dir", str(tmp_path / "run")]
+def test_train_takes_the_corpus_from_standard_input(tmp_path, capsys, monkeypatch):
     text = "the cat sat on the mat\r\n" * 100
-    done = subprocess.run(
-        command, input=text.encode(), capture_output=True, timeout=300, env=dict(os.environ)
-    )
-    assert done.returncode == 0, done.stderr
-    assert b"2,000 characters, 12 different ones" in done.stdout
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    code, out, err = run(train.main, f"{SMALL} --corpus - --run-dir {tmp_path}/run", capsys)
+    assert (code, err) == (0, "")
+    assert "2,000 characters, 12 different ones" in out

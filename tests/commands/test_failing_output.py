@@ -17,7 +17,7 @@ from pathlib import Path
 
 import promises
 import pytest
-from command_runs import CONFIG, EPOCH, STEPS, TRAIN, assert_whole, main
+from command_runs import CONFIG, EPOCH, EXPERIMENT, STEPS, TRAIN, assert_whole, main
 from rich.console import Console
 from runs import quiet
 
@@ -27,6 +27,8 @@ from jaxchar.progress import guard as display_guard
 from jaxchar.progress.display import TrainingDisplay
 from jaxchar.progress.guard import GuardedDisplay, TolerantStream
 from jaxchar.training.trainer import Trainer
+
+pytestmark = pytest.mark.usefixtures("programs_made_once", "unmeasured")
 
 # ---- output that fails, in processes of their own --------------------------------------------------
 
@@ -78,7 +80,7 @@ class Terminal:
             fcntl.ioctl(other, termios.TIOCSCTTY, 0)
 
         self.process = subprocess.Popen(
-            [*prefix, *TRAIN, *options, f"--run-dir={run_dir}"],
+            [*prefix, *EXPERIMENT, *options, f"--run-dir={run_dir}"],
             stdin=other,
             stdout=other,
             stderr=other,

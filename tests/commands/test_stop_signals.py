@@ -19,6 +19,8 @@ from jaxchar.checkpoint.layout import FOLDER, steps_in
 from jaxchar.training import signals
 from jaxchar.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("programs_made_once", "unmeasured")
+
 # Ctrl-C, a closed terminal and a batch system's warning always; all of them in `make prove`.
 QUICK = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 ALL_SIGNALS = [

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jaxchar.data.batches import Blocks, Streams, Windows, _gather_from_ring, shuffled
 
 KEY = jax.random.key(0)
+EXAMPLES = settings.default.max_examples // 16  # each is a shape of its own, to be compiled
 
 
 @partial(jax.jit, static_argnums=0)
@@ -73,7 +74,7 @@ def read_windows(cut: Windows, batches: list) -> list[list[int]]:
     return rows
 
 
-@settings(deadline=None, max_examples=15, derandomize=True)
+@settings(deadline=None, max_examples=EXAMPLES, derandomize=True)
 @given(
     num_chars=st.integers(2, 60),
     seq_len=st.integers(1, 12),
@@ -150,7 +151,7 @@ stream_shapes = {
 }
 
 
-@settings(deadline=None, max_examples=12, derandomize=True)
+@settings(deadline=None, max_examples=EXAMPLES, derandomize=True)
 @given(**stream_shapes)
 def test_streams_are_lanes_of_a_naive_reading(**chosen):
     cut = Streams(**chosen)
@@ -181,7 +182,7 @@ def test_rows_go_on_from_step_to_step_and_start_anew_each_epoch(whole):
         jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-@settings(deadline=None, max_examples=12, derandomize=True)
+@settings(deadline=None, max_examples=EXAMPLES, derandomize=True)
 @given(**stream_shapes)
 def test_a_whole_pass_of_streams_scores_every_character_but_the_first_once(**chosen):
     cut = Streams(**chosen, whole=True)
@@ -205,7 +206,7 @@ def naive_ring(cut: Streams, first: int) -> list[list[list[int]]]:
     return [[lane[start : start + cut.seq_len + 1] for lane in lanes] for start in starts]
 
 
-@settings(deadline=None, max_examples=12, derandomize=True)
+@settings(deadline=None, max_examples=EXAMPLES, derandomize=True)
 @given(**stream_shapes, number=st.integers(0, 1_000))
 def test_lanes_with_offsets_are_those_of_a_text_that_begins_elsewhere(number, **chosen):
     cut = Streams(**chosen, offsets=True)
@@ -253,7 +254,7 @@ def test_an_offset_does_not_pass_the_range_of_the_counter():
 # ---- blocks --------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=12, derandomize=True)
+@settings(deadline=None, max_examples=EXAMPLES, derandomize=True)
 @given(**stream_shapes)
 def test_blocks_score_every_character_but_the_first_once_from_cold_starts(**chosen):
     cut = Blocks(**chosen)

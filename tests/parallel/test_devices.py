@@ -1,5 +1,6 @@
 """Any number of devices trains the same, and reads what any other number has saved."""
 
+import functools
 import json
 import re
 import subprocess
@@ -27,22 +28,36 @@ WINDOWS = TINY.replace(batching="windows", shuffle=True, return_sequences=False,
 MUON = TINY.replace(optimizer="muon", cell="gru", num_layers=2, embedding_size=3)
 
 
+program_on = functools.cache(lambda config, mesh: make_program(config, V, N, mesh))
+
+
 def trained(config, num_devices, steps=9):
     """Return the leaves of the state after some steps on so many devices, by name."""
     mesh = make_mesh(num_devices, config.batch_size)
-    program = make_program(config, V, N, mesh)
+    program = program_on(config, mesh)
     state, _ = program.train_steps(program.initial_state(), replicate(IDS, mesh), np.int32(steps))
     return {name: np.asarray(leaf) for name, leaf in named_leaves(state).items()}
 
 
-@pytest.mark.parametrize("config", [STREAMS, WINDOWS, MUON], ids=["streams", "windows", "muon"])
-def test_devices_train_the_same_to_rounding_and_bit_for_bit_among_their_like(config):
-    alone = trained(config, 1)
-    for num_devices in (2, 4):
-        several = trained(config, num_devices)
-        for name, leaf in trained(config, num_devices).items():
-            np.testing.assert_array_equal(leaf, several[name], err_msg=name)
-            np.testing.assert_allclose(leaf, alone[name], rtol=2e-3, atol=2e-5, err_msg=name)
+@pytest.mark.parametrize(
+    ("config", "num_devices"),
+    [
+        pytest.param(config, num_devices, id=f"{name}-{num_devices}", marks=() if often else pytest.mark.slow)
+        for name, config, num_devices, often in (
+            ("streams", STREAMS, 2, False),
+            ("streams", STREAMS, 4, True),
+            ("windows", WINDOWS, 2, True),
+            ("windows", WINDOWS, 4, False),
+            ("muon", MUON, 2, True),
+            ("muon", MUON, 4, False),
+        )
+    ],
+)
+def test_devices_train_the_same_to_rounding_and_bit_for_bit_among_their_like(config, num_devices):
+    alone, several = trained(config, 1), trained(config, num_devices)
+    for name, leaf in trained(config, num_devices).items():
+        np.testing.assert_array_equal(leaf, several[name], err_msg=name)
+        np.testing.assert_allclose(leaf, alone[name], rtol=2e-3, atol=2e-5, err_msg=name)
     assert any((several[name] != alone[name]).any() for name in alone)  # it was not the same program
 
 
@@ -135,7 +150,10 @@ else:
 
 
 @promises.DEVICES
-@pytest.mark.parametrize(("saved_from", "read_on"), [(4, 1), (1, 4), (2, 4)])
+@pytest.mark.parametrize(
+    ("saved_from", "read_on"),
+    [(4, 1), *(pytest.param(*counts, marks=pytest.mark.slow) for counts in ((1, 4), (2, 4)))],
+)
 def test_arrays_are_equal_on_another_number_of_devices(saved_from, read_on, tmp_path):
     for action, count in (("save", saved_from), ("read", read_on)):
         command = [sys.executable, "-c", MOVE, str(tmp_path), action, str(count)]

@@ -44,6 +44,8 @@ SETTINGS = {
     "keep_checkpoints": 2,
 }
 KILLS_A_RUN = 5
+AS_USERS_DO = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}  # compile; see conftest.py
+pytestmark = pytest.mark.usefixtures("programs_made_once", "unmeasured")
 
 
 def digests(run_dir: Path) -> tuple[str, str]:
@@ -58,13 +60,14 @@ def digests(run_dir: Path) -> tuple[str, str]:
 class Victim:
     """A run in processes of its own, and the journal of what happened to it."""
 
-    def __init__(self, folder: Path, compiled: Path, **settings: object) -> None:
+    def __init__(self, folder: Path, compiled: Path, environment: dict[str, str], **settings: object) -> None:
         self.run_dir, self.journal = folder / "run", folder / "journal"
         self.settings = {**SETTINGS, **settings}
         self.environment = os.environ | {
             "JAX_COMPILATION_CACHE_DIR": str(compiled),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+            **environment,
         }
 
     def run(self, moment: str) -> int:
@@ -79,25 +82,26 @@ class Victim:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> tuple[Path, int, tuple[str, str]]:
-    """Return where the compiled programs lie, how many events a save has, and how the run must end."""
-    compiled = tmp_path_factory.mktemp("victims")
-    victim = Victim(tmp_path_factory.mktemp("undisturbed"), compiled)
+def undisturbed(request, tmp_path_factory) -> tuple[tuple[Path, dict[str, str]], int, tuple[str, str]]:
+    """Return how victims compile, how many events a save has, and how the run must end."""
+    compiled = tmp_path_factory.mktemp("victims"), request.param
+    victim = Victim(tmp_path_factory.mktemp("undisturbed"), *compiled)
     assert victim.run("never") == 0
     return compiled, min(map(int, victim.told("events"))), digests(victim.run_dir)
 
 
 @promises.KILLED
 @pytest.mark.parametrize(
-    ("in_background", "kills"),
+    ("undisturbed", "in_background", "kills"),
     [
-        pytest.param(True, 2, id="background-2"),
+        pytest.param({}, True, 2, id="background-2"),
         *(
-            pytest.param(in_background, kills, marks=pytest.mark.slow, id=f"{name}-{kills}")
+            pytest.param(AS_USERS_DO, in_background, kills, marks=pytest.mark.slow, id=f"{name}-{kills}")
             for in_background, name in ((True, "background"), (False, "waiting"))
             for kills in (KILLS_A_RUN, 50)
         ),
     ],
+    indirect=["undisturbed"],
 )
 def test_killed_again_and_again_it_ends_in_the_same_bits(undisturbed, tmp_path, in_background, kills, tried):
     compiled, events, end = undisturbed
@@ -107,7 +111,7 @@ def test_killed_again_and_again_it_ends_in_the_same_bits(undisturbed, tmp_path, 
     for number in range(kills // kills_a_run):
         folder = tmp_path / str(number)
         folder.mkdir()
-        victim = Victim(folder, compiled, save_in_background=in_background)
+        victim = Victim(folder, *compiled, save_in_background=in_background)
         for _ in range(kills_a_run):
             save = f"save {moments.choice((1, 1, 2))} {moments.randrange(1, events)}"
             assert victim.run(moments.choice([save] * 4 + ["train 3"])) == -signal.SIGKILL
@@ -148,25 +152,31 @@ WINDOWS = STREAMS.replace(
 
 @promises.EVERY_STEP
 @pytest.mark.parametrize(
-    "config", [STREAMS, pytest.param(WINDOWS, marks=pytest.mark.slow)], ids=["streams", "windows"]
+    ("config", "last"),
+    [
+        pytest.param(STREAMS, 15, id="streams-15"),
+        pytest.param(STREAMS, 50, id="streams-50", marks=pytest.mark.slow),
+        pytest.param(WINDOWS, 50, id="windows-50", marks=pytest.mark.slow),
+    ],
 )
-def test_resumed_at_every_step_it_ends_in_the_same_bits(config, tmp_path, tried):
+def test_resumed_at_every_step_it_ends_in_the_same_bits(config, last, tmp_path, tried):
+    config = config.replace(max_steps=last)
     jaxchar.fit(config, tmp_path / "run", display=quiet())
-    steps = [step for step in steps_in(tmp_path / "run" / FOLDER) if step < 50]
+    steps = [step for step in steps_in(tmp_path / "run" / FOLDER) if step < last]
     dataset = load_dataset(config)
     program = make_program(config, len(dataset.vocabulary), len(dataset.splits["train"]))
     compiled = program.train_steps.lower(
         program.initial_state(), dataset.splits["train"], np.int32(0)
     ).compile()
     like = jax.eval_shape(program.initial_state)
-    end = read_state(tmp_path / "run" / FOLDER / "50", like)
+    end = read_state(tmp_path / "run" / FOLDER / str(last), like)
     same = 0
     for step in steps:
         start = read_state(tmp_path / "run" / FOLDER / str(step), like)
-        state, _ = compiled(start, dataset.splits["train"], np.int32(50))
+        state, _ = compiled(start, dataset.splits["train"], np.int32(last))
         same += all(map(np.array_equal, jax.tree.leaves(state), jax.tree.leaves(end)))
-    assert steps == list(range(49, 0, -1))
-    tried(same + 1, 50)  # and the run itself, from step 0
+    assert steps == list(range(last - 1, 0, -1))
+    tried(same + 1, last)  # and the run itself, from step 0
 
 
 # ---- signals -------------------------------------------------------------------------------------
@@ -224,7 +234,10 @@ def test_a_signal_saves_what_was_done_and_leaves(phase, number, saving, tmp_path
 SECOND = """
 import ctypes, os, signal, sys, threading
 from jaxchar import train
+from jaxchar.training import planner
 from jaxchar.training.trainer import Trainer
+
+planner.seconds_per_step = lambda config, dataset: 0.01
 
 def busy_in_c(trainer):
     os.kill(os.getpid(), signal.{name})
