@@ -320,7 +320,7 @@ def draw_surprise(model: LanguageModel, text: str) -> None:
 
 def draw_temperature(model: LanguageModel, prompt: str) -> None:
     """What the model thinks comes next, at three temperatures."""
-    best = model.writer.most_probable(model.writer.start(prompt), SYMBOLS)
+    best = model.session.most_probable(model.session.start(prompt), SYMBOLS)
     symbols, chances = zip(*best, strict=True)
     _, panels = plt.subplots(1, 3, figsize=(WIDTH, 3.5), layout="constrained", sharey=True)
     for axes, temperature, color in zip(panels, (0.5, 1.0, 1.5), (BLUE, GREEN, ORANGE), strict=True):

@@ -345,8 +345,8 @@ class OptimizerConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawConfig(_Checked):
-    """How to sample a character, see :func:`jaxchar.sampling.generate.draw`."""
+class SamplingParams(_Checked):
+    """How to sample a character, see :func:`jaxchar.sampling.filters.draw`."""
 
     temperature: Temperature = 1.0  # below 1 safer, above 1 wilder; 0 always the most probable
     top_k: CountOrZero = 0  # only the k most probable characters; 0: off
@@ -359,11 +359,14 @@ class DrawConfig(_Checked):
         return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
 
 
+SAMPLE_LENGTH = 500  # characters to write where no length is given
+
+
 @dataclass(frozen=True, kw_only=True)
-class SampleConfig(DrawConfig):
+class SampleConfig(SamplingParams):
     """What to write after a prompt."""
 
-    length: CountOrZero = 1000  # characters to write; the prompt is not counted
+    length: CountOrZero = SAMPLE_LENGTH  # characters to write; the prompt is not counted
     stop: tuple[str, ...] | None = None  # the text ends with the first of these that appears in it
     seed: Seed = 0  # the same seed gives the same text
 

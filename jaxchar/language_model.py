@@ -12,13 +12,13 @@ from flax import nnx
 from jaxchar.ambient import pinned
 from jaxchar.checkpoint.find import Loaded, Which, load_checkpoint
 from jaxchar.checkpoint.weights import weights_structure
-from jaxchar.config import Config, SampleConfig
+from jaxchar.config import SAMPLE_LENGTH, Config, SampleConfig
 from jaxchar.data.documents import require_documents
 from jaxchar.data.vocabulary import Unknown, Vocabulary
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
 from jaxchar.model.split import model_structure
 from jaxchar.sampling.prompt import notes_of, refuse_unknown
-from jaxchar.sampling.session import Writer
+from jaxchar.sampling.session import TextSession
 from jaxchar.scoring.score import Evaluation, Predictions, Protocol, Score, predict, predict_one_by_one
 
 
@@ -33,12 +33,12 @@ class LanguageModel:
         self.vocabulary = vocabulary
         self.graphdef = graphdef
         self.params = params
-        self.writer = Writer(graphdef, params, vocabulary, config.context_limit, config)
+        self.session = TextSession(graphdef, params, vocabulary, config.context_limit, config)
 
     def generate(
         self,
         prompt: str = "\n",
-        length: int = 1000,
+        length: int = SAMPLE_LENGTH,
         *,
         temperature: float = 1.0,
         top_k: int = 0,
@@ -51,7 +51,7 @@ class LanguageModel:
 
         Temperature comes first; then each filter works on what the one before it left, in the order
         given here, and what remains is drawn from in proportion; see
-        :func:`jaxchar.sampling.generate.left_by_filters`.
+        :func:`jaxchar.sampling.filters.filter_mask`.
 
         Args:
             prompt: at least one character. Characters that the vocabulary lacks are made to fit as the
@@ -79,7 +79,7 @@ class LanguageModel:
     def stream(
         self,
         prompt: str = "\n",
-        length: int = 1000,
+        length: int = SAMPLE_LENGTH,
         *,
         temperature: float = 1.0,
         top_k: int = 0,
@@ -96,7 +96,7 @@ class LanguageModel:
     def generate_batch(
         self,
         prompts: Iterable[str],
-        length: int = 1000,
+        length: int = SAMPLE_LENGTH,
         *,
         temperature: float = 1.0,
         top_k: int = 0,
@@ -115,7 +115,7 @@ class LanguageModel:
         prompts = self._fitted("prompt", *_listed(prompts))
         if not prompts:
             return []
-        pieces = self.writer.write_batch(prompts, settings)
+        pieces = self.session.write_batch(prompts, settings)
         return ["".join(texts) for texts in zip([""] * len(prompts), *pieces, strict=True)]
 
     def documents(
@@ -149,15 +149,15 @@ class LanguageModel:
         settings = SampleConfig(
             length=longest, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed
         )
-        return [document.text for document in self.writer.write_documents(separator, count, settings)]
+        return [document.text for document in self.session.write_documents(separator, count, settings)]
 
     def _stream(self, prompt: str, settings: SampleConfig) -> Iterator[str]:
-        start = self.writer.start(prompt)
-        return (piece for piece, _ in self.writer.write(start, settings))
+        start = self.session.start(prompt)
+        return (piece for piece, _ in self.session.write(start, settings))
 
     def _fitted(self, what: str, *texts: str) -> list[str]:
         """Return texts reduced as the training text was, with a warning to the caller's caller."""
-        found = [self.writer.fitted(text, what) for text in texts]
+        found = [self.session.fitted(text, what) for text in texts]
         for note in notes_of(what, found):
             warnings.warn(note, stacklevel=3)
         return [each.text for each in found]
@@ -182,7 +182,7 @@ class LanguageModel:
             stop=_stops(stop),
             seed=seed,
         )
-        found = [self.writer.fitted(text, "stop") for text in settings.stop or ()]
+        found = [self.session.fitted(text, "stop") for text in settings.stop or ()]
         for note in notes_of("stop", found):
             warnings.warn(note, stacklevel=3)
         return replace(settings, stop=tuple(each.text for each in found) or None)

@@ -12,7 +12,7 @@ from jaxchar.cli.newest_run import run_to_use, say_model
 from jaxchar.cli.parse import parse_command
 from jaxchar.cli.prompts import fitted, with_fitted_stops
 from jaxchar.cli.sample_output import SampleOutput
-from jaxchar.config import SampleConfig
+from jaxchar.config import SAMPLE_LENGTH, SampleConfig
 from jaxchar.data.documents import require_documents
 from jaxchar.errors import JaxcharError
 from jaxchar.terminal.sample_display import Display
@@ -92,7 +92,7 @@ class Arguments:
 
     def settings(self, seed: int) -> list[SampleConfig]:
         """Return the checked settings for each temperature."""
-        length = 500 if self.documents is None else 10_000
+        length = SAMPLE_LENGTH if self.documents is None else 10_000
         return [
             SampleConfig(
                 length=length if self.length is None else self.length,
@@ -128,7 +128,7 @@ def _sample(typed: Arguments, settings: list[SampleConfig], run: str, loaded: "L
     """Write what was asked for; return False where Ctrl-C ended it."""
     from jaxchar.language_model import from_checkpoint
 
-    writer = from_checkpoint(loaded).writer
+    writer = from_checkpoint(loaded).session
     output = SampleOutput(
         writer, as_json=typed.json, raw=typed.raw, show_alternatives=typed.show_alternatives
     )

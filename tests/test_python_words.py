@@ -214,7 +214,7 @@ def test_a_prompt_is_a_str(model, prompt):
         model.generate,
         model.stream,
         model.score,
-        model.writer.start,
+        model.session.start,
         lambda p: model.generate_batch([p]),
     ):
         with pytest.raises(JaxcharError, match="must be a str, but it is "):

@@ -9,10 +9,10 @@ from jaxchar.cli.messages import note
 from jaxchar.config import SampleConfig
 
 if TYPE_CHECKING:  # this imports JAX, which --help need not wait for
-    from jaxchar.sampling.session import Writer
+    from jaxchar.sampling.session import TextSession
 
 
-def fitted(writer: "Writer", what: str, text: str) -> str:
+def fitted(writer: "TextSession", what: str, text: str) -> str:
     """Return a typed text reduced as the training text was; notes on standard error tell what was changed.
 
     Args:
@@ -29,7 +29,7 @@ def fitted(writer: "Writer", what: str, text: str) -> str:
     return found.text
 
 
-def with_fitted_stops(writer: "Writer", settings: Sequence[SampleConfig]) -> list[SampleConfig]:
+def with_fitted_stops(writer: "TextSession", settings: Sequence[SampleConfig]) -> list[SampleConfig]:
     """Return settings whose stops are reduced as the training text was.
 
     Raises:

@@ -10,7 +10,7 @@ from jaxchar.config import SampleConfig
 from jaxchar.terminal.sample_display import Display, Pace
 
 if TYPE_CHECKING:  # this imports JAX, which --help need not wait for
-    from jaxchar.sampling.session import Writer
+    from jaxchar.sampling.session import TextSession
 
 
 class SampleOutput:
@@ -19,7 +19,7 @@ class SampleOutput:
     Ctrl-C keeps the text that there is: a method returns False then, and else True.
     """
 
-    def __init__(self, writer: "Writer", *, as_json: bool, raw: bool, show_alternatives: bool) -> None:
+    def __init__(self, writer: "TextSession", *, as_json: bool, raw: bool, show_alternatives: bool) -> None:
         """Take a model.
 
         Args:

@@ -1,6 +1,7 @@
-"""A model made ready to read one character at a time, with everything formed beforehand that can be.
+"""What reads and writes texts with a model, and how it is done in JAX; :mod:`native_decoder` does it in C++.
 
-Letters: R rows read side by side, V vocabulary size, D features, H hidden size, G gate columns.
+Letters: B texts, R rows read side by side, N characters, T characters a window, V vocabulary size,
+D features, H hidden size, G gate columns.
 
 A step of generation is a row of a table and, for each layer, the product of the state with the
 recurrent kernel; the embedding, the first layer's input product and its bias are in the table. At one
@@ -8,9 +9,10 @@ row a product is as fast as the kernel can be read, and kernels lie transposed b
 along a contiguous row is read fastest (by a fifth at H = 512 on the machines measured).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -20,29 +22,66 @@ from jaxchar.model.char_rnn import CharRNN
 from jaxchar.recurrence.cells import Carry, Equations, bias_of, equations_of
 from jaxchar.recurrence.fused import project
 from jaxchar.recurrence.unroll import Cell
+from jaxchar.sampling.context import Context, StreamContext, WindowContext
+from jaxchar.sampling.filters import TracedParams, draw
+from jaxchar.sampling.noise import noise_of, noise_rows
+
+MOST_PIECE = 4096  # characters a call at the most
+
+Rows = Literal["one by one", "batched"]
 
 
-class StreamContext(NamedTuple):
-    """What a stateful model needs to know of the text so far."""
+class Decoder(Protocol):
+    """A model's weights made ready to read and write B texts: a pytree; its methods run under jit."""
 
-    carry: tuple[Carry, ...]  # [1, H] each part: after all characters but the last
-    last: jax.Array  # [] int32, the last character's id
+    @property
+    def num_symbols(self) -> int:
+        """V."""
 
+    @property
+    def table(self) -> jax.Array:
+        """[V, G], what each character adds to the first layer's gates; it lies where the weights do."""
 
-class WindowContext(NamedTuple):
-    """What a windowed model needs to know of the text so far."""
+    @property
+    def zero_carry(self) -> tuple[Carry, ...]:
+        """[1, H] each part: where every text begins."""
 
-    carry: tuple[Carry, ...]  # [T, H] each part: the readers', after all characters but the last
-    place: jax.Array  # [] int32: of the reader that begins with the last character
-    last: jax.Array  # [] int32, the last character's id
+    def read(self, contexts: Context, ids: jax.Array, lengths: jax.Array) -> Context:
+        """Read on in B texts: ``lengths`` [B] characters of ids [B, N]; return the contexts after them."""
 
+    def token_logits(
+        self, contexts: Context, ids: jax.Array, lengths: jax.Array
+    ) -> tuple[Context, jax.Array]:
+        """Read on; return the contexts after it, and the logits before each character, [B, N, V]."""
 
-Context = StreamContext | WindowContext  # of one text; with a leading [B] in every part, of many
+    def sample(
+        self,
+        contexts: Context,
+        keys: jax.Array,
+        start: jax.Array,
+        counts: jax.Array,
+        params: TracedParams,
+        filters: bool,
+    ) -> tuple[Context, jax.Array]:
+        """Write on in B texts.
+
+        Args:
+            contexts: of the texts.
+            keys: [B].
+            start: [] int32, the number of the first new character; number n is sampled with
+                ``fold_in(key, n)``.
+            counts: [B] int32, how many characters, MOST_PIECE at the most.
+            params: temperature and filters.
+            filters: False promises that no filter is on.
+
+        Returns:
+            The contexts after it, and ids [B, MOST_PIECE]; those beyond a text's count are undefined.
+        """
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class ReaderLayer:
+class JaxLayer:
     """The weights of a recurrent layer."""
 
     recurrent: jax.Array  # [G, H]
@@ -53,19 +92,26 @@ class ReaderLayer:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Reader:
+class JaxDecoder:
     """The same function as the model it was made from, to rounding."""
 
     table: jax.Array  # [V, G]: what each character adds to the first layer's gates, bias included
-    layers: tuple[ReaderLayer, ...]
+    layers: tuple[JaxLayer, ...]
     head: jax.Array  # [V, H]
     head_bias: jax.Array  # [V]
     zero_carry: tuple[Carry, ...]  # [1, H] each part: where every text begins
     dtype: str = field(metadata={"static": True})  # what the operands of products are rounded to
+    rows: Rows = field(metadata={"static": True})  # how the texts of a batch are computed
 
     @classmethod
-    def of(cls, model: CharRNN) -> "Reader":
-        """Form what a model's steps have in common."""
+    def of(cls, model: CharRNN, rows: Rows = "one by one") -> "JaxDecoder":
+        """Form what a model's steps have in common.
+
+        Args:
+            model: whose weights are taken.
+            rows: "one by one": a text of a batch equals the text alone, bit for bit; "batched": the texts
+                share their products.
+        """
         dtype = model.config.dtype
         head, head_bias = model.head_weights()
         symbols = model.embedded(jnp.arange(model.vocab_size)[:, None])  # a text of every symbol, once
@@ -76,6 +122,7 @@ class Reader:
             head_bias=_rounded(head_bias, dtype),
             zero_carry=model.initial_carry(1),
             dtype=dtype,
+            rows=rows,
         )
 
     @property
@@ -83,8 +130,82 @@ class Reader:
         """V."""
         return self.head.shape[0]
 
-    def read(self, ids: jax.Array, carry: tuple[Carry, ...]) -> tuple[jax.Array, tuple[Carry, ...]]:
-        """Read one character a row.
+    def read(self, contexts: Context, ids: jax.Array, lengths: jax.Array) -> Context:
+        """See :class:`Decoder`."""
+
+        def read(context: Context, text: jax.Array, length: jax.Array) -> Context:
+            return lax.fori_loop(
+                0, length, lambda i, context: self._predict(context)[1]._replace(last=text[i]), context
+            )
+
+        return self._for_each_text(read, contexts, ids, lengths)
+
+    def token_logits(
+        self, contexts: Context, ids: jax.Array, lengths: jax.Array
+    ) -> tuple[Context, jax.Array]:
+        """See :class:`Decoder`."""
+
+        def follow(context: Context, text: jax.Array, length: jax.Array) -> tuple[Context, jax.Array]:
+            def read(i: jax.Array, so_far: tuple[Context, jax.Array]) -> tuple[Context, jax.Array]:
+                context, all_logits = so_far
+                logits, context = self._predict(context)
+                return context._replace(last=text[i]), all_logits.at[i].set(logits)
+
+            return lax.fori_loop(0, length, read, (context, jnp.zeros((len(text), self.num_symbols))))
+
+        return self._for_each_text(follow, contexts, ids, lengths)
+
+    def sample(
+        self,
+        contexts: Context,
+        keys: jax.Array,
+        start: jax.Array,
+        counts: jax.Array,
+        params: TracedParams,
+        filters: bool,
+    ) -> tuple[Context, jax.Array]:
+        """See :class:`Decoder`."""
+
+        def sample(context: Context, key: jax.Array, count: jax.Array) -> tuple[Context, jax.Array]:
+            return self._sample_piece(context, key, start, count, partial(draw, filters=filters), params)
+
+        return self._for_each_text(sample, contexts, keys, counts)
+
+    def _sample_piece(
+        self,
+        context: Context,
+        key: jax.Array,
+        start: jax.Array,
+        count: jax.Array,
+        draw: Callable[..., jax.Array],
+        params: TracedParams,
+    ) -> tuple[Context, jax.Array]:
+        """Sample ``count`` characters of one text; return them as [MOST_PIECE] ids, the rest zeros."""
+        stop, rows = start + count, noise_rows(self.num_symbols)
+
+        def sample_block(block: jax.Array, so_far: tuple[Context, jax.Array]) -> tuple[Context, jax.Array]:
+            first = block * rows
+            noise = noise_of(key, first, self.num_symbols)
+
+            def sample_one(n: jax.Array, so_far: tuple[Context, jax.Array]) -> tuple[Context, jax.Array]:
+                context, ids = so_far
+                logits, context = self._predict(context)
+                sampled = draw(logits, noise[n - first], params)
+                return context._replace(last=sampled), ids.at[n - start].set(sampled)
+
+            begin, end = jnp.maximum(first, start), jnp.minimum(first + rows, stop)
+            return lax.fori_loop(begin, end, sample_one, so_far)
+
+        blocks = start // rows, -(-stop // rows)
+        return lax.fori_loop(*blocks, sample_block, (context, jnp.zeros(MOST_PIECE, jnp.int32)))
+
+    def _for_each_text(self, function: Callable[..., Any], *texts: Any) -> Any:
+        if self.rows == "batched":
+            return jax.vmap(function)(*texts)
+        return lax.map(lambda text: function(*text), texts)
+
+    def _step(self, ids: jax.Array, carry: tuple[Carry, ...]) -> tuple[jax.Array, tuple[Carry, ...]]:
+        """Read one character in each row.
 
         Args:
             ids: [R], or [1] for the same character in every row.
@@ -105,22 +226,22 @@ class Reader:
             carries.append(after)
         return features, tuple(carries)
 
-    def logits(self, features: jax.Array) -> jax.Array:
+    def _logits(self, features: jax.Array) -> jax.Array:
         """Return the next character's logits, [R, V], from the last layer's hidden state."""
         return self._product(features, self.head) + self.head_bias
 
-    def predict(self, context: Context) -> tuple[jax.Array, Context]:
+    def _predict(self, context: Context) -> tuple[jax.Array, Context]:
         """Read the last character: return the next one's logits, [V], and the context that awaits it."""
         if isinstance(context, StreamContext):
-            features, carry = self.read(context.last[None], context.carry)
-            return self.logits(features)[0], StreamContext(carry, context.last)
+            features, carry = self._step(context.last[None], context.carry)
+            return self._logits(features)[0], StreamContext(carry, context.last)
         window = jax.tree.leaves(context.carry)[0].shape[0]
-        carry = jax.tree.map(lambda part: part.at[context.place].set(0), context.carry)
-        features, carry = self.read(context.last[None], carry)
-        # The next to begin takes the place of the one that began first. In a text shorter than the window
-        # that place has never been taken: from a zero state it has read the text from its first character.
-        place = (context.place + 1) % window
-        return self.logits(features[place][None])[0], WindowContext(carry, place, context.last)
+        carry = jax.tree.map(lambda part: part.at[context.position].set(0), context.carry)
+        features, carry = self._step(context.last[None], carry)
+        # The oldest slot is reused. In a text shorter than the window it has never been used: from a zero
+        # state it has read the text from its first character.
+        position = (context.position + 1) % window
+        return self._logits(features[position][None])[0], WindowContext(carry, position, context.last)
 
     def _product(self, rows: jax.Array, transposed: jax.Array) -> jax.Array:
         """Return ``rows @ transposed.T``, which reads both along their rows."""
@@ -130,9 +251,9 @@ class Reader:
         return lax.dot_general(rows, transposed, (((1,), (1,)), ((), ())))
 
 
-def _layer(cell: Cell, is_first: bool, dtype: str) -> ReaderLayer:
+def _layer(cell: Cell, is_first: bool, dtype: str) -> JaxLayer:
     transpose = partial(_transposed, dtype=dtype)
-    return ReaderLayer(
+    return JaxLayer(
         recurrent=transpose(cell.dense_h.kernel[...]),
         inputs=None if is_first else transpose(cell.dense_i.kernel[...]),
         bias=bias_of(cell),

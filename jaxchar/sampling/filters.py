@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxchar.config import DrawConfig
+from jaxchar.config import SamplingParams
 
 PAIRWISE_SYMBOLS = 256  # up to so many, comparing all with all is faster than sorting
 
 
-class Controls(NamedTuple):
-    """The numbers of a :class:`DrawConfig` as the compiled program takes them."""
+class TracedParams(NamedTuple):
+    """The numbers of a :class:`SamplingParams` as the compiled program takes them."""
 
     temperature: Any  # [] float32
     top_k: Any  # [] int32
@@ -23,7 +23,7 @@ class Controls(NamedTuple):
     min_p: Any  # [] float32
 
     @classmethod
-    def of(cls, config: DrawConfig) -> "Controls":
+    def of(cls, config: SamplingParams) -> "TracedParams":
         """Return the numbers of a configuration."""
         return cls(
             np.float32(config.temperature),
@@ -33,8 +33,8 @@ class Controls(NamedTuple):
         )
 
 
-def draw(logits: jax.Array, noise: jax.Array, controls: Controls, filters: bool = True) -> jax.Array:
-    """Draw an id from what the controls leave of ``softmax(logits / temperature)``.
+def draw(logits: jax.Array, noise: jax.Array, params: TracedParams, filters: bool = True) -> jax.Array:
+    """Draw an id from what the filters leave of ``softmax(logits / temperature)``.
 
     The largest sum of a scaled logit and Gumbel noise falls on a character with its softmax probability
     (Gumbel 1954; Maddison, Tarlow and Minka 2014). Here both are taken times the temperature, so that a
@@ -43,7 +43,7 @@ def draw(logits: jax.Array, noise: jax.Array, controls: Controls, filters: bool 
     Args:
         logits: [V].
         noise: [V] Gumbel noise.
-        controls: temperature and filters.
+        params: temperature and filters.
         filters: False promises that no filter is on, and saves looking for what it leaves out.
 
     Returns:
@@ -51,12 +51,12 @@ def draw(logits: jax.Array, noise: jax.Array, controls: Controls, filters: bool 
     """
     if filters:
         below_best = logits - jnp.max(logits)  # 0 at the most: no temperature makes it overflow upwards
-        scaled = below_best / jnp.maximum(controls.temperature, jnp.finfo(jnp.float32).tiny)
-        logits = jnp.where(left_by_filters(scaled, controls), logits, -jnp.inf)
-    return jnp.argmax(logits + controls.temperature * noise).astype(jnp.int32)
+        scaled = below_best / jnp.maximum(params.temperature, jnp.finfo(jnp.float32).tiny)
+        logits = jnp.where(filter_mask(scaled, params), logits, -jnp.inf)
+    return jnp.argmax(logits + params.temperature * noise).astype(jnp.int32)
 
 
-def left_by_filters(scaled: jax.Array, controls: Controls) -> jax.Array:
+def filter_mask(scaled: jax.Array, params: TracedParams) -> jax.Array:
     """Return which characters the filters leave, [V] bool.
 
     In this order: temperature first (it is in ``scaled``), then
@@ -72,15 +72,15 @@ def left_by_filters(scaled: jax.Array, controls: Controls) -> jax.Array:
 
     Args:
         scaled: [V] logits over the temperature, the largest of them 0.
-        controls: top_k 0, top_p 1 and min_p 0 leave everything.
+        params: top_k 0, top_p 1 and min_p 0 leave everything.
     """
     shares = jnp.exp(scaled)
     number_ahead = _sum_over_more_probable(scaled, jnp.ones_like(scaled))
     share_ahead = _sum_over_more_probable(scaled, shares)  # where top-k leaves a character, all are left
-    left = (number_ahead < controls.top_k) | (controls.top_k == 0)
-    in_nucleus = share_ahead < controls.top_p * jnp.sum(shares, where=left)
-    left &= in_nucleus | (controls.top_p >= 1)
-    return left & (scaled >= jnp.log(controls.min_p))
+    left = (number_ahead < params.top_k) | (params.top_k == 0)
+    in_nucleus = share_ahead < params.top_p * jnp.sum(shares, where=left)
+    left &= in_nucleus | (params.top_p >= 1)
+    return left & (scaled >= jnp.log(params.min_p))
 
 
 def _sum_over_more_probable(scaled: jax.Array, weights: jax.Array) -> jax.Array:

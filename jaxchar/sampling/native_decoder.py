@@ -1,6 +1,6 @@
-"""A model made ready for ``cpp/text.h``, which reads and writes many texts side by side on a processor.
+"""Reading and writing texts in C++ (``cpp/text.h``), many of them side by side on a processor.
 
-Every text is computed by itself there: read or written among others, it has the very bits of one alone.
+Every text is computed by itself there: in a batch it has the same bits as alone.
 
 Letters: B texts, R rows read side by side in a text, N characters, V symbols, D features, H hidden size.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxchar.model.char_rnn import CharRNN
 from jaxchar.recurrence import native
@@ -17,14 +18,15 @@ from jaxchar.recurrence.cells import Carry, HiddenCarry, LSTMCarry, bias_of
 from jaxchar.recurrence.fused import project
 from jaxchar.recurrence.native_layer import keeps_memory
 from jaxchar.recurrence.unroll import Cell, could_be_native, native_name
-from jaxchar.sampling.decoder import Context, WindowContext
-
-BLOCKS = 4  # of H columns: what the products add up to before a layer's activations
+from jaxchar.sampling.context import Context, WindowContext
+from jaxchar.sampling.decoder import MOST_PIECE
+from jaxchar.sampling.filters import TracedParams, draw
+from jaxchar.sampling.noise import noise_of, noise_rows
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class NativeReaderLayer:
+class NativeLayer:
     """The weights of a recurrent layer, its kernels as [panels, rows, columns of a panel]."""
 
     inputs: jax.Array  # of [D, 4H]; empty in the first layer, whose inputs are the table's
@@ -34,18 +36,18 @@ class NativeReaderLayer:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class NativeReader:
+class NativeDecoder:
     """The same function as the model it was made from, to rounding."""
 
     table: jax.Array  # [V, 4H]: what each character adds to the first layer's gates, bias included
-    layers: tuple[NativeReaderLayer, ...]
+    layers: tuple[NativeLayer, ...]
     head: jax.Array  # of [H, V], in panels
     head_bias: jax.Array  # [V]
     zero_carry: tuple[Carry, ...]  # [1, H] each part: where every text begins
     cell: str = field(metadata={"static": True})  # as the library calls it
 
     @classmethod
-    def of(cls, model: CharRNN) -> "NativeReader | None":
+    def of(cls, model: CharRNN) -> "NativeDecoder | None":
         """Form what a model's steps have in common; None where the library cannot compute it."""
         if model.config.implementation not in ("auto", "native"):
             return None
@@ -74,12 +76,48 @@ class NativeReader:
         """Read on in B texts: ``lengths`` [B] characters of ids [B, N]; return the contexts after them."""
         return self._advance(contexts, ids, lengths, _no_noise(ids))[0]
 
-    def follow(self, contexts: Context, ids: jax.Array, lengths: jax.Array) -> tuple[Context, jax.Array]:
+    def token_logits(
+        self, contexts: Context, ids: jax.Array, lengths: jax.Array
+    ) -> tuple[Context, jax.Array]:
         """Read on; return the contexts after it, and the logits before each character, [B, N, V]."""
         contexts, _, logits = self._advance(contexts, ids, lengths, _no_noise(ids), keep_logits=True)
         return contexts, logits
 
-    def draw(
+    def sample(
+        self,
+        contexts: Context,
+        keys: jax.Array,
+        start: jax.Array,
+        counts: jax.Array,
+        params: TracedParams,
+        filters: bool,
+    ) -> tuple[Context, jax.Array]:
+        """See :class:`jaxchar.sampling.decoder.Decoder`."""
+        rows, stops = noise_rows(self.num_symbols), start + counts
+        begin_block, end_block = start // rows, -(-jnp.max(stops) // rows)
+
+        def noise_of_block(block: jax.Array) -> jax.Array:
+            # Text by text, for the same bits as that of one alone.
+            return lax.map(lambda key: noise_of(key, block * rows, self.num_symbols), keys)
+
+        def sample_block(block: jax.Array, so_far: tuple[Context, jax.Array, jax.Array]) -> tuple:
+            contexts, ids, noise = so_far
+            begin = jnp.maximum(block * rows, start)
+            lengths = jnp.maximum(jnp.minimum((block + 1) * rows, stops) - begin, 0)
+            skipped = begin - block * rows
+            if filters:
+                contexts, sampled = self._sample_filtered(contexts, lengths, noise, skipped, params)
+            else:
+                contexts, sampled = self._sample_all(contexts, lengths, noise, params.temperature, skipped)
+            ids = lax.dynamic_update_slice(ids, sampled, (0, begin - start))
+            return contexts, ids, noise_of_block(block + 1)  # XLA forms it on another thread meanwhile
+
+        ids = jnp.zeros((len(keys), MOST_PIECE + rows), jnp.int32)
+        so_far = contexts, ids, noise_of_block(begin_block)
+        contexts, ids, _ = lax.fori_loop(begin_block, end_block, sample_block, so_far)
+        return contexts, ids[:, :MOST_PIECE]
+
+    def _sample_all(
         self,
         contexts: Context,
         lengths: jax.Array,
@@ -87,7 +125,7 @@ class NativeReader:
         temperature: jax.Array,
         noise_begin: jax.Array,
     ) -> tuple[Context, jax.Array]:
-        """Write on in B texts: each time the character where logits and so many times the noise are largest.
+        """Sample from all characters: each time where logits and so many times the noise are largest.
 
         Args:
             contexts: of the texts.
@@ -97,11 +135,34 @@ class NativeReader:
             noise_begin: [] int32: character i's noise is in row noise_begin + i.
 
         Returns:
-            The contexts after it, and ids [B, N]; those beyond a text's length mean nothing.
+            The contexts after it, and ids [B, N]; those beyond a text's length are undefined.
         """
         to_read = jnp.zeros(noise.shape[:2], jnp.int32)  # nothing
         contexts, ids, _ = self._advance(contexts, to_read, lengths, noise, temperature, noise_begin)
         return contexts, ids
+
+    def _sample_filtered(
+        self,
+        contexts: Context,
+        lengths: jax.Array,
+        noise: jax.Array,
+        noise_begin: jax.Array,
+        params: TracedParams,
+    ) -> tuple[Context, jax.Array]:
+        """Sample from what the filters leave; see :meth:`_sample_all`."""
+        to_read = jnp.zeros((len(lengths), 1), jnp.int32)  # any id: the sampled one takes its place
+
+        def sample_one(i: jax.Array, so_far: tuple[Context, jax.Array]) -> tuple[Context, jax.Array]:
+            contexts, sampled = so_far
+            active, before = i < lengths, contexts.last
+            contexts, logits = self.token_logits(contexts, to_read, active.astype(jnp.int32))
+            # Text by text, for the same bits as those of one alone.
+            rows = logits[:, 0], noise[:, noise_begin + i]
+            choice = lax.map(lambda row: draw(row[0], row[1], params), rows)
+            return contexts._replace(last=jnp.where(active, choice, before)), sampled.at[:, i].set(choice)
+
+        sampled = jnp.zeros(noise.shape[:2], jnp.int32)
+        return lax.fori_loop(0, jnp.max(lengths), sample_one, (contexts, sampled))
 
     def _advance(
         self,
@@ -114,21 +175,29 @@ class NativeReader:
         *,
         keep_logits: bool = False,
     ) -> tuple[Context, jax.Array, jax.Array]:
-        """Return the contexts, the ids drawn [B, N], and the logits [B, N, V], or [B, N, 0]."""
+        """Return the contexts, the ids sampled [B, N], and the logits [B, N, V], or [B, N, 0]."""
         (B, N), V = ids.shape, self.num_symbols
         windowed = isinstance(contexts, WindowContext)
-        place = contexts.place if isinstance(contexts, WindowContext) else jnp.zeros_like(lengths)
+        position = contexts.position if isinstance(contexts, WindowContext) else jnp.zeros_like(lengths)
         arguments, results = [], []
         for layer, carry in zip(self.layers, contexts.carry, strict=True):
             state = carry.cell if isinstance(carry, LSTMCarry) else carry.hidden[..., :0]
             arguments += [layer.inputs, layer.bias, layer.recurrent, state, carry.hidden]
             results += [_like(state), _like(carry.hidden)]
         kept = jax.ShapeDtypeStruct((B, N, V if keep_logits else 0), jnp.float32)
-        results = [_like(contexts.last), _like(place), _like(ids), kept, *results]
+        results = [_like(contexts.last), _like(position), _like(ids), kept, *results]
         how = noise, jnp.float32(temperature), jnp.int32(noise_begin)
         weights = self.table, self.head, self.head_bias
-        last, place, drawn, logits, *states = jax.ffi.ffi_call("jaxchar_texts", results)(
-            ids, lengths, *how, contexts.last, place, *weights, *arguments, cell=self.cell, windowed=windowed
+        last, position, sampled, logits, *states = jax.ffi.ffi_call("jaxchar_texts", results)(
+            ids,
+            lengths,
+            *how,
+            contexts.last,
+            position,
+            *weights,
+            *arguments,
+            cell=self.cell,
+            windowed=windowed,
         )
         carries = tuple(
             LSTMCarry(state, hidden) if isinstance(before, LSTMCarry) else HiddenCarry(hidden)
@@ -136,8 +205,8 @@ class NativeReader:
         )
         contexts = contexts._replace(carry=carries, last=last)
         if isinstance(contexts, WindowContext):
-            contexts = contexts._replace(place=place)
-        return contexts, drawn, logits
+            contexts = contexts._replace(position=position)
+        return contexts, sampled, logits
 
 
 def _no_noise(ids: jax.Array) -> jax.Array:
@@ -148,10 +217,10 @@ def _like(array: jax.Array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(array.shape, array.dtype)
 
 
-def _layer(cell: Cell, is_first: bool, name: str) -> NativeReaderLayer:
+def _layer(cell: Cell, is_first: bool, name: str) -> NativeLayer:
     inputs = jnp.zeros(0) if is_first else _in_panels(_in_blocks(cell.dense_i.kernel[...], name))
     recurrent = _in_panels(_in_blocks(cell.dense_h.kernel[...], name, recurrent=True))
-    return NativeReaderLayer(inputs, _in_blocks(bias_of(cell), name), recurrent)
+    return NativeLayer(inputs, _in_blocks(bias_of(cell), name), recurrent)
 
 
 def _in_blocks(columns: jax.Array, cell: str, *, recurrent: bool = False) -> jax.Array:

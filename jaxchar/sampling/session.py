@@ -15,11 +15,13 @@ from jaxchar.ambient import pinned, pinned_items
 from jaxchar.config import CorpusConfig, SampleConfig
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
-from jaxchar.sampling.decoder import Context
-from jaxchar.sampling.generate import AnyReader, Generator, text_keys
+from jaxchar.sampling.context import Context
+from jaxchar.sampling.decoder import Decoder
+from jaxchar.sampling.generate import Generator
+from jaxchar.sampling.noise import text_keys
 from jaxchar.sampling.prompt import Fitted, checked_prompt, fitted, refuse_impossible_stop, refuse_unknown
 
-DOCUMENTS_TOGETHER = 64  # drawn side by side
+DOCUMENTS_TOGETHER = 64  # sampled side by side
 MOST_TRIES = 10  # numbers tried for each document asked for, where a model writes empty ones
 
 
@@ -27,7 +29,7 @@ class Passage(NamedTuple):
     """A text and what the model knows after it. It never changes: an older one can be gone back to."""
 
     text: str
-    drawn: int  # how many of its characters were drawn: the next one's number
+    sampled: int  # how many of its characters were sampled: the next one's number
     context: Context  # of a batch of this one text
 
 
@@ -47,7 +49,7 @@ class Choice(NamedTuple):
     others: list[tuple[str, float]]  # the most probable other characters, with their probabilities
 
 
-class Writer:
+class TextSession:
     """A model that reads and writes text."""
 
     def __init__(
@@ -74,7 +76,7 @@ class Writer:
 
     @cached_property
     @pinned()
-    def _reader(self) -> AnyReader:
+    def _decoder(self) -> Decoder:
         return self._generator.prepare(self._params)
 
     def fitted(self, text: str, what: str = "prompt") -> Fitted:
@@ -84,23 +86,23 @@ class Writer:
     @pinned()
     def start(self, prompt: str) -> Passage:
         """Read a prompt of at least one character, all of them in the vocabulary."""
-        contexts = self._generator.contexts(self._reader, [self._encoded(prompt)])
+        contexts = self._generator.contexts(self._decoder, [self._encoded(prompt)])
         return Passage(prompt, 0, contexts)
 
     @pinned()
     def extend(self, passage: Passage, text: str) -> Passage:
-        """Read on: more text that was not drawn."""
+        """Read on: more text that was not sampled."""
         if not text:
             return passage
-        contexts = self._generator.extended(self._reader, passage.context, [self._encoded(text)])
-        return Passage(passage.text + text, passage.drawn, contexts)
+        contexts = self._generator.extended(self._decoder, passage.context, [self._encoded(text)])
+        return Passage(passage.text + text, passage.sampled, contexts)
 
     def write(self, passage: Passage, config: SampleConfig, number: int = 0) -> Iterator[tuple[str, Passage]]:
         """Write on; yield each new piece of text, and the passage that ends with it.
 
         Args:
-            passage: what to go on from. Where its last characters were drawn, the ones now drawn are
-                those that one longer call would have drawn.
+            passage: what to go on from. Where its last characters were sampled, the ones now sampled are
+                those that one longer call would have sampled.
             config: how much to write, and how.
             number: of the text, among those of the same seed.
         """
@@ -110,20 +112,20 @@ class Writer:
     def _write(self, passage: Passage, config: SampleConfig, number: int) -> Iterator[tuple[str, Passage]]:
         tail = ""
         pieces = self._generator.pieces(
-            self._reader,
+            self._decoder,
             passage.context,
             text_keys(config.seed, [number]),
             config.length,
             config,
-            start=passage.drawn,
+            start=passage.sampled,
         )
         for ids, contexts in pieces:
-            drawn = self.vocabulary.decode(ids[0])
-            stopped = up_to_stop(tail, drawn, config.stop)
-            piece = drawn if stopped is None else stopped
-            if len(piece) < len(drawn):
-                contexts = self._generator.extended(self._reader, passage.context, [ids[0, : len(piece)]])
-            passage = Passage(passage.text + piece, passage.drawn + len(piece), contexts)
+            sampled = self.vocabulary.decode(ids[0])
+            stopped = up_to_stop(tail, sampled, config.stop)
+            piece = sampled if stopped is None else stopped
+            if len(piece) < len(sampled):
+                contexts = self._generator.extended(self._decoder, passage.context, [ids[0, : len(piece)]])
+            passage = Passage(passage.text + piece, passage.sampled + len(piece), contexts)
             yield piece, passage
             if stopped is not None:
                 return
@@ -167,32 +169,32 @@ class Writer:
     def _write_batch(
         self, prompts: Sequence[np.ndarray], config: SampleConfig, first: int
     ) -> Iterator[list[str]]:
-        tails, going = [""] * len(prompts), np.ones(len(prompts), bool)
+        tails, active = [""] * len(prompts), np.ones(len(prompts), bool)
         pieces = self._generator.pieces(
-            self._reader,
-            self._generator.contexts(self._reader, prompts),
+            self._decoder,
+            self._generator.contexts(self._decoder, prompts),
             text_keys(config.seed, range(first, first + len(prompts))),
             config.length,
             config,
-            going=going,
+            active=active,
         )
         for ids, _ in pieces:
             new = [""] * len(prompts)
-            for number in np.flatnonzero(going):
-                drawn = self.vocabulary.decode(ids[number])
-                stopped = up_to_stop(tails[number], drawn, config.stop)
-                new[number] = drawn if stopped is None else stopped
-                going[number] = stopped is None
-                tails[number] = _tail(tails[number] + drawn, config.stop)
+            for number in np.flatnonzero(active):
+                sampled = self.vocabulary.decode(ids[number])
+                stopped = up_to_stop(tails[number], sampled, config.stop)
+                new[number] = sampled if stopped is None else stopped
+                active[number] = stopped is None
+                tails[number] = _tail(tails[number] + sampled, config.stop)
             yield new
-            if not going.any():
+            if not active.any():
                 return
 
     @pinned()
     def probabilities(self, passage: Passage, text: str = "") -> np.ndarray:
         """Return each symbol's probability before each character of a text, and after it: [N + 1, V]."""
         ids = self._encoded(text) if text else np.empty(0, np.int32)
-        logits, _ = self._generator.followed(self._reader, passage.context, ids)
+        logits, _ = self._generator.token_logits(self._decoder, passage.context, ids)
         shares = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
         return shares / shares.sum(axis=1, keepdims=True)
 

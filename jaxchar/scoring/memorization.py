@@ -19,7 +19,7 @@ from jaxchar.data.dataset import load_own_dataset
 from jaxchar.data.ngrams import Passage, copied_shares, longest_shared
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.model.split import model_structure
-from jaxchar.sampling.session import Writer
+from jaxchar.sampling.session import TextSession
 from jaxchar.scoring.evaluation import Warn, warn_in_python
 from jaxchar.scoring.options import MemorizationOptions
 
@@ -151,6 +151,6 @@ def _write_text(loaded: Loaded, prompt: str, options: MemorizationOptions) -> st
     config, vocabulary = loaded.metadata.config, loaded.metadata.vocabulary
     graphdef, _ = model_structure(config, len(vocabulary))
     (weights,) = loaded.state.values()
-    writer = Writer(graphdef, weights, vocabulary, config.context_limit, config)
+    writer = TextSession(graphdef, weights, vocabulary, config.context_limit, config)
     settings = SampleConfig(length=options.length, temperature=options.temperature, seed=options.seed)
     return "".join(piece for piece, _ in writer.write(writer.start(prompt), settings))

@@ -18,7 +18,7 @@ from jaxchar.sampling.prompt import notes_of, refuse_impossible_stop
 from jaxchar.terminal.sample_display import Display, named
 
 if TYPE_CHECKING:
-    from jaxchar.sampling.session import Passage, Writer
+    from jaxchar.sampling.session import Passage, TextSession
 
 HELP = """\
 some words         begin a new text with them: \\n is a line break, \\t a tab, \\\\ one backslash
@@ -53,7 +53,7 @@ class Shown(NamedTuple):
 class Session:
     """One person's session: the text so far, its past, and the settings."""
 
-    def __init__(self, writer: "Writer", config: SampleConfig, unknown: Unknown = "error") -> None:
+    def __init__(self, writer: "TextSession", config: SampleConfig, unknown: Unknown = "error") -> None:
         """Begin with no text.
 
         Args:
@@ -250,7 +250,7 @@ def unescaped(typed: str) -> str:
 # ---- the terminal --------------------------------------------------------------------------------
 
 
-def converse(writer: "Writer", config: SampleConfig, display: Display, unknown: Unknown) -> None:
+def converse(writer: "TextSession", config: SampleConfig, display: Display, unknown: Unknown) -> None:
     """Hold a session at the terminal, or with the lines of a pipe, until the input ends or it is left."""
     session = Session(writer, config, unknown)
     display.note(f"compiling ...  (seed {config.seed})")

@@ -12,7 +12,7 @@ from jaxchar.data.batches import Streams
 from jaxchar.data.dataset import Dataset
 from jaxchar.parallel.devices import on_one_device
 from jaxchar.randomness import SAMPLE_KEY, purpose_key
-from jaxchar.sampling.decoder import Context, StreamContext
+from jaxchar.sampling.context import Context, StreamContext
 from jaxchar.sampling.generate import Generator
 from jaxchar.training.step import Program, TrainState, evaluation_params, last_character
 

@@ -10,7 +10,7 @@ from jaxchar.errors import JaxcharError
 
 @pytest.fixture(scope="module")
 def writer():
-    return make_model(lowercase=True).writer
+    return make_model(lowercase=True).session
 
 
 def test_a_prompt_is_lower_cased_with_a_note(writer, capsys):

@@ -18,7 +18,7 @@ def model():
 
 def output(model, **options) -> SampleOutput:
     return SampleOutput(
-        model.writer, **{"as_json": False, "raw": False, "show_alternatives": False, **options}
+        model.session, **{"as_json": False, "raw": False, "show_alternatives": False, **options}
     )
 
 
@@ -51,7 +51,7 @@ def test_an_interrupted_text_is_kept_and_told(model, capsys, monkeypatch):
         yield ["cd"]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(model.writer, "write_batch", interrupted)
+    monkeypatch.setattr(model.session, "write_batch", interrupted)
     assert not output(model).write("ab", SETTINGS, 1)
     captured = capsys.readouterr()
     assert captured.out == "abcd\n"
@@ -62,6 +62,6 @@ def test_documents_that_are_cut_off_are_told(model, capsys):
     assert output(model).write_documents("\n", 3, SampleConfig(length=1, seed=1))
     captured = capsys.readouterr()
     assert captured.out.count("\n") == 3
-    documents = [*model.writer.write_documents("\n", 3, SampleConfig(length=1, seed=1))]
+    documents = [*model.session.write_documents("\n", 3, SampleConfig(length=1, seed=1))]
     cut_off = sum(not document.whole for document in documents)
     assert ("were cut off at 1 characters" in captured.err) == (cut_off > 0)

@@ -93,8 +93,8 @@ def test_alternatives_are_a_line_a_character(call, model):
     text = model.generate("the", 20, seed=1)
     assert prompt == "the"
     assert len(lines) == 20
-    start = model.writer.start("the")
-    for line, choice in zip(lines, model.writer.choices(start, text), strict=True):
+    start = model.session.start("the")
+    for line, choice in zip(lines, model.session.choices(start, text), strict=True):
         assert f"{choice.probability:.1%} " in line
         assert f"{-math.log2(choice.probability):.2f} bits" in line
         assert line.count("%") == 6

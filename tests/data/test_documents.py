@@ -461,10 +461,10 @@ def test_empty_documents_are_left_out_and_the_next_ones_take_their_places(traine
         numbers.extend(range(first, first + len(prompts)))
         yield ["\n" if number % 2 else f"{number}\n" for number in range(first, first + len(prompts))]
 
-    monkeypatch.setattr(model.writer, "write_batch", write)
+    monkeypatch.setattr(model.session, "write_batch", write)
     assert model.documents(3) == ["0", "2", "4"]
     assert numbers == list(range(numbers[-1] + 1))
-    monkeypatch.setattr(model.writer, "write_batch", lambda prompts, *_: iter([["\n"] * len(prompts)]))
+    monkeypatch.setattr(model.session, "write_batch", lambda prompts, *_: iter([["\n"] * len(prompts)]))
     assert model.documents(3) == []
 
 

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxchar.config import Config, DrawConfig
+from jaxchar.config import Config, SamplingParams
 from jaxchar.model.split import split_model
 from jaxchar.recurrence import native
 from jaxchar.sampling import filters as drawing
-from jaxchar.sampling import generate
-from jaxchar.sampling.decoder import Reader
-from jaxchar.sampling.filters import Controls, draw, left_by_filters
-from jaxchar.sampling.generate import Generator, batched, text_keys
-from jaxchar.sampling.native_decoder import NativeReader
+from jaxchar.sampling import generate, noise
+from jaxchar.sampling.context import batched
+from jaxchar.sampling.decoder import JaxDecoder
+from jaxchar.sampling.filters import TracedParams, draw, filter_mask
+from jaxchar.sampling.generate import Generator
+from jaxchar.sampling.native_decoder import NativeDecoder
+from jaxchar.sampling.noise import text_keys
 
 V, WINDOW, LENGTH = 6, 5, 20
 ROUNDING = {"rtol": 2e-5, "atol": 1e-6}
@@ -51,7 +53,7 @@ def draw_many():
 
     many = jax.jit(jax.vmap(one, (0, None, None)))
     keys = jax.random.split(KEY, DRAWS)
-    return lambda logits, config: np.asarray(many(keys, jnp.asarray(logits), Controls.of(config)))
+    return lambda logits, config: np.asarray(many(keys, jnp.asarray(logits), TracedParams.of(config)))
 
 
 def chi_square(drawn, probabilities):
@@ -82,7 +84,7 @@ def chi_square(drawn, probabilities):
     ids=str,
 )
 def test_draws_follow_the_distribution(draw_many, settings, left):
-    config = DrawConfig(**settings)
+    config = SamplingParams(**settings)
     drawn, expected = draw_many(LOGITS, config), distribution(LOGITS, config)
     assert (expected > 0).sum() == left  # the test looks at what it means to look at
     assert set(np.unique(drawn)) <= set(np.flatnonzero(expected))
@@ -94,34 +96,34 @@ def test_draws_follow_the_distribution(draw_many, settings, left):
 @pytest.mark.parametrize("settings", [{"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}], ids=str)
 def test_a_filter_does_not_choose_between_equals(draw_many, settings):
     tied = np.array([0.0, 2.0, -1.0, 2.0, 1.9, 2.0], np.float32)
-    drawn = draw_many(tied, DrawConfig(**settings))
-    assert chi_square(drawn, distribution(tied, DrawConfig(**settings))) < CHI_SQUARE[2]
+    drawn = draw_many(tied, SamplingParams(**settings))
+    assert chi_square(drawn, distribution(tied, SamplingParams(**settings))) < CHI_SQUARE[2]
     assert set(np.unique(drawn)) == {1, 3, 5}
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1e-30, 1e-6])
 @pytest.mark.parametrize("settings", [{}, {"top_k": 3, "top_p": 0.5, "min_p": 0.5}], ids=str)
 def test_a_cold_draw_takes_the_most_probable(draw_many, temperature, settings):
-    assert (draw_many(LOGITS, DrawConfig(temperature=temperature, **settings)) == LOGITS.argmax()).all()
+    assert (draw_many(LOGITS, SamplingParams(temperature=temperature, **settings)) == LOGITS.argmax()).all()
 
 
 def test_greedy_tells_large_logits_apart():
     logits = jnp.array([50.0, 90.0, -90.0, 60.0])  # over the smallest float32, three are infinite
-    assert draw(logits, jnp.zeros(4), Controls.of(DrawConfig(temperature=0))) == 1
+    assert draw(logits, jnp.zeros(4), TracedParams.of(SamplingParams(temperature=0))) == 1
 
 
 def test_filters_that_are_off_leave_everything():
-    assert left_by_filters(jnp.array([0.0, -200.0, -jnp.inf]), Controls.of(DrawConfig())).all()
+    assert filter_mask(jnp.array([0.0, -200.0, -jnp.inf]), TracedParams.of(SamplingParams())).all()
 
 
 @pytest.mark.parametrize("settings", [{"top_k": 7}, {"top_p": 0.6}, {"top_k": 9, "top_p": 0.7, "min_p": 0.1}])
 def test_large_vocabularies_are_sorted_to_the_same_result(settings, monkeypatch):
     logits = np.round(np.random.default_rng(1).normal(size=40), 1).astype(np.float32)  # with equals
-    config = DrawConfig(**settings)
+    config = SamplingParams(**settings)
     expected = distribution(logits, config) > 0
     for symbols in (drawing.PAIRWISE_SYMBOLS, 0):
         monkeypatch.setattr(drawing, "PAIRWISE_SYMBOLS", symbols)
-        left = left_by_filters(jnp.asarray(logits - logits.max()), Controls.of(config))
+        left = filter_mask(jnp.asarray(logits - logits.max()), TracedParams.of(config))
         assert (np.asarray(left) == expected).all()
     assert 1 < expected.sum() < 20
 
@@ -132,17 +134,17 @@ def test_large_vocabularies_are_sorted_to_the_same_result(settings, monkeypatch)
 class Tiny:
     """A tiny model with its two generators, and a way to feed it one character at a time."""
 
-    def __init__(self, together):
+    def __init__(self, decoder):
         config = Config(hidden_size=(4, 3), seed=2)
         self.graphdef, params = split_model(config, V)
         self.params = jax.tree.map(lambda leaf: 3 * leaf, params)  # far from uniform
-        self.windows, self.together = {"streams": None, "windows": WINDOW}, together
-        self.generators = {kind: self.generator(kind, together) for kind in self.windows}
+        self.windows, self.decoder = {"streams": None, "windows": WINDOW}, decoder
+        self.generators = {kind: self.generator(kind, decoder) for kind in self.windows}
         self.reader = self.generators["streams"].prepare(self.params)
         self._feed = jax.jit(lambda *args: nnx.merge(self.graphdef, args[0]).last_logits(*args[1:]))
 
-    def generator(self, kind, together=None):
-        return Generator(self.graphdef, self.windows[kind], together)
+    def generator(self, kind, decoder="auto"):
+        return Generator(self.graphdef, self.windows[kind], decoder)
 
     def logits(self, text):
         """Return the next character's logits after a text that is read from a zero state."""
@@ -161,7 +163,7 @@ class Tiny:
         pieces = list(generator.ids(self.params, context, length, temperature=temperature, key=key))
         return np.concatenate(pieces).tolist()
 
-    def generate_batch(self, generator, prompts, keys, length=LENGTH, config=DrawConfig(), **options):  # noqa: B008
+    def generate_batch(self, generator, prompts, keys, length=LENGTH, config=SamplingParams(), **options):  # noqa: B008
         reader = generator.prepare(self.params)
         contexts = generator.contexts(reader, prompts)
         pieces = generator.pieces(reader, contexts, keys, length, config, **options)
@@ -180,9 +182,9 @@ class Tiny:
         return text[len(prompt) :]
 
 
-@pytest.fixture(scope="module", params=[None, False], ids=["as usual", "in JAX"])
+@pytest.fixture(scope="module", params=["auto", "one by one"], ids=["as usual", "in JAX"])
 def tiny(request):
-    return Tiny(together=request.param)
+    return Tiny(decoder=request.param)
 
 
 KINDS = pytest.mark.parametrize("kind", ["streams", "windows"])
@@ -198,9 +200,9 @@ def test_generation_equals_a_loop_that_reads_the_text_anew_each_time(tiny, kind,
 
 
 def test_a_window_of_one_character_remembers_nothing(tiny):
-    generator = Generator(tiny.graphdef, 1, tiny.together)
+    generator = Generator(tiny.graphdef, 1, tiny.decoder)
     contexts = generator.contexts(tiny.reader, [np.array([2, 0, 1])])
-    logits, _ = generator.followed(tiny.reader, contexts, np.array([3, 1]))
+    logits, _ = generator.token_logits(tiny.reader, contexts, np.array([3, 1]))
     for row, character in zip(logits, [1, 3, 1], strict=True):
         np.testing.assert_allclose(row, tiny.logits([character]), **ROUNDING)
 
@@ -233,12 +235,12 @@ def test_a_shorter_text_is_the_beginning_of_a_longer_one(tiny, kind, length):
 
 @KINDS
 def test_the_pieces_change_no_character(tiny, kind, monkeypatch):
-    length = 2 * generate.NOISE_ROWS + 10
+    length = 2 * noise.NOISE_ROWS + 10
     expected = tiny.generate(kind, [1, 2], length)
     for first, most in ((3, 5), (length, length)):
         monkeypatch.setattr(generate, "FIRST_PIECE", first)
         monkeypatch.setattr(generate, "MOST_PIECE", most)
-        other = tiny.generator(kind, tiny.together)
+        other = tiny.generator(kind, tiny.decoder)
         pieces = list(other.ids(tiny.params, other.context(tiny.params, [1, 2]), length, key=KEY))
         assert max(map(len, pieces)) <= most
         assert np.concatenate(pieces).tolist() == expected
@@ -287,7 +289,9 @@ def test_so_it_is_in_a_model_whose_products_the_threads_of_a_single_text_share(s
 
     def written(texts):
         contexts = generator.contexts(reader, prompts[texts])
-        ids, contexts = zip(*generator.pieces(reader, contexts, keys[texts], 40, DrawConfig()), strict=True)
+        ids, contexts = zip(
+            *generator.pieces(reader, contexts, keys[texts], 40, SamplingParams()), strict=True
+        )
         return np.concatenate(ids, axis=1)[-1].tolist(), bits(
             jax.tree.map(lambda part: part[-1], contexts[-1])
         )
@@ -297,10 +301,10 @@ def test_so_it_is_in_a_model_whose_products_the_threads_of_a_single_text_share(s
 
 @KINDS
 def test_texts_drawn_together_as_on_an_accelerator_are_the_same(tiny, kind):
-    together = tiny.generator(kind, together=True)
+    batched_rows = tiny.generator(kind, decoder="batched")
     prompts = [np.array(prompt) for prompt in PROMPTS]
     keys = jax.random.split(KEY, len(prompts))
-    actual, _ = tiny.generate_batch(together, prompts, keys)
+    actual, _ = tiny.generate_batch(batched_rows, prompts, keys)
     expected, _ = tiny.generate_batch(tiny.generators[kind], prompts, keys)
     assert (actual == expected).all()
 
@@ -310,38 +314,38 @@ def test_a_text_that_has_ended_changes_no_other(tiny, kind):
     generator, keys = tiny.generators[kind], jax.random.split(KEY, 2)
     prompts = [np.array(prompt) for prompt in PROMPTS[:2]]
     expected, _ = tiny.generate_batch(generator, prompts, keys, 40)
-    going = np.array([True, True])
+    active = np.array([True, True])
     contexts = generator.contexts(tiny.reader, prompts)
     texts = []
-    for ids, _ in generator.pieces(tiny.reader, contexts, keys, 40, DrawConfig(), going=going):
+    for ids, _ in generator.pieces(tiny.reader, contexts, keys, 40, SamplingParams(), active=active):
         texts.append(ids[1])
-        going[0] = False
+        active[0] = False
     assert (np.concatenate(texts) == expected[1]).all()
 
 
 @KINDS
 def test_prompts_of_any_lengths_and_any_controls_are_one_program(tiny, kind):
-    generator = tiny.generator(kind, tiny.together)
+    generator = tiny.generator(kind, tiny.decoder)
     rng = np.random.default_rng(0)
     keys = jax.random.split(KEY, 4)
     settings = ({"temperature": 0.5}, {"temperature": 0}, {"top_k": 3}, {"top_p": 0.5, "min_p": 0.1})
     for setting in settings:
         prompts = [rng.integers(0, V, length) for length in rng.permutation(np.arange(1, 5))]
-        tiny.generate_batch(generator, prompts, keys, config=DrawConfig(**setting))
+        tiny.generate_batch(generator, prompts, keys, config=SamplingParams(**setting))
     assert generator._read._cache_size() == 1
-    assert generator._advance._cache_size() == 2  # without filters and with
+    assert generator._sample._cache_size() == 2  # without filters and with
 
 
 @KINDS
 def test_weights_that_were_put_on_a_device_need_no_second_program(tiny, kind):
     """As those of a checkpoint are: the first call and the later ones must not differ for JAX."""
-    generator = tiny.generator(kind, tiny.together)
+    generator = tiny.generator(kind, tiny.decoder)
     reader = generator.prepare(jax.device_put(tiny.params, jax.devices()[0]))
     for prompt in (np.array([1]), np.zeros(2 * generate.READ_CHARS, np.int32)):
         contexts = generator.contexts(reader, [prompt])
-        assert len(list(generator.pieces(reader, contexts, KEY[None], 20, DrawConfig()))) > 1
+        assert len(list(generator.pieces(reader, contexts, KEY[None], 20, SamplingParams()))) > 1
     assert generator._read._cache_size() == 1
-    assert generator._advance._cache_size() == 1
+    assert generator._sample._cache_size() == 1
 
 
 @KINDS
@@ -349,7 +353,7 @@ def test_a_text_can_be_taken_up_where_it_was_left(tiny, kind):
     generator, keys = tiny.generators[kind], KEY[None]
     whole, at_end = tiny.generate_batch(generator, [np.array([1, 2])], keys, 30)
     first, context = tiny.generate_batch(generator, [np.array([1, 2])], keys, 13)
-    pieces = generator.pieces(tiny.reader, context, keys, 17, DrawConfig(), start=13)
+    pieces = generator.pieces(tiny.reader, context, keys, 17, SamplingParams(), start=13)
     rest, contexts = zip(*pieces, strict=True)
     assert np.concatenate([first, *rest], axis=1).tolist() == whole.tolist()
     assert bits(contexts[-1]) == bits(at_end)
@@ -361,7 +365,7 @@ def test_a_text_may_be_read_in_parts(tiny, kind, read_first):
     generator, text = tiny.generators[kind], np.array(PROMPTS[3])
     begun = generator.contexts(tiny.reader, [text[:read_first]])
     in_parts = generator.extended(tiny.reader, begun, [text[read_first:]])
-    ahead, _ = generator.followed(tiny.reader, in_parts, np.array([4]))
+    ahead, _ = generator.token_logits(tiny.reader, in_parts, np.array([4]))
     for n, logits in enumerate(ahead):
         np.testing.assert_allclose(logits, tiny.expected(kind, [*text, 4][: len(text) + n]), **ROUNDING)
 
@@ -370,7 +374,7 @@ def test_a_text_may_be_read_in_parts(tiny, kind, read_first):
 def test_the_logits_followed_are_the_models_own(tiny, kind):
     generator, text = tiny.generators[kind], PROMPTS[3]
     context = generator.contexts(tiny.reader, [text[:2]])
-    logits, after = generator.followed(tiny.reader, context, np.array(text[2:]))
+    logits, after = generator.token_logits(tiny.reader, context, np.array(text[2:]))
     for n in range(2, len(text) + 1):
         np.testing.assert_allclose(logits[n - 2], tiny.expected(kind, text[:n]), **ROUNDING)
     assert len(logits) == len(text) - 1
@@ -388,24 +392,27 @@ def test_the_logits_followed_are_the_models_own(tiny, kind):
         {"cell": "rnn"},
         {"cell": "lstm", "gate": "hard_sigmoid", "hidden_size": (7, 5, 4)},
         {"cell": "gru", "embedding_size": 3, "hidden_size": (4, 6)},
+        {"cell": "lstm", "embedding_size": 3, "tie_embeddings": True},
         {"cell": "lstm", "implementation": "scan", "dropout": 0.5},
         {"cell": "lstm", "dtype": "bfloat16", "embedding_size": 8, "hidden_size": (8, 8)},
     ],
     ids=str,
 )
-@pytest.mark.parametrize("together", [None, False], ids=["as usual", "in JAX"])
-def test_a_reader_is_the_model(settings, together):
+@pytest.mark.parametrize("decoder", ["auto", "one by one"], ids=["as usual", "in JAX"])
+def test_a_decoder_is_the_model(settings, decoder):
     config = Config(**{"hidden_size": 5, **settings})
     graphdef, params = split_model(config, V)
     params = jax.tree.map(lambda leaf: 2 * leaf + 0.1, params)  # no bias is 0
-    model, generator = nnx.merge(graphdef, params), Generator(graphdef, None, together)
+    model, generator = nnx.merge(graphdef, params), Generator(graphdef, None, decoder)
     reader, text = generator.prepare(params), np.array(PROMPTS[3])
     known = config.cell != "rnn" and config.dtype == "float32" and config.implementation == "auto"
-    in_cpp = known and together is None and native.is_available()
-    assert isinstance(reader, NativeReader if in_cpp else Reader)
+    in_cpp = known and decoder == "auto" and native.is_available()
+    assert isinstance(reader, NativeDecoder if in_cpp else JaxDecoder)
 
     begun = generator.contexts(reader, [text[:1]])
-    logits, contexts = generator.followed(reader, begun, np.append(text[1:], 0))  # the last one is not read
+    logits, contexts = generator.token_logits(
+        reader, begun, np.append(text[1:], 0)
+    )  # the last one is not read
     expected, expected_carry = jax.jit(model)(text[None], model.initial_carry(1))
     tolerance = 2e-5 if config.dtype == "float32" else 2e-2
     np.testing.assert_allclose(logits[:-1], expected[0], rtol=tolerance, atol=tolerance)

@@ -25,8 +25,8 @@ def test_a_text_of_a_batch_is_the_text_written_alone(models, kind):
     model, config = models[kind], SampleConfig(length=100, seed=4)
     batch = model.generate_batch(PROMPTS, 100, seed=4)
     for number, prompt in enumerate(PROMPTS):
-        start = model.writer.start(prompt)
-        alone = "".join(piece for piece, _ in model.writer.write(start, config, number))
+        start = model.session.start(prompt)
+        alone = "".join(piece for piece, _ in model.session.write(start, config, number))
         assert batch[number] == alone
     assert batch[0] == model.generate("a", 100, seed=4) == "".join(model.stream("a", 100, seed=4))
     assert len(set(model.generate_batch(["a"] * 3, 100, seed=4))) == 3
@@ -34,16 +34,16 @@ def test_a_text_of_a_batch_is_the_text_written_alone(models, kind):
 
 @KINDS
 def test_writing_in_turns_is_writing_at_once(models, kind):
-    writer, passage = models[kind].writer, models[kind].writer.start("ab")
+    writer, passage = models[kind].session, models[kind].session.start("ab")
     for length in (3, 20, 1, 9):
         *_, (_, passage) = writer.write(passage, SampleConfig(length=length, seed=2))
     assert passage.text == "ab" + models[kind].generate("ab", 33, seed=2)
-    assert passage.drawn == 33
+    assert passage.sampled == 33
 
 
 @KINDS
 def test_a_passage_can_be_gone_back_to(models, kind):
-    writer = models[kind].writer
+    writer = models[kind].session
     before = writer.extend(writer.start("a"), "bcdeab")
     twice = ["".join(piece for piece, _ in writer.write(before, SampleConfig(length=20))) for _ in range(2)]
     assert len(twice[0]) == 20 and twice[1] == twice[0]
@@ -65,8 +65,8 @@ def test_a_text_ends_with_its_stop_and_can_be_taken_up_there(models, kind, monke
         assert model.generate("a", 60, seed=1, stop=stop) == expected
         assert model.generate_batch(["a", "b"], 60, seed=1, stop=stop)[0] == expected
     config = SampleConfig(length=60, seed=1, stop=(whole[17:20],))
-    *_, (_, passage) = model.writer.write(model.writer.start("a"), config)
-    rest = model.writer.write(passage, SampleConfig(length=60 - passage.drawn, seed=1))
+    *_, (_, passage) = model.session.write(model.session.start("a"), config)
+    rest = model.session.write(passage, SampleConfig(length=60 - passage.sampled, seed=1))
     assert passage.text[1:] + "".join(piece for piece, _ in rest) == whole
 
 
@@ -94,7 +94,7 @@ def test_stops_are_found_wherever_the_pieces_are_cut():
 
 @KINDS
 def test_choices_are_the_models_probabilities_and_the_best_others(models, kind):
-    writer = models[kind].writer
+    writer = models[kind].session
     text = models[kind].generate("ab", 150, seed=3)  # longer than a call reads
     start, choices = writer.start("ab"), list(writer.choices(writer.start("ab"), text, 3))
     assert "".join(choice.character for choice in choices) == text

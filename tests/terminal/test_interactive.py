@@ -9,7 +9,7 @@ from small_model import make_model
 from jaxchar.config import SampleConfig
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
-from jaxchar.sampling.session import Writer
+from jaxchar.sampling.session import TextSession
 from jaxchar.terminal.interactive import Session, converse, unescaped
 from jaxchar.terminal.sample_display import Display
 
@@ -23,7 +23,7 @@ def model():
 
 @pytest.fixture
 def session(model):
-    return Session(model.writer, SampleConfig(length=LENGTH, seed=3))
+    return Session(model.session, SampleConfig(length=LENGTH, seed=3))
 
 
 def do(session, *lines):
@@ -106,13 +106,13 @@ def test_stop(model, session):
 def test_picking_adds_the_character_of_that_number_and_offers_the_next(model, session):
     do(session, "ab")
     text = session.text
-    best = model.writer.most_probable(model.writer.start(text), 3)
+    best = model.session.most_probable(model.session.start(text), 3)
     offered = do(session, ":pick 3")
     assert offered == do(session, ":pick 3")
     assert [offer.split(": ")[0] for offer in offered[0][1].split("   ")] == ["1", "2", "3"]
     do(session, "2")
     assert session.text == text + best[1][0]
-    second = model.writer.most_probable(model.writer.start(session.text), 3)
+    second = model.session.most_probable(model.session.start(session.text), 3)
     do(session, "3")
     assert session.text == text + best[1][0] + second[2][0]
     with pytest.raises(JaxcharError, match="pick a number from 1 to 3"):
@@ -166,13 +166,13 @@ def test_a_mistake_changes_nothing(session, line, said):
 
 
 def test_unknown_characters_can_be_replaced(model):
-    session = Session(model.writer, SampleConfig(length=1), "replace")
+    session = Session(model.session, SampleConfig(length=1), "replace")
     assert do(session, "ABx")[0] == ("prompt", "ab ")
 
 
 def test_a_session_can_be_held_with_the_lines_of_a_pipe(model, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO("ab\n:nonsense\n\n:quit\nab\n"))
-    converse(model.writer, SampleConfig(length=LENGTH, seed=3), Display(), "error")
+    converse(model.session, SampleConfig(length=LENGTH, seed=3), Display(), "error")
     shown = capsys.readouterr()
     text = model.generate("ab", 2 * LENGTH, seed=3)
     assert shown.out == f"ab{text[:LENGTH]}\n{text[LENGTH:]}\n"
@@ -190,13 +190,13 @@ def test_an_escape_is_a_line_break_a_tab_a_backslash_or_a_colon():
 
 def test_code_can_be_typed(model):
     symbols = Vocabulary(model.vocabulary.symbols.replace("e", "\\"))
-    session = Session(Writer(model.graphdef, model.params, symbols, None), SampleConfig(length=1))
+    session = Session(TextSession(model.graphdef, model.params, symbols, None), SampleConfig(length=1))
     assert do(session, r"a\\b\nc")[0] == ("prompt", "a\\b\nc")
 
 
 @promises.PROMPTS_FIT
 def test_typed_text_is_read_as_the_training_text_was(model):
-    session = Session(make_model(lowercase=True).writer, SampleConfig(length=LENGTH, seed=3))
+    session = Session(make_model(lowercase=True).session, SampleConfig(length=LENGTH, seed=3))
     note, prompt, _ = do(session, "AB")
     assert note == ("note", "note: the prompt is read lower-cased, as the training text was")
     assert prompt == ("prompt", "ab")
@@ -215,7 +215,7 @@ def test_a_stop_that_can_never_come_up_changes_nothing(session):
 @promises.CALLERS_WORDS
 def test_a_session_speaks_of_its_own_commands(model, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO("\ufeffab\r\n:top-p 2\r\n:length x\r\n:quit\r\nab\n"))
-    converse(model.writer, SampleConfig(length=LENGTH, seed=3), Display(), "error")
+    converse(model.session, SampleConfig(length=LENGTH, seed=3), Display(), "error")
     shown = capsys.readouterr()
     assert shown.out == f"ab{model.generate('ab', LENGTH, seed=3)}\n"
     assert "error: :top-p must be a number" in shown.err
