@@ -334,7 +334,7 @@ def test_a_package_that_is_gone_while_a_run_lasts_does_not_end_it(tmp_path, monk
         raise ModuleNotFoundError(name)
 
     def then_lose(trainer, *given):
-        monkeypatch.setattr("jaxchar.checkpoint.metadata.version", gone)
+        monkeypatch.setattr("jaxchar.checkpoint.provenance.version", gone)
         return train_chunk(trainer, *given)
 
     monkeypatch.setattr(Trainer, "_train_chunk", then_lose)

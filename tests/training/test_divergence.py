@@ -26,7 +26,7 @@ CONFIG = TINY.replace(ema_decay=0.9, epochs=3, checkpoint_every=5, keep_checkpoi
 
 def inject(monkeypatch, what: str, bad_steps: tuple[int, ...]) -> None:
     """Make the loss, or only its gradient, not a number in some steps, the first of which is step 1."""
-    batch_at, predict, now = Streams.batch, step_module._predict, {}
+    batch_at, predict, now = Streams.batch, step_module.sums_over_batch, {}
 
     def batch(batches, ids, step, key):
         now["step"] = step
@@ -45,7 +45,7 @@ def inject(monkeypatch, what: str, bad_steps: tuple[int, ...]) -> None:
         return totals._replace(loss=totals.loss + root - lax.stop_gradient(root)), carry
 
     monkeypatch.setattr(Streams, "batch", batch)
-    monkeypatch.setattr(step_module, "_predict", poisoned)
+    monkeypatch.setattr(step_module, "sums_over_batch", poisoned)
 
 
 def fit(config: Config, run_dir):
