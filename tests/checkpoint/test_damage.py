@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import gc
 import json
 import os
 import random
@@ -44,6 +45,7 @@ def trained(tmp_path_factory) -> Path:
 @pytest.fixture
 def run_dir(trained, tmp_path) -> Path:
     """A copy of the run, to be damaged."""
+    gc.freeze()  # after damage, garbage is collected for each array
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 

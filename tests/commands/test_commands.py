@@ -1,6 +1,7 @@
 """The commands: what a user types, and what comes back."""
 
 import csv
+import gc
 import io
 import json
 import math
@@ -270,6 +271,8 @@ def test_inspection_for_people_marks_what_differs_from_the_defaults(trained, cap
 
 
 def copy_of(run_dir: Path, target: Path) -> Path:
+    """Return the only checkpoint of a copy of a run, which is to be damaged."""
+    gc.freeze()  # after damage, garbage is collected for each array
     shutil.copytree(run_dir, target)
     return next((target / "checkpoints").iterdir())
 
