@@ -112,9 +112,9 @@ def start_jax() -> None:
     Raises:
         JaxcharError: it cannot, or the process asks XLA for another arithmetic or Flax for other modules.
     """
-    _refuse_flax_settings()
-    _refuse_unsafe_flags()
-    _refuse_flags_that_crash()
+    _check_flax_settings()
+    _check_unsafe_flags()
+    _check_flags_known_to_xla()
     try:
         jax.local_devices()
     except Exception as error:  # RuntimeError, AssertionError, ... by platform
@@ -140,7 +140,7 @@ def _xla_flags() -> list[str]:
     return os.environ.get("XLA_FLAGS", "").split()
 
 
-def _refuse_flax_settings() -> None:
+def _check_flax_settings() -> None:
     for name, default in FLAX_DEFAULTS.items():
         value = getattr(flax.config, name, default)
         if value != default:
@@ -150,7 +150,7 @@ def _refuse_flax_settings() -> None:
             )
 
 
-def _refuse_unsafe_flags() -> None:
+def _check_unsafe_flags() -> None:
     unsafe = [flag for flag in _xla_flags() if UNSAFE_FLAGS.fullmatch(flag)]
     if unsafe:
         raise JaxcharError(
@@ -159,7 +159,7 @@ def _refuse_unsafe_flags() -> None:
         )
 
 
-def _refuse_flags_that_crash() -> None:
+def _check_flags_known_to_xla() -> None:
     """Raise a JaxcharError where XLA would end the whole process because of its flags."""
     from jax._src import xla_bridge
 

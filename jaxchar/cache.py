@@ -71,7 +71,7 @@ def folders_for_compiled() -> list[Path]:
     return list(dict.fromkeys(folders))
 
 
-def keep_what_is_compiled() -> None:
+def enable_compilation_cache() -> None:
     """Let JAX keep compiled programs in our cache folder, unless the user has chosen one.
 
     For commands, which have a process of their own: it changes JAX's configuration for all of it.

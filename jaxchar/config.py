@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
-from jaxchar.text import Text, is_no_path, refuse_text_as_path
+from jaxchar.text import Text, check_not_text, is_no_path
 
 
 class Interval(NamedTuple):
@@ -210,7 +210,7 @@ class CorpusConfig(_Checked):
         if not all(self.sources):
             raise JaxcharError("--corpus must be a name or a path, but it is empty")
         for source in filter(is_no_path, self.sources):
-            refuse_text_as_path(source)
+            check_not_text(source)
         if self.encoding is not None:  # one name for each encoding
             object.__setattr__(self, "encoding", _encoding_name(self.encoding))
         if self.separator == "":

@@ -56,10 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors():
         typed = parse_command(Arguments, "evaluate", arguments)
         run = run_to_use(typed)
-        from jaxchar.cache import keep_what_is_compiled
+        from jaxchar.cache import enable_compilation_cache
         from jaxchar.scoring.evaluation import evaluate
 
-        keep_what_is_compiled()
+        enable_compilation_cache()
         report = evaluate(
             run,
             typed.options(),

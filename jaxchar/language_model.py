@@ -17,7 +17,7 @@ from jaxchar.data.documents import require_documents
 from jaxchar.data.vocabulary import Unknown, Vocabulary
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
 from jaxchar.model.split import model_structure
-from jaxchar.sampling.prompt import notes_of, refuse_unknown
+from jaxchar.sampling.prompt import check_known, notes_of
 from jaxchar.sampling.session import TextSession
 from jaxchar.scoring.score import Evaluation, Predictions, Protocol, Score, predict, predict_one_by_one
 
@@ -216,7 +216,7 @@ class LanguageModel:
                 "and a context; give more text"
             )
         remedy = "unknown='skip' or unknown='replace'"
-        refuse_unknown("text to score", context + text, self.vocabulary, remedy)
+        check_known("text to score", context + text, self.vocabulary, remedy)
         ids = self.vocabulary.encode(context + text)
         found = predict_one_by_one(self.graphdef, self.params, ids, self.config.context_limit)
         start = max(len(context), 1)

@@ -51,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors():
         typed = parse_command(Arguments, "memorization", arguments)
         run = run_to_use(typed)
-        from jaxchar.cache import keep_what_is_compiled
+        from jaxchar.cache import enable_compilation_cache
         from jaxchar.scoring.memorization import memorization
 
-        keep_what_is_compiled()
+        enable_compilation_cache()
         report = memorization(
             run,
             typed.options(),

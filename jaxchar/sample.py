@@ -113,11 +113,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         typed = parse_command(Arguments, "sample", arguments)
         settings = typed.settings(time.time_ns() % 2**32 if typed.seed is None else typed.seed)
         run = run_to_use(typed)
-        from jaxchar.cache import keep_what_is_compiled
+        from jaxchar.cache import enable_compilation_cache
         from jaxchar.checkpoint.find import load_checkpoint
         from jaxchar.checkpoint.weights import weights_structure
 
-        keep_what_is_compiled()
+        enable_compilation_cache()
         loaded = load_checkpoint(run, weights_structure, typed.which)
         warn(loaded.warnings)
         if not _sample(typed, settings, run, loaded):

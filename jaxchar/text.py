@@ -88,7 +88,7 @@ def is_no_path(source: str) -> bool:
     return len(source) > MOST_PATH or max(map(len, names)) > MOST_NAME
 
 
-def refuse_text_as_path(source: str) -> None:
+def check_not_text(source: str) -> None:
     """Raise a JaxcharError where what should be a path is plainly a text."""
     if is_no_path(source) or ("\n" in source and not os.path.lexists(source)):
         raise JaxcharError(

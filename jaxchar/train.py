@@ -40,9 +40,9 @@ def main(
             screen.use_plain_lines()
         # Once per process, but then the longest wait.
         with display.phase("loading JAX ...", in_lines="never" if "jax" in sys.modules else "at once"):
-            from jaxchar.cache import keep_what_is_compiled
+            from jaxchar.cache import enable_compilation_cache
             from jaxchar.parallel.processes import is_first
-        keep_what_is_compiled()
+        enable_compilation_cache()
         typed.processes.join()
         result = _train(typed, name, started, display)
         if result is None:

@@ -73,7 +73,7 @@ def kept(monkeypatch):
     told = {}
     monkeypatch.setattr(jax.config, "update", told.__setitem__)
     monkeypatch.setattr(type(jax.config), "jax_compilation_cache_dir", None, raising=False)
-    cache.keep_what_is_compiled()
+    cache.enable_compilation_cache()
     return told.get("jax_compilation_cache_dir")
 
 
@@ -103,4 +103,4 @@ def test_compiled_programs_are_kept_apart_by_what_they_were_compiled_for(monkeyp
 
 def test_the_folder_that_the_user_has_chosen_for_compiled_programs_stays(monkeypatch):
     monkeypatch.setattr(jax.config, "update", lambda *_: pytest.fail("it was changed"))
-    cache.keep_what_is_compiled()
+    cache.enable_compilation_cache()

@@ -35,10 +35,10 @@ def with_fitted_stops(writer: "TextSession", settings: Sequence[SampleConfig]) -
     Raises:
         JaxcharError: the model can never write one of the stops.
     """
-    from jaxchar.sampling.prompt import refuse_impossible_stop
+    from jaxchar.sampling.prompt import check_stop
 
     stop = tuple(fitted(writer, "stop", text) for text in settings[0].stop or ()) or None
-    refuse_impossible_stop(stop, writer.vocabulary)
+    check_stop(stop, writer.vocabulary)
     return [replace(config, stop=stop) for config in settings]
 
 

@@ -21,7 +21,7 @@ from jaxchar.config import CorpusConfig
 from jaxchar.data.text_file import NotTextError, decoded, unpacked
 from jaxchar.errors import JaxcharError
 from jaxchar.files import written_whole
-from jaxchar.text import content_in_memory, is_in_memory, refuse_text_as_path
+from jaxchar.text import check_not_text, content_in_memory, is_in_memory
 
 FETCH_TIMEOUT_SECONDS = 20
 CHUNK = 1 << 20  # characters replaced at a time: bounds the memory that the replacements take
@@ -274,7 +274,7 @@ class _Files(NamedTuple):
 
 def _files_of(source: str) -> _Files:
     try:
-        refuse_text_as_path(source)
+        check_not_text(source)
         return _files_at(source, Path(source).expanduser())
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, JaxcharError):

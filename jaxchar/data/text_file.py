@@ -143,7 +143,7 @@ def unpacked(name: str, content: bytes) -> bytes:
             while part := file.read(CHUNK):
                 parts.append(part)
                 size += len(part)
-                _refuse_bomb(name, kind, size, len(content))
+                _check_unpacked_size(name, kind, size, len(content))
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         reason = "it ends too early" if isinstance(error, EOFError) else str(error)
         raise JaxcharError(
@@ -152,7 +152,7 @@ def unpacked(name: str, content: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _refuse_bomb(name: str, kind: str, size: int, packed: int) -> None:
+def _check_unpacked_size(name: str, kind: str, size: int, packed: int) -> None:
     too_much = size > BOMB_BYTES and size > BOMB_RATIO * packed
     if too_much or size > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2:
         raise JaxcharError(
@@ -177,24 +177,24 @@ def decoded(name: str, content: bytes, told: str | None = None) -> Decoded:
         NotTextError: it is not a text file.
         JaxcharError: it has another encoding, which the message names if it can be detected.
     """
-    _refuse_other_kinds(name, content)
+    _check_kind(name, content)
     mark, marked = next(((m, e) for m, e in MARKS if content.startswith(m)), (b"", None))
     if marked is not None:
         return _as_marked(name, content, mark, marked)
     if told not in (None, "utf-8"):
         return _as_told(name, content, told)
     if told is None:
-        _refuse_what_only_looks_like_utf8(name, content)
+        _check_real_utf8(name, content)
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise _not_utf8(name, content, error) from error
     if told is None:
-        _refuse_binary(name, content)
+        _check_not_binary(name, content)
     return Decoded(text, "utf-8")
 
 
-def _refuse_other_kinds(name: str, content: bytes) -> None:
+def _check_kind(name: str, content: bytes) -> None:
     for beginning, kind, remedy in NOT_TEXT:
         if beginning.match(content):
             raise NotTextError(name, kind, remedy)
@@ -256,7 +256,7 @@ def _doubt(content: bytes, text: str, told: str) -> str:
     return f"Read as {told}, as --encoding says, though it looks like {found.encoding}"
 
 
-def _refuse_what_only_looks_like_utf8(name: str, content: bytes) -> None:
+def _check_real_utf8(name: str, content: bytes) -> None:
     """Raise a JaxcharError for UTF-16, UTF-32 and ISO-2022, which may also be valid UTF-8."""
     if SHIFTS.search(content) and content.isascii():
         shifted = found_encoding(content)
@@ -276,7 +276,7 @@ def _refuse_what_only_looks_like_utf8(name: str, content: bytes) -> None:
             )
 
 
-def _refuse_binary(name: str, content: bytes) -> None:
+def _check_not_binary(name: str, content: bytes) -> None:
     """Raise a JaxcharError for valid UTF-8 that is not text."""
     share = _num_controls(content) / max(1, len(content))
     if len(content) >= 4 * FEWEST_BYTES and share > MOST_CONTROLS:

@@ -77,7 +77,7 @@ def agreed_text(text: str) -> str:
     return bytes(multihost_utils.broadcast_one_to_all(mine)).rstrip(b"\0").decode()
 
 
-def refuse_differences(what: str) -> None:
+def check_same_in_all(what: str) -> None:
     """Raise a JaxcharError unless all processes give the same text."""
     digest = int.from_bytes(hashlib.sha256(what.encode()).digest()[:4], "big") >> 1
     if agree(digest, -digest) != (digest, -digest):

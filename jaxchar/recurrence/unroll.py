@@ -54,7 +54,7 @@ __all__ = [
     "lookup",
     "native_name",
     "project",
-    "refuse_impossible",
+    "check_implementation",
     "unroll",
 ]
 
@@ -89,12 +89,12 @@ def unroll(
         implementation = "native" if native_name(cell) else "fused"
         if implementation == "fused" and could_be_native(cell):
             native.tell_why_slower()
-    refuse_impossible(cell, implementation)
+    check_implementation(cell, implementation)
     run = {"native": unroll_native, "fused": unroll_fused, "scan": unroll_scan}[implementation]
     return run(cell, inputs, carry, masks)
 
 
-def refuse_impossible(cell: Cell, implementation: Implementation) -> None:
+def check_implementation(cell: Cell, implementation: Implementation) -> None:
     """Raise a JaxcharError if "native" is asked for and is not available for this cell."""
     if implementation == "native" and not native_name(cell):
         raise JaxcharError(

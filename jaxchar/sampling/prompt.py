@@ -88,7 +88,7 @@ def checked_prompt(prompt: object, what: str = "prompt") -> str:
     return str.__str__(prompt)
 
 
-def refuse_unknown(
+def check_known(
     what: str, text: str, vocabulary: Vocabulary, remedy: str = "--unknown=skip or --unknown=replace"
 ) -> None:
     """Raise an UnknownCharactersError where a text has characters that the vocabulary lacks."""
@@ -98,7 +98,7 @@ def refuse_unknown(
         raise UnknownCharactersError(f"{what}: {no_characters(unknown)}; {hint}, for instance with {remedy}")
 
 
-def refuse_impossible_stop(stop: Iterable[str] | None, vocabulary: Vocabulary) -> None:
+def check_stop(stop: Iterable[str] | None, vocabulary: Vocabulary) -> None:
     """Raise an UnknownCharactersError where a stop has characters that the model never writes."""
     for text in stop or ():
         unknown = vocabulary.unknown(text)

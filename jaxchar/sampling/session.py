@@ -19,7 +19,7 @@ from jaxchar.sampling.context import Context
 from jaxchar.sampling.decoder import Decoder
 from jaxchar.sampling.generate import Generator
 from jaxchar.sampling.noise import text_keys
-from jaxchar.sampling.prompt import Fitted, checked_prompt, fitted, refuse_impossible_stop, refuse_unknown
+from jaxchar.sampling.prompt import Fitted, check_known, check_stop, checked_prompt, fitted
 
 DOCUMENTS_TOGETHER = 64  # sampled side by side
 MOST_TRIES = 10  # numbers tried for each document asked for, where a model writes empty ones
@@ -106,7 +106,7 @@ class TextSession:
             config: how much to write, and how.
             number: of the text, among those of the same seed.
         """
-        refuse_impossible_stop(config.stop, self.vocabulary)
+        check_stop(config.stop, self.vocabulary)
         return pinned_items(self._write(passage, config, number))
 
     def _write(self, passage: Passage, config: SampleConfig, number: int) -> Iterator[tuple[str, Passage]]:
@@ -138,7 +138,7 @@ class TextSession:
 
         Text number j is what :meth:`write` writes alone from its prompt with ``number=first + j``.
         """
-        refuse_impossible_stop(config.stop, self.vocabulary)
+        check_stop(config.stop, self.vocabulary)
         return pinned_items(self._write_batch([self._encoded(prompt) for prompt in prompts], config, first))
 
     def write_documents(self, separator: str, count: int, config: SampleConfig) -> Iterator["Document"]:
@@ -219,7 +219,7 @@ class TextSession:
     def _encoded(self, prompt: str) -> np.ndarray:
         if not checked_prompt(prompt):
             raise JaxcharError("the prompt is empty; give at least one character to go on from")
-        refuse_unknown("prompt", prompt, self.vocabulary)
+        check_known("prompt", prompt, self.vocabulary)
         return self.vocabulary.encode(prompt)
 
 

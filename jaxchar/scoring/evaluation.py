@@ -90,7 +90,7 @@ def evaluate(
     dataset, is_own = _load_text(config, loaded.metadata, options)
     if not is_own:
         warn(dataset.notice.splitlines())
-        _refuse_split(options.split, dataset)
+        _check_split(options.split, dataset)
     is_whole = options.split == "whole" or not is_own
     if is_whole:
         config = config.replace(max_windows=None)
@@ -149,7 +149,7 @@ def _load_text(config: Config, trained: Metadata, options: EvaluationOptions) ->
         ) from error
 
 
-def _refuse_split(split: str, dataset: Dataset) -> None:
+def _check_split(split: str, dataset: Dataset) -> None:
     """Raise a JaxcharError if one split is asked for of a text that is not the run's own."""
     if split not in ("all", "whole"):
         raise JaxcharError(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from jaxchar.config import SampleConfig
 from jaxchar.data.vocabulary import Unknown
 from jaxchar.errors import JaxcharError, quoted, speaking
-from jaxchar.sampling.prompt import notes_of, refuse_impossible_stop
+from jaxchar.sampling.prompt import check_stop, notes_of
 from jaxchar.terminal.sample_display import Display, named
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class Session:
 
     def _set_stop(self, typed: str) -> Iterator[Shown]:
         stop, notes = self._adapted("stop", typed)
-        refuse_impossible_stop([stop], self._writer.vocabulary)
+        check_stop([stop], self._writer.vocabulary)
         self.config = replace(self.config, stop=(stop,) if typed else None)
         yield from notes
         yield Shown("note", f"stop {stop!r}" if typed else "no stop: always the full length")

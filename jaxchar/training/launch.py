@@ -33,7 +33,7 @@ from jaxchar.training.setup import (
 from jaxchar.training.signals import after_this
 from jaxchar.training.summary import RunResult
 from jaxchar.training.trainer import Trainer
-from jaxchar.training.transfer import NewCharacters, explain_unknown, load_donor, refuse_misfit, transfer
+from jaxchar.training.transfer import NewCharacters, check_fit, explain_unknown, load_donor, transfer
 
 
 @pinned()
@@ -152,7 +152,7 @@ def _fit(
             config = agreed_on(planner.plan(dataset, config, shown).config)
             dataset = split_anew(dataset, config)
         if donor is not None:
-            refuse_misfit(donor, config)  # before the model is made, which takes a while
+            check_fit(donor, config)  # before the model is made, which takes a while
         with shown.phase("making the model ..."), after_this():
             program = checked_program(config, dataset, make_mesh(config.devices, config.batch_size))
             state = program.initial_state()
@@ -193,7 +193,7 @@ def _check_no_run(folder: RunFolder) -> None:
         raise JaxcharError(
             f"{str(folder.path)!r} already holds a run; go on with it (--resume), or give another --run-dir"
         )
-    folder.refuse_foreign()
+    folder.check_not_foreign()
 
 
 # ---- weights of another run ----------------------------------------------------------------------

@@ -72,7 +72,7 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise JaxcharError(f"cannot write to --run-dir {str(self.path)!r}: {error}") from error
 
-    def refuse_foreign(self) -> None:
+    def check_not_foreign(self) -> None:
         """Raise a JaxcharError if the folder holds things that are not a run's."""
         if self.path.is_dir() and not self.holds_run() and any(not _hidden(p) for p in self.path.iterdir()):
             raise JaxcharError(
@@ -182,7 +182,7 @@ class ReadOnlyFolder(RunFolder):
     def create(self, config: Config) -> None:
         """Change nothing; the process that writes does."""
 
-    def refuse_foreign(self) -> None:
+    def check_not_foreign(self) -> None:
         """Change nothing; the process that writes does."""
 
     def write_json(self, name: str, record: dict[str, Any]) -> None:

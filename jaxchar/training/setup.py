@@ -15,11 +15,11 @@ from jaxchar.config import Config
 from jaxchar.data.dataset import Dataset, load_dataset
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
-from jaxchar.parallel.processes import is_first, refuse_differences
+from jaxchar.parallel.processes import check_same_in_all, is_first
 from jaxchar.progress.display import TrainingDisplay
 from jaxchar.progress.guard import GuardedDisplay
 from jaxchar.recurrence import native
-from jaxchar.recurrence.unroll import refuse_impossible
+from jaxchar.recurrence.unroll import check_implementation
 from jaxchar.scoring.protocols import evaluation_batches
 from jaxchar.training.describe import show_what_is_trained, words_of_the_end
 from jaxchar.training.run_folder import ReadOnlyFolder, RunFolder
@@ -59,7 +59,7 @@ def check_same_everywhere(config: Config, corpus: dict[str, Any]) -> None:
     The same text may lie in another place on each machine.
     """
     settings, text = {**config.to_json(), "corpus": None}, {**corpus, "source": None}
-    refuse_differences(json.dumps([settings, text, library_versions(), native.identity()]))
+    check_same_in_all(json.dumps([settings, text, library_versions(), native.identity()]))
 
 
 def load_text(
@@ -106,7 +106,7 @@ def check_recurrence(config: Config, program: Program) -> None:
     """Raise a JaxcharError where the machine lacks the implementation that is asked for."""
     model = nnx.merge(program.graphdef, jax.eval_shape(program.initial_state).params)
     for cell in model.cells:
-        refuse_impossible(cell, config.implementation)
+        check_implementation(cell, config.implementation)
 
 
 def train(trainer: Trainer, *, planned: bool = False) -> RunResult:

@@ -63,7 +63,7 @@ def transfer(donor: Loaded, config: Config, state: TrainState, vocabulary: Vocab
     Raises:
         JaxcharError: the weights or the optimizer's state do not fit the settings.
     """
-    refuse_misfit(donor, config)
+    check_fit(donor, config)
     kept = vocabulary.encode(donor.metadata.vocabulary.symbols)
     weights = donor.state.get("params", donor.state.get("average"))
     params = _grown_weights(weights, state.params, kept)
@@ -75,11 +75,11 @@ def transfer(donor: Loaded, config: Config, state: TrainState, vocabulary: Vocab
     return state._replace(params=params, average=average)
 
 
-def refuse_misfit(donor: Loaded, config: Config) -> None:
+def check_fit(donor: Loaded, config: Config) -> None:
     """Raise a JaxcharError where a donor's weights, or its optimizer's state, do not fit the settings."""
-    _refuse_another_architecture(donor, config)
+    _check_architecture(donor, config)
     if "opt_state" in donor.state:
-        _refuse_another_optimizer(donor, config)
+        _check_optimizer(donor, config)
 
 
 def explain_unknown(error: UnknownCharactersError, donor: Loaded, config: Config) -> UnknownCharactersError:
@@ -100,7 +100,7 @@ def explain_unknown(error: UnknownCharactersError, donor: Loaded, config: Config
 # ---- what does not fit ---------------------------------------------------------------------------
 
 
-def _refuse_another_architecture(donor: Loaded, config: Config) -> None:
+def _check_architecture(donor: Loaded, config: Config) -> None:
     differences = _differences(donor.metadata.config, config, ARCHITECTURE)
     if differences:
         raise JaxcharError(
@@ -109,7 +109,7 @@ def _refuse_another_architecture(donor: Loaded, config: Config) -> None:
         )
 
 
-def _refuse_another_optimizer(donor: Loaded, config: Config) -> None:
+def _check_optimizer(donor: Loaded, config: Config) -> None:
     theirs = donor.metadata.config
     names = ["optimizer"]
     if theirs.optimizer == config.optimizer == "sgd" and bool(theirs.momentum) != bool(config.momentum):
