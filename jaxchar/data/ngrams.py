@@ -22,7 +22,7 @@ BASE = 0x9E3779B97F4A7C15  # b, any odd number; the golden ratio's bits
 COMPARED = 1 << 22  # characters compared at a time
 
 
-class Passage(NamedTuple):
+class SharedPassage(NamedTuple):
     """The longest passage that two texts share; any of them if there are several."""
 
     length: int
@@ -50,7 +50,7 @@ def copied_shares(
     return {ngrams.n: ngrams.share_found() for ngrams in sought}
 
 
-def longest_shared(text: np.ndarray, corpus: np.ndarray) -> Passage:
+def longest_shared(text: np.ndarray, corpus: np.ndarray) -> SharedPassage:
     """Return the longest passage of a text that appears verbatim in a corpus.
 
     The corpus is read once. Each block is searched for a passage that is longer than the longest so far,
@@ -60,7 +60,7 @@ def longest_shared(text: np.ndarray, corpus: np.ndarray) -> Passage:
         text: [M] ids, any integer type.
         corpus: [N] ids.
     """
-    longest = Passage(0, 0, 0)
+    longest = SharedPassage(0, 0, 0)
     sought = _Sought(text, 1)
     for start in range(0, len(corpus), BLOCK):
         while found := sought.first_in(_block(corpus, start, sought.n), corpus):
@@ -69,11 +69,11 @@ def longest_shared(text: np.ndarray, corpus: np.ndarray) -> Passage:
     return longest
 
 
-def _extended(text: np.ndarray, corpus: np.ndarray, i: int, p: int) -> Passage:
+def _extended(text: np.ndarray, corpus: np.ndarray, i: int, p: int) -> SharedPassage:
     """Return the passage around positions i and p of the two texts, as long as they agree."""
     after = _common_length(text[i:], corpus[p:])
     before = _common_length(text[:i][::-1], corpus[:p][::-1])
-    return Passage(before + after, i - before, p - before)
+    return SharedPassage(before + after, i - before, p - before)
 
 
 def _common_length(one: np.ndarray, other: np.ndarray) -> int:

@@ -96,11 +96,6 @@ class CharRNN(nnx.Module):
         hiddens, carry = self._hiddens(inputs, carry, dropout_key)
         return self._logits(hiddens[-1]), carry
 
-    def logits_at(self, step: jax.Array, inputs: jax.Array, carry: tuple[Carry, ...]) -> jax.Array:
-        """Predict the character after input number ``step`` only: logits [B, V]."""
-        hiddens, _ = self._hiddens(inputs, carry, None)
-        return self._logits(hiddens[step])
-
     def initial_carry(self, batch_size: int) -> tuple[Carry, ...]:
         """Return the zero state of every layer, [batch_size, H] each part."""
         return tuple(initial_carry(cell, batch_size) for cell in self.cells)

@@ -16,7 +16,7 @@ from jaxchar.config import Config, SampleConfig
 from jaxchar.data.batches import Windows
 from jaxchar.data.corpus import Corpus, load_corpus
 from jaxchar.data.dataset import load_own_dataset
-from jaxchar.data.ngrams import Passage, copied_shares, longest_shared
+from jaxchar.data.ngrams import SharedPassage, copied_shares, longest_shared
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.model.split import model_structure
 from jaxchar.sampling.session import TextSession
@@ -31,7 +31,7 @@ class Overlap(NamedTuple):
 
     characters: int  # of the text
     copied_shares: dict[int, float | None]  # by passage length, the share that the training text holds
-    longest: Passage  # the longest passage that both have
+    longest: SharedPassage  # the longest passage that both have
     passage: str  # its characters
 
     def to_json(self) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def inspect_checkpoints(path: str) -> Inspection:
     """
     shown, found = None, []
     for checkpoint in all_checkpoints(path):
-        verified = verify(checkpoint)
+        verified = damage_report(checkpoint)
         found.append(verified)
         if shown is None and verified.metadata:
             shown = contents_of(checkpoint)
@@ -150,7 +150,7 @@ def inspect_checkpoints(path: str) -> Inspection:
 # ---- verification --------------------------------------------------------------------------------
 
 
-def verify(checkpoint: Path) -> Verification:
+def damage_report(checkpoint: Path) -> Verification:
     """Read all of one checkpoint, every array against its SHA-256, and tell what is damaged."""
     try:
         structure = state_structure(read_metadata(checkpoint))

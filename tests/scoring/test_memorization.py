@@ -7,7 +7,7 @@ from runs import TINY, quiet
 import jaxchar
 from jaxchar.config import Config
 from jaxchar.data.corpus import load_corpus
-from jaxchar.data.ngrams import Passage
+from jaxchar.data.ngrams import SharedPassage
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.scoring.memorization import memorization, overlap, trained_on
 from jaxchar.scoring.options import MemorizationOptions
@@ -30,7 +30,7 @@ def test_windows_beyond_max_windows_were_not_trained_on():
 def test_an_overlap_has_the_shares_and_the_longest_passage():
     vocabulary = Vocabulary("abcdefgh")
     found = overlap(vocabulary.encode("habcdeh"), vocabulary.encode("aabcdefg"), vocabulary)
-    assert (found.characters, found.longest, found.passage) == (7, Passage(5, 1, 1), "abcde")
+    assert (found.characters, found.longest, found.passage) == (7, SharedPassage(5, 1, 1), "abcde")
     assert found.copied_shares[5] == 1 / 3
     assert found.copied_shares[10] is None
     assert found.to_json()["copied_share"]["5"] == 1 / 3
@@ -52,5 +52,5 @@ def test_what_the_model_writes_is_compared_with_the_training_text(trained):
 def test_a_file_can_be_compared_though_it_has_other_characters(trained, tmp_path):
     (tmp_path / "t.txt").write_text("\u017c" + load_corpus(TINY).text[100:160] + "\u017c", encoding="utf-8")
     report = memorization(trained, MemorizationOptions(text=str(tmp_path / "t.txt")))
-    assert report.text.longest == Passage(60, 1, 100)
+    assert report.text.longest == SharedPassage(60, 1, 100)
     assert report.source == str(tmp_path / "t.txt")

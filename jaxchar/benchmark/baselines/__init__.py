@@ -17,8 +17,6 @@ from typing import Any, Protocol
 from jaxchar.benchmark.data import Weights
 from jaxchar.errors import JaxcharError
 
-WHOLE_STEP = "a whole training step"
-
 
 class LeftOut(Exception):
     """A baseline cannot run here; the message says why."""
