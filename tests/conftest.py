@@ -4,6 +4,7 @@ import contextlib
 import functools
 import gc
 import os
+import signal
 from collections import defaultdict
 
 import jax
@@ -30,7 +31,8 @@ BUILT = list(cache.folder_for_compiled().glob("native-*.so"))
 
 
 def pytest_configure(config):
-    """Try more examples where slow tests are run, too; the same ones each time."""
+    """Try more examples where slow tests are run, too; the same ones each time. Take Ctrl-C as usual."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs behind it
     settings.register_profile("test", max_examples=100, derandomize=True, deadline=None)
     settings.register_profile("prove", max_examples=400, derandomize=True, deadline=None)
     settings.load_profile("test" if config.getoption("markexpr") == "not slow" else "prove")
