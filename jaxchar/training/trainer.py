@@ -239,8 +239,6 @@ class Trainer:
             self.folder.log_sample(*sample)
             self.display.sample(*sample)
 
-    # ---- saving ----------------------------------------------------------------------------------
-
     def _save(self) -> None:
         with self._phase("saving"):
             self._saver.save(self.state, self.pace.seconds, self.evaluations)
