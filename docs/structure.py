@@ -18,6 +18,7 @@ FOLDERS = (
     "data",
     "recurrence",
     "model",
+    "memory",
     "parallel",
     "checkpoint",
     "sampling",

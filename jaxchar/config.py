@@ -359,6 +359,8 @@ class SamplingParams(_Checked):
         return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
 
 
+# Longest context that writing with a memory goes by. Longer ones copy: see experiments/MEMORY.md.
+MEMORY_CONTEXT = 6
 SAMPLE_LENGTH = 500  # characters to write where no length is given
 
 
@@ -398,6 +400,9 @@ class RunConfig(_Checked):
     early_stopping: CountOrZero = 0  # stop after this many evaluations without a better loss; 0: never
     checkpoint_every: Count | None = None  # steps between checkpoints; None: at the end of each epoch
     keep_checkpoints: CountOrZero = 5  # keep this many of the newest, and the best one; 0: keep all
+    # Keep the training text in the checkpoints, so that what it says can be counted, beside what the network
+    # learned. none: keep it out.
+    memory: Literal["text", "none"] = "text"
     save_in_background: bool = True  # write checkpoints while training goes on; otherwise training waits
     sample_every: Count | None = None  # steps between samples; None: at the end of each epoch
     sample_length: CountOrZero = 200  # characters per sample; 0: no samples

@@ -35,6 +35,9 @@ class Arguments:
     # What to do with characters that the model lacks. skip: leave them out; replace: use their other case,
     # or a space.
     unknown: Literal["error", "skip", "replace"] = "error"
+    # What to score beside the network alone. static: with counts of the text that the model remembers;
+    # growing: also with counts that grow as it reads.
+    memory: Literal["none", "static", "growing"] = "growing"
     # Which checkpoint of the run. None: the best one if the run was validated, else the last one.
     which: Literal["last", "best"] | None = None
     # Folder for each character's surprise: a CSV file and a coloured HTML page for every split scored.

@@ -4,36 +4,108 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
+import numpy as np
 from flax import nnx
 
 from jaxchar.ambient import pinned
 from jaxchar.checkpoint.find import Loaded, Which, load_checkpoint
-from jaxchar.checkpoint.weights import weights_structure
-from jaxchar.config import SAMPLE_LENGTH, Config, SampleConfig
+from jaxchar.checkpoint.weights import read_memory, weights_structure
+from jaxchar.config import MEMORY_CONTEXT, SAMPLE_LENGTH, Config, SampleConfig
 from jaxchar.data.documents import require_documents
 from jaxchar.data.vocabulary import Unknown, Vocabulary
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
+from jaxchar.memory.text_memory import Foreseen, TextMemory
 from jaxchar.model.split import model_structure
+from jaxchar.sampling.memory_decoder import Remembering
 from jaxchar.sampling.prompt import check_known, notes_of
 from jaxchar.sampling.session import TextSession
 from jaxchar.scoring.score import Evaluation, Predictions, Protocol, Score, predict, predict_one_by_one
+
+
+Counting = Literal["none", "static", "growing"]
 
 
 class LanguageModel:
     """Parameters with the vocabulary and the configuration that give them meaning."""
 
     def __init__(
-        self, config: Config, vocabulary: Vocabulary, graphdef: nnx.GraphDef, params: nnx.State
+        self,
+        config: Config,
+        vocabulary: Vocabulary,
+        graphdef: nnx.GraphDef,
+        params: nnx.State,
+        remembering: Remembering | None = None,
     ) -> None:
-        """Take a model apart into what it is made of; see :func:`load` for one from a checkpoint."""
+        """Wrap what makes a model; see :func:`load` for one from a checkpoint.
+
+        Args:
+            config: all settings of its training.
+            vocabulary: the characters that it knows.
+            graphdef: the network's structure.
+            params: its parameters.
+            remembering: a text that is counted beside the network, and how much writing goes by it; None:
+                the network alone.
+        """
         self.config = config
         self.vocabulary = vocabulary
         self.graphdef = graphdef
         self.params = params
-        self.session = TextSession(graphdef, params, vocabulary, config.context_limit, config)
+        self.remembering = remembering
+        self.session = TextSession(graphdef, params, vocabulary, config.context_limit, config, remembering)
+
+    # ---- memory ----------------------------------------------------------------------------------
+
+    def with_memory(self, share: float = 1.0, longest: int = MEMORY_CONTEXT) -> "LanguageModel":
+        """Return this model, writing more or less by what it remembers.
+
+        Args:
+            share: 0 to 1, of the mixture of network and memory; the rest is the network's alone. 0: the
+                network alone; 1: as far as the memory's own gate trusts it.
+            longest: characters of the longest context that writing goes by. The longer, the more is copied
+                from the remembered text.
+
+        Raises:
+            JaxcharError: the model remembers no text, or a number is outside its range.
+        """
+        if not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise JaxcharError(f"share must be a number from 0 to 1, but it is {quoted(share)}")
+        if not isinstance(longest, int) or longest < 0:
+            raise JaxcharError(f"longest must be a whole number of at least 0, but it is {quoted(longest)}")
+        if share == 0:
+            return self._with(None)
+        if self.remembering is None:
+            raise JaxcharError(
+                "the model remembers no text: its training kept the text out of the checkpoints, or it is of "
+                "an older jaxchar; let it read one with adapted(), or train again"
+            )
+        return self._with(Remembering(self.remembering.memory, float(share), longest))
+
+    def adapted(self, text: str) -> "LanguageModel":
+        """Return this model after it has read a text: it remembers that, too. This one stays as it is.
+
+        Args:
+            text: reduced as the training text was, with a warning; characters that the vocabulary lacks are
+                left out.
+
+        Raises:
+            JaxcharError: the text has no character that the model knows.
+        """
+        (text,) = self._fitted("text to read", text)
+        ids = self.vocabulary.encode(self.vocabulary.adapt(text, "skip"))
+        if len(ids) == 0:
+            raise JaxcharError("the text to read has no character that the model knows; give another one")
+        if self.remembering is None:
+            return self._with(Remembering(TextMemory(ids, len(self.vocabulary))))
+        memory = self.remembering.memory.extended(ids)
+        return self._with(self.remembering._replace(memory=memory))
+
+    def _with(self, remembering: Remembering | None) -> "LanguageModel":
+        return LanguageModel(self.config, self.vocabulary, self.graphdef, self.params, remembering)
+
+    # ---- writing ---------------------------------------------------------------------------------
 
     def generate(
         self,
@@ -190,7 +262,9 @@ class LanguageModel:
     # ---- scoring ---------------------------------------------------------------------------------
 
     @pinned()
-    def score(self, text: str, *, context: str = "", unknown: Unknown = "error") -> Score:
+    def score(
+        self, text: str, *, context: str = "", unknown: Unknown = "error", memory: Counting = "none"
+    ) -> Score:
         """Return how surprising the model finds each character of a text.
 
         Every character is predicted from all that comes before it, or, by a model trained on windows,
@@ -219,6 +293,7 @@ class LanguageModel:
         check_known("text to score", context + text, self.vocabulary, remedy)
         ids = self.vocabulary.encode(context + text)
         found = predict_one_by_one(self.graphdef, self.params, ids, self.config.context_limit)
+        found = found._replace(surprises=self._surprises(ids, found, memory))
         start = max(len(context), 1)
         asked = found.positions >= start
         replaced, left_out = map(sum, zip(changes, changes_before, strict=True))
@@ -230,6 +305,19 @@ class LanguageModel:
             replaced=replaced,
             left_out=left_out,
         )
+
+    def _surprises(self, ids: np.ndarray, found: Predictions, counting: Counting) -> np.ndarray:
+        """Return the surprises of predictions with counts beside the network's, [P]."""
+        if counting not in get_args(Counting):
+            raise JaxcharError(
+                f"memory must be 'none', 'static' or 'growing', but it is {quoted(counting)}"
+            )
+        if counting == "none":
+            return found.surprises
+        if self.remembering is None:
+            raise JaxcharError("the model remembers no text; score with memory='none', or call adapted()")
+        foreseen = Foreseen(found.positions, found.surprises, found.entropies, found.largest)
+        return self.remembering.memory.surprises(ids, foreseen, growing=counting == "growing")
 
     @pinned()
     def predictions(self, ids: jax.Array, protocol: Protocol) -> Predictions:
@@ -288,4 +376,6 @@ def from_checkpoint(loaded: Loaded) -> LanguageModel:
     config, vocabulary = loaded.metadata.config, loaded.metadata.vocabulary
     (weights,) = loaded.state.values()
     graphdef, _ = model_structure(config, len(vocabulary))
-    return LanguageModel(config, vocabulary, graphdef, weights)
+    memory = read_memory(loaded.path, loaded.metadata)
+    remembering = None if memory is None else Remembering(memory)
+    return LanguageModel(config, vocabulary, graphdef, weights, remembering)

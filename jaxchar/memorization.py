@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 from jaxchar.cli.messages import one_line_errors, warn
 from jaxchar.cli.newest_run import run_to_use, say_model
 from jaxchar.cli.parse import parse_command
+from jaxchar.config import MEMORY_CONTEXT
 from jaxchar.scoring.options import MemorizationOptions
 from jaxchar.terminal.tables import memorization_table
 
@@ -29,6 +30,9 @@ class Arguments:
     length: int = 100_000  # characters that the model writes, and of held-out text at most
     temperature: float = 1.0  # of what the model writes; at lower ones it copies more
     seed: int = 0  # the same seed writes the same text
+    # How much the model goes by what it remembers of its training text, 0 to 1, where it remembers something.
+    memory: float = 1.0
+    memory_context: int = MEMORY_CONTEXT  # characters of the longest context that memory goes by
     # Where the corpus is now, if it has moved. It must have the SHA-256 of the run's text.
     corpus: tuple[str, ...] | None = None
     encoding: str | None = None  # encoding of --text if it is not UTF-8; None: as in training

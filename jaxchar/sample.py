@@ -12,13 +12,14 @@ from jaxchar.cli.newest_run import run_to_use, say_model
 from jaxchar.cli.parse import parse_command
 from jaxchar.cli.prompts import fitted, with_fitted_stops
 from jaxchar.cli.sample_output import SampleOutput
-from jaxchar.config import SAMPLE_LENGTH, SampleConfig
+from jaxchar.config import MEMORY_CONTEXT, SAMPLE_LENGTH, SampleConfig
 from jaxchar.data.documents import require_documents
 from jaxchar.errors import JaxcharError
 from jaxchar.terminal.sample_display import Display
 
 if TYPE_CHECKING:  # this imports JAX, which --help need not wait for
     from jaxchar.checkpoint.find import Loaded
+    from jaxchar.language_model import LanguageModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,12 @@ class Arguments:
     top_k: int = 0  # choose only among the k most probable characters; 0: among all
     top_p: float = 1.0  # choose among the fewest characters that have this probability together; 1: all
     min_p: float = 0.0  # choose among those with at least this share of the highest probability; 0: all
+    # How much to go by what the model remembers of its training text: 0 not at all, 1 as far as it helps.
+    # None: 1, where it remembers something.
+    memory: float | None = None
+    # Characters of the longest context that memory goes by. The longer, the more is copied.
+    memory_context: int = MEMORY_CONTEXT
+    adapt: tuple[str, ...] | None = None  # files to read first, which the model then remembers, too
     num_samples: int = 1  # texts to write after the prompt, as one batch
     seed: int | None = None  # the same seed writes the same text; None: from the clock
     show_alternatives: bool = False  # one line per character: its probability, and the five best others
@@ -66,6 +73,10 @@ class Arguments:
             raise JaxcharError("--greedy is temperature 0; leave one of --greedy and --temperature out")
         if self.documents is not None:
             self._check_documents(self.documents)
+        if self.memory is not None and not 0 <= self.memory <= 1:
+            raise JaxcharError(f"--memory must be a number from 0 to 1, but it is {self.memory}")
+        if self.memory_context < 0:
+            raise JaxcharError(f"--memory-context must be 0 or more, but it is {self.memory_context}")
         if not 1 <= self.num_samples <= 10_000:
             raise JaxcharError(
                 f"--num-samples must be a number from 1 to 10,000, but it is {self.num_samples}"
@@ -126,9 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _sample(typed: Arguments, settings: list[SampleConfig], run: str, loaded: "Loaded") -> bool:
     """Write what was asked for; return False where Ctrl-C ended it."""
-    from jaxchar.language_model import from_checkpoint
-
-    writer = from_checkpoint(loaded).session
+    writer = _model(typed, loaded).session
     output = SampleOutput(
         writer, as_json=typed.json, raw=typed.raw, show_alternatives=typed.show_alternatives
     )
@@ -148,6 +157,26 @@ def _sample(typed: Arguments, settings: list[SampleConfig], run: str, loaded: "L
     if prompt and not writer.vocabulary.unknown(prompt):  # else an error follows, which stands alone
         say_model(typed, run, loaded)
     return output.write(prompt, settings, typed.num_samples)
+
+
+def _model(typed: Arguments, loaded: "Loaded") -> "LanguageModel":
+    """Return the model, with what it has read, going by its memory as far as it shall."""
+    from jaxchar.data.corpus import load_corpus
+    from jaxchar.language_model import from_checkpoint
+
+    model = from_checkpoint(loaded)
+    if typed.adapt is not None:
+        read = load_corpus(model.config.replace(corpus=typed.adapt, max_chars=None))
+        warn(read.notice.splitlines())
+        model = model.adapted(read.text)
+    if model.remembering is None:
+        if typed.memory:
+            raise JaxcharError(
+                "--memory is for a model that remembers a text, but this one was trained with --memory none, "
+                "or by an older jaxchar; leave it out, or give a text with --adapt"
+            )
+        return model
+    return model.with_memory(1.0 if typed.memory is None else typed.memory, typed.memory_context)
 
 
 def _prompt(typed: Arguments, loaded: "Loaded") -> str:

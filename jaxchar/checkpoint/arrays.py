@@ -26,6 +26,7 @@ from jaxchar.checkpoint.metadata import Metadata
 from jaxchar.checkpoint.quiet_orbax import forget_reads_of, ocp, quiet
 from jaxchar.checkpoint.record import make_record, read_record
 
+MEMORY = "memory"  # name of the array that holds the ids of a remembered text, beside those of the state
 ARRAY_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
@@ -114,6 +115,20 @@ def read_state(checkpoint: Path, like: Any) -> Any:
                 )
         arrays = _read_arrays(checkpoint, record, wanted)
     return jax.tree.unflatten(jax.tree.structure(like), [jnp.array(arrays[name]) for name in wanted])
+
+
+def read_array(checkpoint: Path, name: str) -> np.ndarray | None:
+    """Return one array of a checkpoint, verified; None if the checkpoint has none of that name.
+
+    Raises:
+        Damaged: it is altered, or not there though the metadata say so.
+        JaxcharError: another version of jaxchar wrote it, in a format that this one cannot read.
+    """
+    record = read_record(checkpoint)
+    if name not in record["leaves"]:
+        return None
+    with damage_named(checkpoint):
+        return _read_arrays(checkpoint, record, [name])[name]
 
 
 class Verified(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from jaxchar.checkpoint.arrays import named_leaves, verify, write_checkpoint
+from jaxchar.checkpoint.arrays import MEMORY, named_leaves, verify, write_checkpoint
 from jaxchar.checkpoint.damage import first_line
 from jaxchar.checkpoint.layout import FOLDER, resolved, steps_in
 from jaxchar.checkpoint.lock import lock_folder
@@ -65,15 +65,22 @@ class CheckpointStore:
         self._writer.shutdown(wait=True)
         self._lock_file.close()
 
-    def save(self, state: Any, metadata: Metadata) -> None:
+    def save(self, state: Any, metadata: Metadata, remembered: np.ndarray | None = None) -> None:
         """Write a checkpoint, named after its step; a failed save leaves the older ones alone.
 
         The state is copied, so the caller may donate it at once. When the save has ended, ``newest_step``
         and ``last_error`` tell how. The settings in the metadata say whether to wait for it, and how many
         older checkpoints stay.
+
+        Args:
+            state: a pytree of arrays.
+            metadata: what is known of the run.
+            remembered: [N], the ids of a text that the model remembers, which nobody changes; None: none.
         """
         self.wait()
         leaves = {name: np.array(leaf) for name, leaf in named_leaves(state).items()}
+        if remembered is not None:
+            leaves[MEMORY] = remembered
         self._saving = self._writer.submit(self._save, leaves, metadata)
         if not metadata.config.save_in_background:
             self.wait()
@@ -125,6 +132,6 @@ class ReadOnlyStore(CheckpointStore):
     def __exit__(self, *_: object) -> None:
         """Give no right back."""
 
-    def save(self, state: Any, metadata: Metadata) -> None:
+    def save(self, state: Any, metadata: Metadata, remembered: np.ndarray | None = None) -> None:
         """Write nothing; the other process does."""
         self.newest_step = metadata.step

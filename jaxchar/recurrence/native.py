@@ -3,7 +3,8 @@
 It needs a C++ compiler (``CXX``, or c++, g++ or clang++). Without one, JAX computes the same, and one line a
 process tells the user why that is slower. The library is built for this kind of processor and kept in the
 cache folder. The reason of a failed build is kept there too, until its cause may have changed.
-:mod:`jaxchar.recurrence.native_layer` and :mod:`jaxchar.sampling.native_decoder` call the library.
+:mod:`jaxchar.recurrence.native_layer`, :mod:`jaxchar.sampling.native_decoder` and
+:mod:`jaxchar.memory.native_memory` call the library.
 """
 
 import ctypes
@@ -30,7 +31,14 @@ from jaxchar.cache import folders_for_compiled, is_writable
 SOURCES = Path(__file__).with_name("cpp")
 # Vector instructions of this processor; unused lanes may divide and compare, too.
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-trapping-math", "-shared", "-fPIC", "-w")
-FUNCTIONS = ("jaxchar_forward", "jaxchar_backward", "jaxchar_weight_gradients", "jaxchar_texts")
+FUNCTIONS = (
+    "jaxchar_forward",
+    "jaxchar_backward",
+    "jaxchar_weight_gradients",
+    "jaxchar_texts",
+    "jaxchar_memory_counts",
+    "jaxchar_memory_mix",
+)
 COMPILERS = ("c++", "g++", "clang++")
 # Time limits of a compiler: for an empty file, and for the library on a busy machine.
 TRIAL_SECONDS = 60

@@ -1,6 +1,6 @@
 """What a model knows of a text so far, and the contexts of many texts as one.
 
-Letters: B texts, T characters a window, H hidden size.
+Letters: B texts, T characters a window, H hidden size; DEEPEST, the longest context of a memory.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,15 @@ class WindowContext(NamedTuple):
     last: jax.Array  # [] int32, the last character's id
 
 
-Context = StreamContext | WindowContext  # of one text; with a leading [B] in every part, of many
+class MemoryContext(NamedTuple):
+    """What a model with a memory beside it needs to know of the text so far."""
+
+    network: StreamContext | WindowContext
+    history: jax.Array  # [DEEPEST] int32: the last characters, at the end of the row
+    length: jax.Array  # [] int32: how many of them there are
+
+
+Context = StreamContext | WindowContext | MemoryContext  # of one text; with a leading [B] in every part, of many
 
 
 def batched(contexts: Sequence[Context]) -> Context:

@@ -46,6 +46,13 @@ class Decoder(Protocol):
     def zero_carry(self) -> tuple[Carry, ...]:
         """[1, H] each part: where every text begins."""
 
+    @property
+    def history_chars(self) -> int:
+        """How many of a text's last characters it needs beside the network's state."""
+
+    def begun(self, contexts: Context) -> Context:
+        """Return what it knows of B texts of one character each, from what the network knows."""
+
     def read(self, contexts: Context, ids: jax.Array, lengths: jax.Array) -> Context:
         """Read on in B texts: ``lengths`` [B] characters of ids [B, N]; return the contexts after them."""
 
@@ -129,6 +136,15 @@ class JaxDecoder:
     def num_symbols(self) -> int:
         """V."""
         return self.head.shape[0]
+
+    @property
+    def history_chars(self) -> int:
+        """The network's state is enough: none."""
+        return 0
+
+    def begun(self, contexts: Context) -> Context:
+        """See :class:`Decoder`."""
+        return contexts
 
     def read(self, contexts: Context, ids: jax.Array, lengths: jax.Array) -> Context:
         """See :class:`Decoder`."""
@@ -230,7 +246,7 @@ class JaxDecoder:
         """Return the next character's logits, [R, V], from the last layer's hidden state."""
         return self._product(features, self.head) + self.head_bias
 
-    def _predict(self, context: Context) -> tuple[jax.Array, Context]:
+    def _predict(self, context: Any) -> tuple[jax.Array, Any]:
         """Read the last character: return the next one's logits, [V], and the context that awaits it."""
         if isinstance(context, StreamContext):
             features, carry = self._step(context.last[None], context.carry)

@@ -30,6 +30,7 @@ from jaxchar.model.char_rnn import CharRNN
 from jaxchar.sampling.context import Context, StreamContext, WindowContext, batched, row_of
 from jaxchar.sampling.decoder import MOST_PIECE, Decoder, JaxDecoder
 from jaxchar.sampling.filters import TracedParams
+from jaxchar.sampling.memory_decoder import MemoryDecoder, Remembering
 from jaxchar.sampling.native_decoder import NativeDecoder
 from jaxchar.sampling.noise import noise_rows
 
@@ -43,7 +44,13 @@ DecoderKind = Literal["auto", "one by one", "batched"]
 class Generator:
     """The compiled sampler of one model, for any parameters, prompts and sampling parameters."""
 
-    def __init__(self, graphdef: nnx.GraphDef, window: int | None, decoder: DecoderKind = "auto") -> None:
+    def __init__(
+        self,
+        graphdef: nnx.GraphDef,
+        window: int | None,
+        decoder: DecoderKind = "auto",
+        remembering: Remembering | None = None,
+    ) -> None:
         """Prepare; nothing is compiled before the first use.
 
         Args:
@@ -51,8 +58,10 @@ class Generator:
             window: seq_len of a model trained on windows; None for one that carries its state.
             decoder: what reads and writes. "auto": on a processor C++ if it can be had, else JAX one text
                 after another; on other devices JAX with batched products.
+            remembering: a memory beside the network; None: the network alone.
         """
         self._window = window
+        self._remembering = remembering
         self._prepare = jax.jit(lambda params: _decoder_of(nnx.merge(graphdef, params), decoder))
         self._read = jax.jit(lambda decoder, *given: decoder.read(*given))
         self._token_logits = jax.jit(lambda decoder, *given: decoder.token_logits(*given))
@@ -62,7 +71,8 @@ class Generator:
 
     def prepare(self, params: nnx.State) -> Decoder:
         """Return the model's weights as sampling needs them."""
-        return self._prepare(params)
+        network = self._prepare(params)
+        return network if self._remembering is None else MemoryDecoder.of(network, self._remembering)
 
     # ---- one text --------------------------------------------------------------------------------
 
@@ -90,7 +100,8 @@ class Generator:
         """Return what the model knows after each of B prompts of any lengths of at least 1."""
         prompts = [np.asarray(prompt, np.int32) for prompt in prompts]
         if self._window is not None:
-            prompts = [prompt[-self._window :] for prompt in prompts]
+            needed = max(self._window, decoder.history_chars)
+            prompts = [prompt[-needed:] for prompt in prompts]
         begun = self._begun(decoder, np.array([prompt[0] for prompt in prompts], np.int32))
         return self.extended(decoder, begun, [prompt[1:] for prompt in prompts])
 
@@ -174,7 +185,7 @@ class Generator:
         if self._window is not None:
             context = WindowContext(carry, jnp.zeros_like(last), last)
         # Where the weights were put: JAX compiles again for an array that is only by default there.
-        return jax.device_put(context, decoder.table.sharding)
+        return jax.device_put(decoder.begun(context), decoder.table.sharding)
 
 
 def _decoder_of(model: CharRNN, kind: DecoderKind) -> Decoder:

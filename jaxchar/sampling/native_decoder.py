@@ -72,6 +72,15 @@ class NativeDecoder:
         """V."""
         return len(self.head_bias)
 
+    @property
+    def history_chars(self) -> int:
+        """The network's state is enough: none."""
+        return 0
+
+    def begun(self, contexts: Context) -> Context:
+        """See :class:`jaxchar.sampling.decoder.Decoder`."""
+        return contexts
+
     def read(self, contexts: Context, ids: jax.Array, lengths: jax.Array) -> Context:
         """Read on in B texts: ``lengths`` [B] characters of ids [B, N]; return the contexts after them."""
         return self._advance(contexts, ids, lengths, _no_noise(ids))[0]

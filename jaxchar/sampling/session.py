@@ -18,6 +18,7 @@ from jaxchar.errors import JaxcharError
 from jaxchar.sampling.context import Context
 from jaxchar.sampling.decoder import Decoder
 from jaxchar.sampling.generate import Generator
+from jaxchar.sampling.memory_decoder import Remembering
 from jaxchar.sampling.noise import text_keys
 from jaxchar.sampling.prompt import Fitted, check_known, check_stop, checked_prompt, fitted
 
@@ -59,6 +60,7 @@ class TextSession:
         vocabulary: Vocabulary,
         window: int | None,
         corpus: CorpusConfig | None = None,
+        remembering: Remembering | None = None,
     ) -> None:
         """Take a model; see :class:`jaxchar.sampling.generate.Generator` for ``window``.
 
@@ -68,11 +70,12 @@ class TextSession:
             vocabulary: the characters that it knows.
             window: how many characters it looks back on.
             corpus: what its training text went through, for :meth:`fitted`; None: nothing.
+            remembering: a memory beside the network; None: the network alone.
         """
         self.vocabulary = vocabulary
         self._corpus = corpus or CorpusConfig()
         self._params = params
-        self._generator = Generator(graphdef, window)
+        self._generator = Generator(graphdef, window, remembering=remembering)
 
     @cached_property
     @pinned()

@@ -5,20 +5,25 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jaxchar.ambient import pinned
 from jaxchar.checkpoint.find import Loaded, Which, load_checkpoint
 from jaxchar.checkpoint.metadata import Metadata
-from jaxchar.checkpoint.weights import weights_structure
+from jaxchar.checkpoint.weights import read_memory, weights_structure
 from jaxchar.config import Config
 from jaxchar.data.dataset import Dataset, load_own_dataset, load_own_or_other
 from jaxchar.data.vocabulary import UnknownCharactersError
 from jaxchar.errors import JaxcharError, in_callers_words
+from jaxchar.memory.text_memory import TextMemory
 from jaxchar.model.split import model_structure
 from jaxchar.scoring.options import EvaluationOptions
 from jaxchar.scoring.protocols import evaluation_batches, stateful_pass
 from jaxchar.scoring.report import ReportFolder
-from jaxchar.scoring.score import Evaluation, Predictions, Protocol, predict
+from jaxchar.scoring.score import Estimate, Evaluation, Predictions, Protocol, predict
+from jaxchar.scoring.with_memory import losses_with_memory, to_json
 
+COUNTINGS = ("static", "growing")
 SPLITS = ("train", "validation", "test")
 
 Warn = Callable[[Iterable[str]], None]
@@ -35,12 +40,16 @@ class EvaluationReport(NamedTuple):
     left_out: int  # characters that the model lacks and that were not scored
     splits: dict[str, Evaluation]  # by name; a text that is scored whole is called "text"
     files: dict[str, list[str]]  # of each split, the files with every character's surprise, if asked for
+    # Of each split, the loss with a memory, by the way of counting; empty where nothing is remembered.
+    with_memory: dict[str, dict[str, Estimate]]
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
         figures = {name: evaluation.to_json() for name, evaluation in self.splits.items()}
         for name, files in self.files.items():
             figures[name]["files"] = files
+        for name, losses in self.with_memory.items():
+            figures[name]["memory"] = to_json(losses)
         return {
             "checkpoint": str(self.checkpoint),
             "step": self.step,
@@ -99,12 +108,20 @@ def evaluate(
         folder.make()
     if on_ready is not None:
         on_ready(loaded)
+    memory = _memory_to_score_with(loaded, options, is_own)
     splits: dict[str, Evaluation] = {}
     files: dict[str, list[str]] = {}
+    with_memory: dict[str, dict[str, Estimate]] = {}
     for split, protocol in protocols.items():
         name = "text" if is_whole else split
         predictions = _predictions(loaded, dataset.splits[split], protocol)
         splits[name] = Evaluation.of(predictions, protocol)
+        if memory is not None:
+            ids, own = np.asarray(dataset.splits[split]), is_own and split == "train"
+            countings = COUNTINGS[:1] if own or options.memory == "static" else COUNTINGS
+            with_memory[name] = losses_with_memory(
+                memory, ids, predictions, protocol, countings, is_own_text=own
+            )
         if folder is not None:
             files[name] = _write_report(folder, name, dataset, dataset.splits[split], predictions)
     return EvaluationReport(
@@ -116,7 +133,15 @@ def evaluate(
         left_out=dataset.left_out,
         splits=splits,
         files=files,
+        with_memory=with_memory,
     )
+
+
+def _memory_to_score_with(loaded: Loaded, options: EvaluationOptions, is_own: bool) -> TextMemory | None:
+    """Return what the checkpoint remembers, if it is to be asked: not of a text of which it holds a part."""
+    if options.memory == "none" or (is_own and options.split == "whole"):
+        return None
+    return read_memory(loaded.path, loaded.metadata)
 
 
 @pinned()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxchar.checkpoint.find import Loaded, Which, load_checkpoint
-from jaxchar.checkpoint.weights import weights_structure
+from jaxchar.checkpoint.weights import read_memory, weights_structure
 from jaxchar.config import Config, SampleConfig
 from jaxchar.data.batches import Windows
 from jaxchar.data.corpus import Corpus, load_corpus
@@ -19,6 +19,7 @@ from jaxchar.data.dataset import load_own_dataset
 from jaxchar.data.ngrams import SharedPassage, copied_shares, longest_shared
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.model.split import model_structure
+from jaxchar.sampling.memory_decoder import Remembering
 from jaxchar.sampling.session import TextSession
 from jaxchar.scoring.evaluation import Warn, warn_in_python
 from jaxchar.scoring.options import MemorizationOptions
@@ -151,6 +152,8 @@ def _write_text(loaded: Loaded, prompt: str, options: MemorizationOptions) -> st
     config, vocabulary = loaded.metadata.config, loaded.metadata.vocabulary
     graphdef, _ = model_structure(config, len(vocabulary))
     (weights,) = loaded.state.values()
-    writer = TextSession(graphdef, weights, vocabulary, config.context_limit, config)
+    memory = read_memory(loaded.path, loaded.metadata) if options.memory else None
+    remembering = memory and Remembering(memory, options.memory, options.memory_context)
+    writer = TextSession(graphdef, weights, vocabulary, config.context_limit, config, remembering)
     settings = SampleConfig(length=options.length, temperature=options.temperature, seed=options.seed)
     return "".join(piece for piece, _ in writer.write(writer.start(prompt), settings))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxchar.config import Config
+from jaxchar.config import MEMORY_CONTEXT, Config
 from jaxchar.errors import JaxcharError
 
 # The protocol that each of these options belongs to.
@@ -27,6 +27,8 @@ class EvaluationOptions:
     stride: int | None = None  # windows: characters from one to the next; None: as in the run's settings
     lanes: int | None = None  # stateful: parallel parts of the text; None: 1 for every 8,192 characters
     unknown: Literal["error", "skip", "replace"] = "error"  # what to do with characters that the model lacks
+    # Also score with the counts of the remembered text (static), and with those of what was read (growing).
+    memory: Literal["none", "static", "growing"] = "growing"
 
     def __post_init__(self) -> None:
         for name in PROTOCOL_OF:
@@ -70,11 +72,17 @@ class MemorizationOptions:
     length: int = 100_000  # characters that the model writes, and of held-out text at most
     temperature: float = 1.0  # of what the model writes
     seed: int = 0  # of what the model writes
+    memory: float = 1.0  # how much it goes by what it remembers, 0 to 1, where it remembers something
+    memory_context: int = MEMORY_CONTEXT  # characters of the longest context that memory goes by
     corpus: str | Iterable[str] | None = None  # where the run's text lies now; None: where it was
     encoding: str | None = None  # of text; None: as in training
 
     def __post_init__(self) -> None:
         if self.length < 1:
             raise JaxcharError(f"length must be a whole number of 1 or more, but it is {self.length}")
+        if not 0 <= self.memory <= 1:
+            raise JaxcharError(f"--memory must be a number from 0 to 1, but it is {self.memory}")
+        if self.memory_context < 0:
+            raise JaxcharError(f"--memory-context must be 0 or more, but it is {self.memory_context}")
         if self.encoding is not None and self.text is None:
             raise JaxcharError("--encoding is for --text; leave it out, or give --text")

@@ -45,6 +45,9 @@ class Predictions(NamedTuple):
     positions: np.ndarray  # [P] int32, place of the predicted character in the text
     surprises: np.ndarray  # [P] float32, nats
     ranks: np.ndarray  # [P] int32, 1 where the model thought it the most probable
+    # Of each prediction, what a memory's gate goes by; nobody else needs it.
+    entropies: np.ndarray = np.empty(0, np.float32)  # [P], nats
+    largest: np.ndarray = np.empty(0, np.float32)  # [P], the largest log-probability
 
 
 # ---- predicting ----------------------------------------------------------------------------------
@@ -76,9 +79,9 @@ def predict(
         *columns, weights = (np.asarray(column)[: steps - start] for column in records)
         real = (weights > 0) & (columns[0] < num_chars)
         pieces.append([column[real] for column in columns])
-    positions, surprises, ranks = map(np.concatenate, zip(*pieces, strict=True))
+    positions, *others = map(np.concatenate, zip(*pieces, strict=True))
     order = np.argsort(positions, kind="stable")
-    return Predictions(positions[order], surprises[order], ranks[order])
+    return Predictions(positions[order], *(column[order] for column in others))
 
 
 def predict_one_by_one(
@@ -126,7 +129,7 @@ def _predict_steps(
     protocol: Protocol,
     steps: int,
 ) -> tuple[Any, tuple[jax.Array, ...]]:
-    """Return the carry after K = ``steps``, and positions, surprises, ranks and weights of all K.
+    """Return the carry after K = ``steps``, and the columns of :class:`Predictions` and weights of all K.
 
     They are [K, B, T], or [K, B] with one target after each window.
     """
@@ -140,8 +143,10 @@ def _predict_steps(
         logits, after = logits_of_targets(model, batch)(batch.inputs, before)
         surprises = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
         positions = protocol.batch(places, step, no_key).targets
-        ranks = _ranks(logits, batch.targets)
-        return after if stateful else before, (positions, surprises, ranks, batch.weights)
+        logs = jax.nn.log_softmax(logits)
+        entropies, largest = -jnp.sum(jnp.exp(logs) * logs, axis=-1), jnp.max(logs, axis=-1)
+        columns = positions, surprises, _ranks(logits, batch.targets), entropies, largest, batch.weights
+        return after if stateful else before, columns
 
     return lax.scan(body, carry, start + jnp.arange(steps))
 
@@ -186,18 +191,14 @@ class Evaluation(NamedTuple):
     @classmethod
     def of(cls, predictions: Predictions, protocol: Protocol) -> "Evaluation":
         """Sum up what :func:`predict` returned for a protocol, at least one prediction."""
-        positions, surprises, ranks = predictions
-        # A cold block begins with a surprise, so it is not torn apart.
-        period = protocol.seq_len if isinstance(protocol, Blocks) else 1
-        spread = int(positions[-1] - positions[0]) + 1
-        units = -(-spread // period)
-        number = min(BLOCKS, units)
-        blocks = (positions.astype(np.int64) - positions[0]) // period * number // units
+        surprises, ranks = predictions.surprises, predictions.ranks
+        blocks, spread = consecutive_blocks(predictions.positions, protocol)
+        number = int(blocks.max()) + 1
         return cls(
             loss=mean_with_interval(surprises, blocks),
             accuracy=mean_with_interval(ranks == 1, blocks),
             top5_accuracy=mean_with_interval(ranks <= 5, blocks),
-            predictions=len(positions),
+            predictions=len(surprises),
             block_chars=spread // number,
             blocks=number,
         )
@@ -223,6 +224,16 @@ class Evaluation(NamedTuple):
             "predictions": self.predictions,
             "interval": {**about, **ends} if self.blocks > 1 else None,
         }
+
+
+def consecutive_blocks(positions: np.ndarray, protocol: Protocol) -> tuple[np.ndarray, int]:
+    """Return the block of each predicted position, [P], from 0, and how many characters they span."""
+    # A cold block begins with a surprise, so it is not torn apart.
+    period = protocol.seq_len if isinstance(protocol, Blocks) else 1
+    spread = int(positions[-1] - positions[0]) + 1
+    units = -(-spread // period)
+    number = min(BLOCKS, units)
+    return (positions.astype(np.int64) - positions[0]) // period * number // units, spread
 
 
 def mean_with_interval(values: np.ndarray, blocks: np.ndarray) -> Estimate:

@@ -21,6 +21,12 @@ EVALUATION_ROWS = {
 }
 
 
+MEMORY_ROWS = {
+    "static": "Loss with its memory of the training text",
+    "growing": "Loss with a memory that grows as it reads",
+}
+
+
 def evaluation_table(result: dict[str, Any]) -> None:
     """Print the figures of every split that ``jaxchar.evaluate`` scored, with their intervals."""
     console = make_console()
@@ -34,6 +40,10 @@ def evaluation_table(result: dict[str, Any]) -> None:
     table.add_row("Characters predicted", *(f"{of_split['predictions']:,}" for of_split in figures))
     for name, label in EVALUATION_ROWS.items():
         table.add_row(label, *(_with_interval(of_split, name, plus_minus) for of_split in figures))
+    for counting, label in MEMORY_ROWS.items():
+        losses = [of_split.get("memory", {}).get(counting) for of_split in figures]
+        if any(losses):
+            table.add_row(label, *(_loss_with_memory(loss, plus_minus) for loss in losses))
     say(console, drawn(table, console))
     if any(result["unknown"].values()):
         replaced, left_out = (f"{result['unknown'][name]:,}" for name in ("replaced", "left_out"))
@@ -49,6 +59,13 @@ def _with_interval(figures: dict[str, Any], name: str, plus_minus: str) -> str:
         return f"{figures[name]:.4f}"
     low, high = figures["interval"][name]
     return f"{figures[name]:.4f} {plus_minus} {(high - low) / 2:.4f}"
+
+
+def _loss_with_memory(loss: dict[str, Any] | None, plus_minus: str) -> str:
+    if loss is None:
+        return ""
+    half = "" if loss["interval"] is None else f" {plus_minus} {(loss['interval'][1] - loss['interval'][0]) / 2:.4f}"
+    return f"{loss['loss']:.4f}{half}"
 
 
 def _interval_in_words(splits: dict[str, Any]) -> str:

@@ -2,12 +2,15 @@
 
 import contextlib
 
+import numpy as np
+
 from jaxchar.checkpoint.metadata import Metadata
 from jaxchar.checkpoint.provenance import describe_machine, library_versions
 from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.config import Config
 from jaxchar.data.dataset import Dataset
 from jaxchar.errors import JaxcharError
+from jaxchar.memory.text_memory import MOST_SYMBOLS
 from jaxchar.progress.guard import GuardedDisplay, reason_of
 from jaxchar.training.evaluations import Evaluations
 from jaxchar.training.run_folder import RunFolder
@@ -41,6 +44,8 @@ class Saver:
         self.saved_at = saved_at
         self._config = config
         self._dataset = dataset
+        keeps_text = config.memory == "text" and len(dataset.vocabulary) <= MOST_SYMBOLS
+        self._remembered = np.asarray(dataset.splits["train"]) if keeps_text else None
         self._steps_per_epoch = program.batches.steps_per_epoch
         # Asked now: what is installed may be another version by the next save, or gone.
         self._versions, self._machine = library_versions(), describe_machine(program.mesh.size)
@@ -65,7 +70,7 @@ class Saver:
                 self._folder.create(self._config)
         step = int(state.step)
         try:
-            self._store.save(state, self._metadata(step, seconds, evaluations))
+            self._store.save(state, self._metadata(step, seconds, evaluations), self._remembered)
         except OSError as error:  # of the logs, whose sizes are noted in it
             self._store.wait()
             self._store.last_error = f"the checkpoint of step {step:,} could not be saved: {reason_of(error)}"

@@ -2,13 +2,14 @@
 //
 // They compute what fused.py and decoder.py compute in JAX. On a processor XLA spends half of a small step
 // between its operations. Here a slice of the batch passes through all time steps on one thread, and the
-// kernels are packed for the products. native.py builds this file at first use; native_layer.py and
-// native_decoder.py call it.
+// kernels are packed for the products. A text's memory is looked up here, too. native.py builds this file at
+// first use; native_layer.py, native_decoder.py and native_memory.py call it.
 
 #include <string>
 #include <string_view>
 
 #include "layer.h"
+#include "memory.h"
 #include "text.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -159,6 +160,78 @@ void advance_texts(ffi::ThreadPool pool, bool windowed, Ids ids, Ids lengths, Ar
   texts.run(pool);
 }
 
+// The arrays of a text's index: memory/text_index.py has them in this order.
+struct IndexArrays {
+  ffi::AnyBuffer text, next;
+  Ids positions, orders, common_keys, common_first, common_symbols, common_counts;
+
+  template <class Id>
+  TextIndex<Id> of(Size V) const {
+    TextIndex<Id> index{};
+    index.N = positions.element_count();
+    index.V = V;
+    index.K = orders.element_count();
+    index.orders = orders.typed_data();
+    index.text = static_cast<const Id*>(text.untyped_data());
+    index.next = static_cast<const Id*>(next.untyped_data());
+    index.positions = positions.typed_data();
+    index.common = common_keys.dimensions()[0];
+    index.common_keys = common_keys.typed_data();
+    index.common_first = common_first.typed_data();
+    index.common_symbols = common_symbols.typed_data();
+    index.common_counts = common_counts.typed_data();
+    return index;
+  }
+
+  // Call a function with the index, whose ids have one or two bytes.
+  template <class Function>
+  ffi::Error visit(Size V, Function function) const {
+    const auto type = text.element_type();
+    if (type == ffi::U8 && next.element_type() == type) {
+      function(of<uint8_t>(V));
+    } else if (type == ffi::U16 && next.element_type() == type) {
+      function(of<uint16_t>(V));
+    } else {
+      return ffi::Error::InvalidArgument("the ids of a memory must have one or two bytes, without sign");
+    }
+    return ffi::Error::Success();
+  }
+};
+
+auto memory_counts = [](int64_t num_symbols, int64_t first, bool growing, bool is_own_text, Ids read,
+                        ffi::Result<Ids> occurrences, ffi::Result<Ids> kinds, ffi::Result<Ids> hits,
+                        IndexArrays arrays) {
+  return arrays.visit(num_symbols, [&](const auto& index) {
+    count_text(index, read.typed_data(), first, read.element_count(), {growing, is_own_text},
+               occurrences->typed_data(), kinds->typed_data(), hits->typed_data());
+  });
+};
+
+auto memory_mix = [](ffi::ThreadPool pool, Ids history, Ids lengths, Array logits, Array share, Ids longest,
+                     Array inner, Array inner_bias, Array outer, Array outer_bias, IndexArrays arrays,
+                     NewArray mixed) {
+  const Size B = history.dimensions()[0], kept = history.dimensions()[1], V = logits.dimensions()[1];
+  return arrays.visit(V, [&](const auto& index) {
+    Gate gate{};
+    gate.K = index.K;
+    gate.M = inner_bias.element_count();
+    gate.inner = inner.typed_data();
+    gate.inner_bias = inner_bias.typed_data();
+    gate.outer = outer.typed_data();
+    gate.outer_bias = outer_bias.typed_data();
+    const MixingOptions options{*share.typed_data(), *longest.typed_data()};
+    const Size tasks = std::min<Size>(B, pool.num_threads());
+    in_parallel(pool, tasks, [&, tasks](Size i) {
+      Lookup lookup(index);
+      const Part part = part_of(B, tasks, i);
+      for (Size b = part.begin; b < part.end; b++) {
+        mix(lookup, index, gate, history.typed_data() + (b + 1) * kept - 1, Size(lengths.typed_data()[b]),
+            options, logits.typed_data() + b * V, mixed->typed_data() + b * V);
+      }
+    });
+  });
+};
+
 // Call a function with an instance of the cell that has this name, one of CELL_KINDS in cells.py.
 template <class Function>
 ffi::Error call_for(std::string_view cell, Function function) {
@@ -186,6 +259,24 @@ auto any_backward = [](ffi::ThreadPool pool, std::string_view cell, auto... arra
 
 auto any_texts = [](ffi::ThreadPool pool, std::string_view cell, bool windowed, auto... arrays) {
   return call_for(cell, [&](auto kind) { advance_texts<decltype(kind)>(pool, windowed, arrays...); });
+};
+
+auto any_memory_counts = [](int64_t num_symbols, int64_t first, bool growing, bool is_own_text, Ids read,
+                            ffi::AnyBuffer text, ffi::AnyBuffer next, Ids positions, Ids orders,
+                            Ids common_keys, Ids common_first, Ids common_symbols, Ids common_counts,
+                            ffi::Result<Ids> occurrences, ffi::Result<Ids> kinds, ffi::Result<Ids> hits) {
+  return memory_counts(
+      num_symbols, first, growing, is_own_text, read, occurrences, kinds, hits,
+      {text, next, positions, orders, common_keys, common_first, common_symbols, common_counts});
+};
+
+auto any_memory_mix = [](ffi::ThreadPool pool, Ids history, Ids lengths, Array logits, Array share,
+                         Ids longest, Array inner, Array inner_bias, Array outer, Array outer_bias,
+                         ffi::AnyBuffer text, ffi::AnyBuffer next, Ids positions, Ids orders, Ids common_keys,
+                         Ids common_first, Ids common_symbols, Ids common_counts, NewArray mixed) {
+  return memory_mix(pool, history, lengths, logits, share, longest, inner, inner_bias, outer, outer_bias,
+                    {text, next, positions, orders, common_keys, common_first, common_symbols, common_counts},
+                    mixed);
 };
 
 }  // namespace
@@ -262,6 +353,45 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(
         .Ret<Ids>()         // sampled [B, N]
         .Ret<Array>()       // logits [B, N, V], or [B, N, 0]
         .RemainingRets());  // of each layer: state, hidden
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxchar_memory_counts, any_memory_counts,
+                              ffi::Ffi::Bind()
+                                  .Attr<int64_t>("num_symbols")
+                                  .Attr<int64_t>("first")
+                                  .Attr<bool>("growing")
+                                  .Attr<bool>("is_own_text")
+                                  .Arg<Ids>()             // read [first + P]
+                                  .Arg<ffi::AnyBuffer>()  // text [N]
+                                  .Arg<ffi::AnyBuffer>()  // next [N]
+                                  .Arg<Ids>()             // positions [N]
+                                  .Arg<Ids>()             // orders [K]
+                                  .Arg<Ids>()             // common_keys [C, 2]
+                                  .Arg<Ids>()             // common_first [C + 1]
+                                  .Arg<Ids>()             // common_symbols [E]
+                                  .Arg<Ids>()             // common_counts [E]
+                                  .Ret<Ids>()             // occurrences [P, K]
+                                  .Ret<Ids>()             // kinds [P, K]
+                                  .Ret<Ids>());           // hits [P, K]
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxchar_memory_mix, any_memory_mix,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Ids>()    // history [B, characters], the last ones of each text
+                                  .Arg<Ids>()    // lengths [B], how many of them there are
+                                  .Arg<Array>()  // logits [B, V]
+                                  .Arg<Array>()  // share []
+                                  .Arg<Ids>()    // longest []
+                                  .Arg<Array>()  // inner [F, M]
+                                  .Arg<Array>()  // inner_bias [M]
+                                  .Arg<Array>()  // outer [M, 1 + K]
+                                  .Arg<Array>()  // outer_bias [1 + K]
+                                  .Arg<ffi::AnyBuffer>()  // text [N]
+                                  .Arg<ffi::AnyBuffer>()  // next [N]
+                                  .Arg<Ids>()             // positions [N]
+                                  .Arg<Ids>()             // orders [K]
+                                  .Arg<Ids>()             // common_keys [C, 2]
+                                  .Arg<Ids>()             // common_first [C + 1]
+                                  .Arg<Ids>()             // common_symbols [E]
+                                  .Arg<Ids>()             // common_counts [E]
+                                  .Ret<Array>());         // mixed [B, V]
 
 // Columns per packed panel.
 extern "C" const int jaxchar_panel_columns = jaxchar::WIDTH;

@@ -1,0 +1,79 @@
+"""A remembered text: what a model that keeps it makes of other text, and what it writes."""
+
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxchar.errors import JaxcharError
+from jaxchar.memory import lookup, native_memory
+from jaxchar.memory.gate import Counts, Gate, mixed_surprises
+from jaxchar.memory.lookup import Reading
+from jaxchar.memory.text_index import TextIndex
+from jaxchar.recurrence import native
+
+MOST_SYMBOLS = 1 << 16  # ids of more do not fit into two bytes
+
+
+class Foreseen(NamedTuple):
+    """What a network predicted of the characters of a text, in the order of the text."""
+
+    positions: np.ndarray  # [P] int, place of the predicted character in the text
+    surprises: np.ndarray  # [P] float32, nats
+    entropies: np.ndarray  # [P] float32, nats
+    largest: np.ndarray  # [P] float32, the largest log-probability
+
+
+class TextMemory:
+    """A text, by heart. Its contexts are sorted when they are first asked for."""
+
+    def __init__(self, ids: np.ndarray, num_symbols: int) -> None:
+        """Keep a text.
+
+        Args:
+            ids: [N], of the text's characters, each below ``num_symbols``.
+            num_symbols: V, at most 65,536.
+
+        Raises:
+            JaxcharError: an id is no symbol, or there are too many symbols.
+        """
+        if num_symbols > MOST_SYMBOLS:
+            raise JaxcharError(
+                f"a memory takes at most {MOST_SYMBOLS:,} symbols, but there are {num_symbols:,}; train with "
+                "--memory none, or reduce the text"
+            )
+        if ids.ndim != 1 or ids.max(initial=0) >= num_symbols:
+            raise JaxcharError("the remembered text has ids that are no symbols of the vocabulary")
+        self.ids = ids
+        self.num_symbols = num_symbols
+
+    @cached_property
+    def index(self) -> TextIndex:
+        """The sorted contexts; some seconds for a million characters."""
+        return TextIndex.of(self.ids)
+
+    def extended(self, ids: np.ndarray) -> "TextMemory":
+        """Return a memory of this text and another one after it, [N] ids."""
+        return TextMemory(np.concatenate([self.ids, ids]), self.num_symbols)
+
+    def counts(self, read: np.ndarray, reading: Reading) -> Counts:
+        """Return the counts before each of the characters ``read[first:]``, [N] ids."""
+        if native.is_available():
+            return native_memory.count_text(self.index, self.num_symbols, read, reading)
+        return lookup.count_text(self.index, read, reading)
+
+    def surprises(
+        self, read: np.ndarray, foreseen: Foreseen, *, growing: bool = False, is_own_text: bool = False
+    ) -> np.ndarray:
+        """Return each predicted character's surprise under the mixture of network and counts, [P], nats.
+
+        Args:
+            read: [N] ids, the text.
+            foreseen: what the network predicted of it.
+            growing: count what came before in this text, too.
+            is_own_text: it is the remembered text itself: a position's own occurrence is left out.
+        """
+        counts = self.counts(np.asarray(read), Reading(0, growing, is_own_text))
+        before = Counts(*(np.asarray(part)[foreseen.positions] for part in counts))
+        mixed = mixed_surprises(Gate.fitted(), *foreseen[1:], before, np.float32(self.num_symbols))
+        return np.asarray(mixed)
