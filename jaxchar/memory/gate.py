@@ -4,7 +4,8 @@ Predictions are mixed linearly: P(s) = w_0 network(s) + sum over k of w_k P_k(s)
 smoothed with the one before it (Witten and Bell 1991): seen n times with c(s) of s and d kinds of symbols,
 P_k(s) = (c(s) + d P_{k-1}(s)) / (n + d); below the first order all symbols are equally probable. The weights
 come from a network of one hidden layer that sees no symbol: of each order log(1 + n) / 5, log(1 + d) / 3 and
-whether n > 0, and of the network half its entropy and its largest log-probability.
+whether n > 0, and of the network half its entropy and its largest log-probability. An order whose context was
+never seen has no weight.
 
 As it sees no symbol, one gate serves all texts. Its weights are in ``gate.json``; they were fitted on text that
 neither the networks nor the counts had seen, see experiments/MEMORY.md. A gate that is fitted on the end of a
@@ -42,7 +43,10 @@ class Gate(NamedTuple):
     def weights(self, features: jax.Array) -> jax.Array:
         """Return the weights of the network and of each order, [P, 1 + K], for features [P, F]."""
         hidden = jnp.tanh(features @ self.inner + self.inner_bias)
-        return jax.nn.softmax(hidden @ self.outer + self.outer_bias)
+        sums = hidden @ self.outer + self.outer_bias
+        num_orders = sums.shape[1] - 1
+        was_seen = features[:, 2 * num_orders : 3 * num_orders] > 0
+        return jax.nn.softmax(sums.at[:, 1:].set(jnp.where(was_seen, sums[:, 1:], -jnp.inf)))
 
 
 class Counts(NamedTuple):

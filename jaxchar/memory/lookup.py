@@ -112,6 +112,7 @@ def mix(
     of_network = [-np.sum(network * logs) / 2, logs.max()]
     features = np.concatenate([np.log1p(n) / 5, np.log1p(d) / 3, n > 0, of_network])
     sums = np.tanh(features @ gate.inner + gate.inner_bias) @ gate.outer + gate.outer_bias
+    sums[1:][n == 0] = -np.inf
     weights = np.exp(sums - sums.max())
     weights = share * weights / weights.sum()
     weights[0] += 1 - share

@@ -193,7 +193,8 @@ struct Gate {
   const float *inner, *inner_bias;  // [F, M], [M]
   const float *outer, *outer_bias;  // [M, 1 + K], [1 + K]
 
-  // Return the weights of the network and of each order, [1 + K].
+  // Return the weights of the network and of each order, [1 + K]. An order that has not seen its context has
+  // none.
   void weigh(const float* features, float* weights) const {
     const Size F = 3 * K + 2;
     std::copy(outer_bias, outer_bias + 1 + K, weights);
@@ -203,9 +204,15 @@ struct Gate {
       const float unit = std::tanh(sum);
       for (Size k = 0; k <= K; k++) weights[k] += unit * outer[m * (1 + K) + k];
     }
-    const float most = *std::max_element(weights, weights + 1 + K);
-    float total = 0;
-    for (Size k = 0; k <= K; k++) total += weights[k] = std::exp(weights[k] - most);
+    const float* was_seen = features + 2 * K;
+    float most = weights[0], total = 0;
+    for (Size k = 0; k < K; k++) {
+      if (was_seen[k]) most = std::max(most, weights[1 + k]);
+    }
+    for (Size k = 0; k <= K; k++) {
+      weights[k] = k == 0 || was_seen[k - 1] ? std::exp(weights[k] - most) : 0;
+      total += weights[k];
+    }
     for (Size k = 0; k <= K; k++) weights[k] /= total;
   }
 };
