@@ -360,7 +360,7 @@ class SamplingParams(_Checked):
 
 
 # Longest context that writing with a memory goes by. Longer ones copy: see experiments/MEMORY.md.
-MEMORY_CONTEXT = 6
+MEMORY_CONTEXT = 8
 SAMPLE_LENGTH = 500  # characters to write where no length is given
 
 

@@ -12,7 +12,7 @@ from flax import nnx
 
 from jaxchar.ambient import pinned
 from jaxchar.checkpoint.find import Loaded, Which, load_checkpoint
-from jaxchar.checkpoint.weights import read_memory, weights_structure
+from jaxchar.checkpoint.weights import weights_structure
 from jaxchar.config import MEMORY_CONTEXT, SAMPLE_LENGTH, Config, SampleConfig
 from jaxchar.data.documents import require_documents
 from jaxchar.data.vocabulary import Unknown, Vocabulary
@@ -23,7 +23,6 @@ from jaxchar.sampling.memory_decoder import Remembering
 from jaxchar.sampling.prompt import check_known, notes_of
 from jaxchar.sampling.session import TextSession
 from jaxchar.scoring.score import Evaluation, Predictions, Protocol, Score, predict, predict_one_by_one
-
 
 Counting = Literal["none", "static", "growing"]
 
@@ -277,6 +276,9 @@ class LanguageModel:
             unknown: what becomes of characters that are not in the vocabulary: "error" refuses them,
                 "skip" leaves them out, "replace" takes their other case, or a space. The score says
                 how many there were in text and context.
+            memory: "none": the network alone; "static": with the counts of the text that the model
+                remembers; "growing": and with those of context and text, as far as they were read. Ranks
+                are always those of the network.
 
         Raises:
             JaxcharError: there is no character to predict, or one that is not in the vocabulary.
@@ -309,9 +311,7 @@ class LanguageModel:
     def _surprises(self, ids: np.ndarray, found: Predictions, counting: Counting) -> np.ndarray:
         """Return the surprises of predictions with counts beside the network's, [P]."""
         if counting not in get_args(Counting):
-            raise JaxcharError(
-                f"memory must be 'none', 'static' or 'growing', but it is {quoted(counting)}"
-            )
+            raise JaxcharError(f"memory must be 'none', 'static' or 'growing', but it is {quoted(counting)}")
         if counting == "none":
             return found.surprises
         if self.remembering is None:
@@ -376,6 +376,5 @@ def from_checkpoint(loaded: Loaded) -> LanguageModel:
     config, vocabulary = loaded.metadata.config, loaded.metadata.vocabulary
     (weights,) = loaded.state.values()
     graphdef, _ = model_structure(config, len(vocabulary))
-    memory = read_memory(loaded.path, loaded.metadata)
-    remembering = None if memory is None else Remembering(memory)
+    remembering = None if loaded.memory is None else Remembering(loaded.memory)
     return LanguageModel(config, vocabulary, graphdef, weights, remembering)

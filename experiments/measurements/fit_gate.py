@@ -3,9 +3,10 @@
     python experiments/measurements/fit_gate.py RUN:TEXT ...            # fit on all, and write it
     python experiments/measurements/fit_gate.py RUN:TEXT ... --leave-out  # fit without each, and score on it
 
-Each run was trained on its text, less the last tenth. The gate is fitted on that tenth, which neither the network
-nor the counts have seen, once with the counts of the training text and once with counts that grow. All runs count
-equally. A text whose last tenth is to be reported must be cut off before it: train on its first nine tenths only.
+Each run was trained on its text, less the last tenth. The gate is fitted on that tenth, which neither the
+network nor the counts have seen, once with the counts of the training text and once with counts that grow.
+All runs count equally. A text whose last tenth is to be reported must be cut off before it: train on its
+first nine tenths only.
 """
 
 import argparse
@@ -30,7 +31,7 @@ SAMPLES = 20_000  # predictions of each run and kind of counting
 
 
 def observed(run: str, text: str) -> dict[bool, tuple]:
-    """Return what the gate sees and what each expert gave on a run's held-out text, for still and growing counts."""
+    """Return what the gate sees and what each expert gave on a held-out text, by whether counts grow."""
     model = jaxchar.load(run)
     ids = model.vocabulary.encode(Path(text).read_text(encoding="utf-8"))
     held_out = round(model.config.val_fraction * len(ids))
@@ -85,7 +86,9 @@ def fit(parts: list[tuple]) -> Gate:
 
 def main() -> None:
     """Fit as the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", nargs="+", metavar="RUN:TEXT")
     parser.add_argument("--leave-out", action="store_true", help="fit without each run, and score on it")
     parser.add_argument("--out", default=str(Path(gate_module.__file__).with_name("gate.json")))

@@ -131,6 +131,19 @@ def read_array(checkpoint: Path, name: str) -> np.ndarray | None:
         return _read_arrays(checkpoint, record, [name])[name]
 
 
+def described_array(checkpoint: Path, name: str) -> jax.ShapeDtypeStruct | None:
+    """Return shape and type of one array by the metadata, unread; None if there is none of that name.
+
+    Raises:
+        Damaged: the metadata are altered.
+    """
+    saved = read_record(checkpoint)["leaves"].get(name)
+    if saved is None:
+        return None
+    with damage_named(checkpoint):
+        return jax.ShapeDtypeStruct(tuple(saved["shape"]), np.dtype(saved["dtype"]))
+
+
 class Verified(NamedTuple):
     """The content of a whole checkpoint."""
 

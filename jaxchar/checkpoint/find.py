@@ -11,7 +11,9 @@ from jaxchar.checkpoint.damage import Damaged, damage_named
 from jaxchar.checkpoint.layout import FOLDER, checkpoints_of, is_step, resolved, steps_in
 from jaxchar.checkpoint.metadata import Metadata
 from jaxchar.checkpoint.record import read_metadata
+from jaxchar.checkpoint.weights import read_memory
 from jaxchar.errors import JaxcharError, quoted, quoted_path, reason_of
+from jaxchar.memory.text_memory import TextMemory
 
 Which = Literal["last", "best"]
 
@@ -22,6 +24,7 @@ class Loaded(NamedTuple):
     path: Path
     metadata: Metadata
     state: Any
+    memory: TextMemory | None  # the text that its model remembers
     warnings: list[str]
 
 
@@ -49,7 +52,8 @@ def load_checkpoint(
             with damage_named(candidate):
                 structure = like(metadata)
             warnings = passed_over + _other_settings(metadata)
-            return Loaded(candidate, metadata, read_state(candidate, structure), warnings)
+            state, memory = read_state(candidate, structure), read_memory(candidate, metadata)
+            return Loaded(candidate, metadata, state, memory, warnings)
         except Damaged as error:
             passed_over.append(f"{error}; passed over")
     raise JaxcharError(_nothing_found(path, passed_over))

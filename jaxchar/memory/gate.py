@@ -1,15 +1,15 @@
 """The gate: how much to trust the network, and how much the counts of each order.
 
-Predictions are mixed linearly: P(s) = w_0 network(s) + sum over k of w_k P_k(s). P_k is the n-gram of order k,
-smoothed with the one before it (Witten and Bell 1991): seen n times with c(s) of s and d kinds of symbols,
+Predictions are mixed linearly: P(s) = w_0 network(s) + sum over k of w_k P_k(s). P_k is the n-gram of order
+k, smoothed with the one before it (Witten and Bell 1991): seen n times with c(s) of s and d kinds of symbols,
 P_k(s) = (c(s) + d P_{k-1}(s)) / (n + d); below the first order all symbols are equally probable. The weights
 come from a network of one hidden layer that sees no symbol: of each order log(1 + n) / 5, log(1 + d) / 3 and
 whether n > 0, and of the network half its entropy and its largest log-probability. An order whose context was
 never seen has no weight.
 
-As it sees no symbol, one gate serves all texts. Its weights are in ``gate.json``; they were fitted on text that
-neither the networks nor the counts had seen, see experiments/MEMORY.md. A gate that is fitted on the end of a
-text that the network was trained on trusts the network too much.
+As it sees no symbol, one gate serves all texts. Its weights are in ``gate.json``; they were fitted on text
+that neither the networks nor the counts had seen, see experiments/MEMORY.md. A gate that is fitted on the end
+of a text that the network was trained on trusts the network too much.
 
 Letters: P predictions, K orders, F = 3 K + 2 features, M hidden units, V symbols.
 """
@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 
 
 class Gate(NamedTuple):
@@ -67,7 +66,9 @@ def features_of(counts: Counts, entropies: jax.Array, largest: jax.Array) -> jax
     """
     n, d = (jnp.asarray(each, jnp.float32) for each in counts[:2])
     network = [entropies[:, None] / 2, largest[:, None]]
-    return jnp.concatenate([jnp.log1p(n) / 5, jnp.log1p(d) / 3, (n > 0).astype(jnp.float32), *network], axis=1)
+    return jnp.concatenate(
+        [jnp.log1p(n) / 5, jnp.log1p(d) / 3, (n > 0).astype(jnp.float32), *network], axis=1
+    )
 
 
 def probabilities_of(counts: Counts, num_symbols: int) -> jax.Array:
@@ -83,7 +84,12 @@ def probabilities_of(counts: Counts, num_symbols: int) -> jax.Array:
 
 @jax.jit
 def mixed_surprises(
-    gate: Gate, surprises: jax.Array, entropies: jax.Array, largest: jax.Array, counts: Counts, num_symbols: Any
+    gate: Gate,
+    surprises: jax.Array,
+    entropies: jax.Array,
+    largest: jax.Array,
+    counts: Counts,
+    num_symbols: Any,
 ) -> jax.Array:
     """Return the surprise of each character under the mixture, [P], nats.
 
@@ -98,5 +104,3 @@ def mixed_surprises(
     weights = gate.weights(features_of(counts, entropies, largest))
     experts = jnp.concatenate([jnp.exp(-surprises)[:, None], probabilities_of(counts, num_symbols)], axis=1)
     return -jnp.log(jnp.sum(weights * experts, axis=1))
-
-

@@ -64,12 +64,12 @@ def followers(index: TextIndex, before: np.ndarray) -> Iterator[dict[int, int]]:
     """Yield for each order how often each symbol followed the last characters of a text, [N] ids."""
     begin, end, depth = 0, len(index.text), 0
     for order in ORDERS:
-        for depth in range(depth, order):
-            if depth >= len(before):
+        while depth < order:
+            depth += 1
+            if depth > len(before):
                 end = begin
             if begin < end:
-                begin, end = _narrowed(index, begin, end, depth + 1, int(before[len(before) - depth - 1]))
-        depth = order
+                begin, end = _narrowed(index, begin, end, depth, int(before[len(before) - depth]))
         symbols, counts = np.unique(index.next[begin:end], return_counts=True)
         yield dict(zip(symbols.tolist(), counts.tolist(), strict=True))
 
@@ -108,11 +108,11 @@ def mix(
         experts.append(probability)
         totals.append(n)
         kinds.append(d)
-    n, d = np.array(totals, np.float32), np.array(kinds, np.float32)
-    of_network = [-np.sum(network * logs) / 2, logs.max()]
-    features = np.concatenate([np.log1p(n) / 5, np.log1p(d) / 3, n > 0, of_network])
+    occurrences, different = np.array(totals, np.float32), np.array(kinds, np.float32)
+    counted = [np.log1p(occurrences) / 5, np.log1p(different) / 3, occurrences > 0]
+    features = np.concatenate([*counted, [-np.sum(network * logs) / 2, logs.max()]])
     sums = np.tanh(features @ gate.inner + gate.inner_bias) @ gate.outer + gate.outer_bias
-    sums[1:][n == 0] = -np.inf
+    sums[1:][occurrences == 0] = -np.inf
     weights = np.exp(sums - sums.max())
     weights = share * weights / weights.sum()
     weights[0] += 1 - share

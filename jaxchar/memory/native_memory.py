@@ -16,7 +16,9 @@ def count_text(index: TextIndex, num_symbols: int, read: np.ndarray, reading: Re
     """Return the counts before each of the characters ``read[first:]``."""
     result = jax.ShapeDtypeStruct((len(read) - reading.first, len(ORDERS)), jnp.int32)
     call = jax.ffi.ffi_call("jaxchar_memory_counts", [result] * 3)
-    counts = call(np.asarray(read, np.int32), *index, num_symbols=np.int64(num_symbols), **_attributes(reading))
+    counts = call(
+        np.asarray(read, np.int32), *index, num_symbols=np.int64(num_symbols), **_attributes(reading)
+    )
     return Counts(*counts)
 
 

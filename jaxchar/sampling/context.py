@@ -27,22 +27,23 @@ class WindowContext(NamedTuple):
     last: jax.Array  # [] int32, the last character's id
 
 
+# Of one text; with a leading [B] in every part, of many. With a memory, a MemoryContext takes its place.
+Context = StreamContext | WindowContext
+
+
 class MemoryContext(NamedTuple):
     """What a model with a memory beside it needs to know of the text so far."""
 
-    network: StreamContext | WindowContext
+    network: Context
     history: jax.Array  # [DEEPEST] int32: the last characters, at the end of the row
     length: jax.Array  # [] int32: how many of them there are
-
-
-Context = StreamContext | WindowContext | MemoryContext  # of one text; with a leading [B] in every part, of many
-
-
-def batched(contexts: Sequence[Context]) -> Context:
-    """Return the contexts of B texts as one, with a leading [B] in every part."""
-    return jax.tree.map(lambda *parts: jnp.stack(parts), *contexts)
 
 
 def row_of(contexts: Context, number: int) -> Context:
     """Return the context of one of B texts."""
     return jax.tree.map(lambda part: part[number], contexts)
+
+
+def batched(contexts: Sequence[Context]) -> Context:
+    """Return the contexts of B texts as one, with a leading [B] in every part."""
+    return jax.tree.map(lambda *parts: jnp.stack(parts), *contexts)

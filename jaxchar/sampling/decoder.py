@@ -246,7 +246,7 @@ class JaxDecoder:
         """Return the next character's logits, [R, V], from the last layer's hidden state."""
         return self._product(features, self.head) + self.head_bias
 
-    def _predict(self, context: Any) -> tuple[jax.Array, Any]:
+    def _predict(self, context: Context) -> tuple[jax.Array, Context]:
         """Read the last character: return the next one's logits, [V], and the context that awaits it."""
         if isinstance(context, StreamContext):
             features, carry = self._step(context.last[None], context.carry)

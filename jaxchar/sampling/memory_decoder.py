@@ -70,19 +70,17 @@ class MemoryDecoder:
         """The longest context of the memory."""
         return DEEPEST
 
-    def begun(self, contexts: Any) -> MemoryContext:
+    def begun(self, contexts: Context) -> Any:
         """See :class:`jaxchar.sampling.decoder.Decoder`."""
         history = jnp.zeros((len(contexts.last), DEEPEST), jnp.int32).at[:, -1].set(contexts.last)
         return MemoryContext(contexts, history, jnp.ones_like(contexts.last))
 
-    def read(self, contexts: Any, ids: jax.Array, lengths: jax.Array) -> MemoryContext:
+    def read(self, contexts: Any, ids: jax.Array, lengths: jax.Array) -> Any:
         """See :class:`jaxchar.sampling.decoder.Decoder`."""
         network = self.decoder.read(contexts.network, ids, lengths)
         return _appended(contexts, ids, lengths)._replace(network=network)
 
-    def token_logits(
-        self, contexts: Any, ids: jax.Array, lengths: jax.Array
-    ) -> tuple[MemoryContext, jax.Array]:
+    def token_logits(self, contexts: Any, ids: jax.Array, lengths: jax.Array) -> tuple[Any, jax.Array]:
         """See :class:`jaxchar.sampling.decoder.Decoder`."""
         network, logits = self.decoder.token_logits(contexts.network, ids, lengths)
 
@@ -90,7 +88,9 @@ class MemoryDecoder:
             contexts, logits = so_far
             mixed = self._mixed(contexts, logits[:, i])
             read = (i < lengths).astype(jnp.int32)
-            return _appended(contexts, lax.dynamic_slice_in_dim(ids, i, 1, 1), read), logits.at[:, i].set(mixed)
+            return _appended(contexts, lax.dynamic_slice_in_dim(ids, i, 1, 1), read), logits.at[:, i].set(
+                mixed
+            )
 
         contexts, logits = lax.fori_loop(0, jnp.max(lengths), mix_one, (contexts, logits))
         return contexts._replace(network=network), logits
@@ -103,7 +103,7 @@ class MemoryDecoder:
         counts: jax.Array,
         params: TracedParams,
         filters: bool,
-    ) -> tuple[MemoryContext, jax.Array]:
+    ) -> tuple[Any, jax.Array]:
         """See :class:`jaxchar.sampling.decoder.Decoder`."""
         rows, stop = noise_rows(self.num_symbols), start + jnp.max(counts)
         to_read = jnp.zeros((len(keys), 1), jnp.int32)  # any id: the sampled one takes its place

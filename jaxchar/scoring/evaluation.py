@@ -10,7 +10,7 @@ import numpy as np
 from jaxchar.ambient import pinned
 from jaxchar.checkpoint.find import Loaded, Which, load_checkpoint
 from jaxchar.checkpoint.metadata import Metadata
-from jaxchar.checkpoint.weights import read_memory, weights_structure
+from jaxchar.checkpoint.weights import weights_structure
 from jaxchar.config import Config
 from jaxchar.data.dataset import Dataset, load_own_dataset, load_own_or_other
 from jaxchar.data.vocabulary import UnknownCharactersError
@@ -21,9 +21,9 @@ from jaxchar.scoring.options import EvaluationOptions
 from jaxchar.scoring.protocols import evaluation_batches, stateful_pass
 from jaxchar.scoring.report import ReportFolder
 from jaxchar.scoring.score import Estimate, Evaluation, Predictions, Protocol, predict
-from jaxchar.scoring.with_memory import losses_with_memory, to_json
+from jaxchar.scoring.with_memory import Counting, losses_with_memory, to_json
 
-COUNTINGS = ("static", "growing")
+COUNTINGS: tuple[Counting, ...] = ("static", "growing")
 SPLITS = ("train", "validation", "test")
 
 Warn = Callable[[Iterable[str]], None]
@@ -141,7 +141,7 @@ def _memory_to_score_with(loaded: Loaded, options: EvaluationOptions, is_own: bo
     """Return what the checkpoint remembers, if it is to be asked: not of a text of which it holds a part."""
     if options.memory == "none" or (is_own and options.split == "whole"):
         return None
-    return read_memory(loaded.path, loaded.metadata)
+    return loaded.memory
 
 
 @pinned()

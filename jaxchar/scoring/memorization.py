@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxchar.checkpoint.find import Loaded, Which, load_checkpoint
-from jaxchar.checkpoint.weights import read_memory, weights_structure
+from jaxchar.checkpoint.weights import weights_structure
 from jaxchar.config import Config, SampleConfig
 from jaxchar.data.batches import Windows
 from jaxchar.data.corpus import Corpus, load_corpus
@@ -152,8 +152,9 @@ def _write_text(loaded: Loaded, prompt: str, options: MemorizationOptions) -> st
     config, vocabulary = loaded.metadata.config, loaded.metadata.vocabulary
     graphdef, _ = model_structure(config, len(vocabulary))
     (weights,) = loaded.state.values()
-    memory = read_memory(loaded.path, loaded.metadata) if options.memory else None
-    remembering = memory and Remembering(memory, options.memory, options.memory_context)
+    remembering = None
+    if loaded.memory is not None and options.memory:
+        remembering = Remembering(loaded.memory, options.memory, options.memory_context)
     writer = TextSession(graphdef, weights, vocabulary, config.context_limit, config, remembering)
     settings = SampleConfig(length=options.length, temperature=options.temperature, seed=options.seed)
     return "".join(piece for piece, _ in writer.write(writer.start(prompt), settings))

@@ -28,7 +28,7 @@ def losses_with_memory(
         ids: [N], the text that was predicted.
         predictions: the network's.
         protocol: how the text was cut for them.
-        countings: "static": counts of the remembered text; "growing": and of this text, as far as it was read.
+        countings: "static": counts of the remembered text; "growing": and of this text, as far as read.
         is_own_text: it is the remembered text itself: a position's own occurrence is left out.
     """
     blocks, _ = consecutive_blocks(predictions.positions, protocol)

@@ -64,7 +64,11 @@ def _with_interval(figures: dict[str, Any], name: str, plus_minus: str) -> str:
 def _loss_with_memory(loss: dict[str, Any] | None, plus_minus: str) -> str:
     if loss is None:
         return ""
-    half = "" if loss["interval"] is None else f" {plus_minus} {(loss['interval'][1] - loss['interval'][0]) / 2:.4f}"
+    half = (
+        ""
+        if loss["interval"] is None
+        else f" {plus_minus} {(loss['interval'][1] - loss['interval'][0]) / 2:.4f}"
+    )
     return f"{loss['loss']:.4f}{half}"
 
 
@@ -164,6 +168,9 @@ def _show_contents(console: Console, shown: dict[str, Any]) -> None:
             else "none"
         )
         say(console, f"{heading.replace('_', ' ')}: {said}")
+    memory = shown["memory"]
+    said = f"the training text, {memory['numbers']:,} characters" if memory else "none"
+    say(console, f"memory: {said}")
 
 
 def _show_settings(console: Console, shown: dict[str, Any]) -> None:

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import jax
 from flax import nnx
 
-from jaxchar.checkpoint.arrays import read_state
+from jaxchar.checkpoint.arrays import MEMORY, described_array, read_state
 from jaxchar.checkpoint.find import all_checkpoints
 from jaxchar.checkpoint.metadata import Metadata
 from jaxchar.checkpoint.record import read_metadata
+from jaxchar.checkpoint.weights import read_memory
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
 from jaxchar.errors import JaxcharError
 from jaxchar.model.split import model_structure
@@ -91,6 +92,7 @@ class Contents(NamedTuple):
     optimizer_state: Size
     weight_average: Size | None  # None: the run keeps none
     carry: Size
+    memory: Size | None  # the remembered text; None: the run keeps none
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
@@ -107,6 +109,7 @@ class Contents(NamedTuple):
             "optimizer_state": self.optimizer_state.to_json(),
             "weight_average": None if self.weight_average is None else self.weight_average.to_json(),
             "carry": self.carry.to_json(),
+            "memory": None if self.memory is None else self.memory.to_json(),
         }
 
 
@@ -153,7 +156,8 @@ def inspect_checkpoints(path: str) -> Inspection:
 def damage_report(checkpoint: Path) -> Verification:
     """Read all of one checkpoint, every array against its SHA-256, and tell what is damaged."""
     try:
-        structure = state_structure(read_metadata(checkpoint))
+        metadata = read_metadata(checkpoint)
+        structure = state_structure(metadata)
     except JaxcharError as error:
         return Verification(checkpoint, metadata=False, arrays=0, num_bytes=0, damage=[_reason(error)])
     damage: list[str] = []
@@ -161,12 +165,17 @@ def damage_report(checkpoint: Path) -> Verification:
         read_state(checkpoint, structure)
     except JaxcharError as error:
         damage = _damaged_arrays(checkpoint, structure) or [_reason(error)]
+    try:
+        read_memory(checkpoint, metadata)
+    except JaxcharError as error:
+        damage.append(_reason(error))
+    everything = structure, described_array(checkpoint, MEMORY)
     return Verification(
         checkpoint,
         metadata=True,
-        arrays=len(jax.tree.leaves(structure)),
-        num_bytes=_num_bytes(structure),
-        damage=damage,
+        arrays=len(jax.tree.leaves(everything)),
+        num_bytes=_num_bytes(everything),
+        damage=list(dict.fromkeys(damage)),
     )
 
 
@@ -212,7 +221,13 @@ def contents_of(checkpoint: Path) -> Contents:
         optimizer_state=Size.of(structure.opt_state),
         weight_average=None if structure.average is None else Size.of(structure.average),
         carry=Size.of(structure.carry),
+        memory=_size_of_memory(checkpoint),
     )
+
+
+def _size_of_memory(checkpoint: Path) -> Size | None:
+    memory = described_array(checkpoint, MEMORY)
+    return None if memory is None else Size.of([memory])
 
 
 def _layers(metadata: Metadata) -> list[dict[str, Any]]:

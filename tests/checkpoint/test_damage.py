@@ -125,12 +125,14 @@ def test_every_bit_of_an_array_and_of_the_metadata_counts(run_dir):
     checkpoint = checkpoints(run_dir)[-1]
     arrays = [file for file in files_of(checkpoint / "state") if file.parent.parent.name == "state"]
     data = [file for file in arrays if not file.name.startswith(".")]
-    assert len(data) == len(named_leaves(load_checkpoint(run_dir, structure).state))
+    assert len(data) == len(named_leaves(load_checkpoint(run_dir, structure).state)) + 1  # and the memory
     for file in [*data, checkpoint / "metadata" / "metadata"]:
         whole = file.read_bytes()
         file.write_bytes(whole[:-2] + bytes([whole[-2] ^ 4]) + whole[-1:])
         with pytest.raises(Damaged):
             verify(checkpoint)
+        with pytest.raises(JaxcharError):
+            load_checkpoint(checkpoint, structure)
         file.write_bytes(whole)
 
 

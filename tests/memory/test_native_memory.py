@@ -35,9 +35,7 @@ def test_mixtures_are_the_same_to_rounding(share, longest):
     read, lengths = random_text(DEEPEST * 7, seed=4), np.array([1, 2, 5, 13, 23, 24, 24], np.int32)
     history = read.reshape(7, DEEPEST).astype(np.int32)
     logits = np.random.default_rng(1).normal(size=(7, V)).astype(np.float32)
-    mixed = native_memory.mix(
-        index, gate, history, lengths, logits, np.float32(share), np.int32(longest)
-    )
+    mixed = native_memory.mix(index, gate, history, lengths, logits, np.float32(share), np.int32(longest))
     for row, before, length in zip(range(7), history, lengths, strict=True):
         expected = lookup.mix(index, gate, before[DEEPEST - length :], logits[row], share, longest)
         np.testing.assert_allclose(mixed[row], expected, rtol=1e-4, atol=1e-5)
@@ -63,6 +61,12 @@ def test_an_altered_index_reads_nothing_outside():
     )
     history = random_text(DEEPEST).astype(np.int32)[None]
     mixed = native_memory.mix(
-        altered, gate, history, np.array([24], np.int32), np.zeros((1, V), np.float32), np.float32(1), np.int32(24)
+        altered,
+        gate,
+        history,
+        np.array([24], np.int32),
+        np.zeros((1, V), np.float32),
+        np.float32(1),
+        np.int32(24),
     )
     assert mixed.shape == (1, V)

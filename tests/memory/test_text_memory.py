@@ -56,5 +56,7 @@ def test_ids_that_are_no_symbols_are_refused():
 
 
 def test_too_many_symbols_are_refused():
-    with pytest.raises(JaxcharError, match=f"at most {text_memory.MOST_SYMBOLS:,} symbols, but there are 65,537"):
+    with pytest.raises(
+        JaxcharError, match=f"at most {text_memory.MOST_SYMBOLS:,} symbols, but there are 65,537"
+    ):
         TextMemory(np.zeros(1, np.uint16), 65_537)

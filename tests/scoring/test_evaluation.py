@@ -70,3 +70,46 @@ def test_what_is_said_of_the_text_is_a_warning_at_the_callers_line(trained, tmp_
         evaluate(trained, EvaluationOptions(corpus=str(tmp_path / "folder"), unknown="skip"))
     (told,) = (warning for warning in caught if "b.png" in str(warning.message))
     assert told.filename == __file__
+
+
+# ---- memory --------------------------------------------------------------------------------------
+
+
+def test_the_loss_with_a_memory_stands_beside_that_of_the_network(trained):
+    report = evaluate(trained)
+    assert {name: list(losses) for name, losses in report.with_memory.items()} == {
+        "train": ["static"],  # it is what is remembered, so there is nothing to grow by
+        "validation": ["static", "growing"],
+    }
+    for name, losses in report.with_memory.items():
+        assert losses["static"].value < report.splits[name].loss.value - 0.1
+    figures = report.to_json()["splits"]["validation"]["memory"]["growing"]
+    assert figures["loss"] == report.with_memory["validation"]["growing"].value
+    assert figures["interval"][0] < figures["loss"] < figures["interval"][1]
+
+
+def test_another_text_is_scored_with_the_memory_of_the_training_text(trained, tmp_path):
+    model = jaxchar.load(trained)
+    training = model.vocabulary.decode(model.remembering.memory.ids)
+    (tmp_path / "copy.txt").write_text(training[100:600], encoding="utf-8")
+    report = evaluate(trained, EvaluationOptions(corpus=str(tmp_path / "copy.txt")))
+    assert report.with_memory["text"]["static"].value < report.splits["text"].loss.value - 1
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"memory": "none"}, {}),
+        ({"memory": "static", "split": "validation"}, {"validation": ["static"]}),
+        ({"split": "whole"}, {}),  # a part of it is what is remembered
+    ],
+)
+def test_memory_is_asked_as_the_options_say(trained, options, expected):
+    report = evaluate(trained, EvaluationOptions(**options))
+    assert {name: list(losses) for name, losses in report.with_memory.items()} == expected
+
+
+def test_a_run_that_kept_its_text_out_has_no_memory(tmp_path):
+    jaxchar.fit(TINY.replace(memory="none"), tmp_path / "run", display=quiet())
+    assert evaluate(tmp_path / "run").with_memory == {}
+    assert jaxchar.load(tmp_path / "run").remembering is None

@@ -62,7 +62,7 @@ def donor_of(config: Config, *parts: str, scale: float = 1.0) -> Loaded:
 
     metadata = SimpleNamespace(config=config, vocabulary=KNOWN)
     return Loaded(
-        Path("donor"), metadata, {part: jax.tree.map(drawn, getattr(state, part)) for part in parts}, []
+        Path("donor"), metadata, {part: jax.tree.map(drawn, getattr(state, part)) for part in parts}, None, []
     )
 
 
