@@ -66,6 +66,21 @@ def test_every_control_reaches_the_model(call, model):
     )
 
 
+def test_the_memory_is_a_dial_and_may_read_more(call, model, tmp_path):
+    def written(*pieces):
+        code, out, _ = call("--prompt the --length 60", *pieces)
+        assert code == 0
+        return out.removeprefix("the").removesuffix("\n")
+
+    assert written() == written("--memory 1") == model.generate("the", 60, seed=1)
+    assert written("--memory 0") == model.with_memory(0).generate("the", 60, seed=1) != written()
+    asked = model.with_memory(0.5, 3).generate("the", 60, seed=1)
+    assert written("--memory 0.5 --memory-context 3") == asked
+    (tmp_path / "more.txt").write_text("these are other words, " * 40, encoding="utf-8")
+    adapted = model.adapted("these are other words, " * 40).generate("the", 60, seed=1)
+    assert written("--adapt", str(tmp_path / "more.txt")) == adapted != written()
+
+
 def test_several_temperatures_and_samples_are_blocks(call, model):
     _, out, _ = call("--prompt a --length 10 --temperature 0.5 1 --num-samples 2")
     expected = ""
@@ -150,6 +165,9 @@ WRONG = [
     (["--top-p", "0"], "--top-p must be a number above 0"),
     (["--top-k", "x"], "whole number"),
     (["--stop", ""], "stop must be a text of at least one character"),
+    (["--memory", "1.5"], "--memory must be a number from 0 to 1, but it is 1.5"),
+    (["--memory-context", "-1"], "--memory-context must be 0 or more, but it is -1"),
+    (["--adapt", "no/such/file"], "no/such/file"),
 ]
 
 

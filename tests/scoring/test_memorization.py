@@ -9,6 +9,7 @@ from jaxchar.config import Config
 from jaxchar.data.corpus import load_corpus
 from jaxchar.data.ngrams import SharedPassage
 from jaxchar.data.vocabulary import Vocabulary
+from jaxchar.errors import JaxcharError
 from jaxchar.scoring.memorization import memorization, overlap, trained_on
 from jaxchar.scoring.options import MemorizationOptions
 
@@ -47,6 +48,18 @@ def test_what_the_model_writes_is_compared_with_the_training_text(trained):
     assert report.source == "written at temperature 0.5, seed 3"
     written = jaxchar.load(trained).generate(whole[900:], 50, temperature=0.5, seed=3)
     assert report.text.passage in written and report.text.passage in whole[:900]
+
+
+def test_what_it_writes_goes_by_the_memory_as_far_as_asked(trained):
+    model, opening = jaxchar.load(trained), load_corpus(TINY).text[900:]
+    for options in ({"memory": 0.0}, {"memory": 0.5, "memory_context": 24}):
+        report = memorization(trained, MemorizationOptions(length=80, seed=3, **options))
+        writer = model.with_memory(options["memory"], options.get("memory_context", 8))
+        assert report.text.passage in writer.generate(opening, 80, seed=3)
+    with pytest.raises(JaxcharError, match="--memory must be a number from 0 to 1, but it is 2"):
+        MemorizationOptions(memory=2)
+    with pytest.raises(JaxcharError, match="--memory-context must be 0 or more, but it is -1"):
+        MemorizationOptions(memory_context=-1)
 
 
 def test_a_file_can_be_compared_though_it_has_other_characters(trained, tmp_path):

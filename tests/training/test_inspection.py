@@ -28,6 +28,7 @@ def test_a_whole_checkpoint_is_told_with_its_contents(run):
     assert sum(math.prod(array.shape) for array in shown.parameters) == run.summary["parameters"]
     assert shown.weight_average is None
     assert shown.optimizer_state.num_bytes > shown.optimizer_state.arrays > 0
+    assert (shown.memory.arrays, shown.memory.numbers) == (1, 900)  # the training text
     one_checkpoint = inspect_checkpoints(str(verified.path))
     assert one_checkpoint.to_json() == found.to_json()
 
@@ -43,6 +44,19 @@ def test_a_damaged_array_is_named(run, tmp_path):
     assert not found.is_whole
     assert found.shown is not None  # its metadata are whole
     assert found.to_json()["checkpoints"][0]["damage"] == found.checkpoints[0].damage
+
+
+def test_a_damaged_memory_is_named(run, tmp_path):
+    shutil.copytree(run.run_dir, tmp_path / "copy")
+    (file,) = (path for path in (tmp_path / "copy").rglob("state/memory/0") if path.is_file())
+    file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
+    (verified,) = inspect_checkpoints(str(tmp_path / "copy")).checkpoints
+    assert verified.damage == ["memory does not match its SHA-256"]
+
+
+def test_a_run_without_a_memory_has_none(tmp_path):
+    jaxchar.fit(TINY.replace(memory="none"), tmp_path / "run", display=quiet())
+    assert inspect_checkpoints(str(tmp_path / "run")).shown.memory is None
 
 
 def test_a_path_without_a_checkpoint_is_refused(tmp_path):
