@@ -58,7 +58,7 @@ def test_what_it_writes_goes_by_the_memory_as_far_as_asked(trained):
         assert report.text.passage in writer.generate(opening, 80, seed=3)
     with pytest.raises(JaxcharError, match="memory must be a number from 0 to 1, but it is 2"):
         MemorizationOptions(memory=2)
-    with pytest.raises(JaxcharError, match="memory.context must be 0 or more, but it is -1"):
+    with pytest.raises(JaxcharError, match="must be 0 or more, but it is -1"):
         MemorizationOptions(memory_context=-1)
 
 
