@@ -364,6 +364,14 @@ MEMORY_CONTEXT = 8
 SAMPLE_LENGTH = 500  # characters to write where no length is given
 
 
+def check_memory_options(share: float | None, context: int) -> None:
+    """Raise a JaxcharError where writing cannot go so far by a memory; None: as far as it helps."""
+    if share is not None and not 0 <= share <= 1:
+        raise JaxcharError(f"--memory must be a number from 0 to 1, but it is {share}")
+    if context < 0:
+        raise JaxcharError(f"--memory-context must be 0 or more, but it is {context}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SampleConfig(SamplingParams):
     """What to write after a prompt."""

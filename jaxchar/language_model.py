@@ -17,14 +17,15 @@ from jaxchar.config import MEMORY_CONTEXT, SAMPLE_LENGTH, Config, SampleConfig
 from jaxchar.data.documents import require_documents
 from jaxchar.data.vocabulary import Unknown, Vocabulary
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
-from jaxchar.memory.text_memory import Foreseen, TextMemory
+from jaxchar.memory.text_memory import TextMemory
 from jaxchar.model.split import model_structure
 from jaxchar.sampling.memory_decoder import Remembering
 from jaxchar.sampling.prompt import check_known, notes_of
 from jaxchar.sampling.session import TextSession
 from jaxchar.scoring.score import Evaluation, Predictions, Protocol, Score, predict, predict_one_by_one
+from jaxchar.scoring.with_memory import Counting, surprises_with_memory
 
-Counting = Literal["none", "static", "growing"]
+AnyCounting = Literal["none"] | Counting
 
 
 class LanguageModel:
@@ -262,7 +263,7 @@ class LanguageModel:
 
     @pinned()
     def score(
-        self, text: str, *, context: str = "", unknown: Unknown = "error", memory: Counting = "none"
+        self, text: str, *, context: str = "", unknown: Unknown = "error", memory: AnyCounting = "none"
     ) -> Score:
         """Return how surprising the model finds each character of a text.
 
@@ -308,16 +309,15 @@ class LanguageModel:
             left_out=left_out,
         )
 
-    def _surprises(self, ids: np.ndarray, found: Predictions, counting: Counting) -> np.ndarray:
+    def _surprises(self, ids: np.ndarray, found: Predictions, counting: AnyCounting) -> np.ndarray:
         """Return the surprises of predictions with counts beside the network's, [P]."""
-        if counting not in get_args(Counting):
+        if counting not in ("none", *get_args(Counting)):
             raise JaxcharError(f"memory must be 'none', 'static' or 'growing', but it is {quoted(counting)}")
         if counting == "none":
             return found.surprises
         if self.remembering is None:
             raise JaxcharError("the model remembers no text; score with memory='none', or call adapted()")
-        foreseen = Foreseen(found.positions, found.surprises, found.entropies, found.largest)
-        return self.remembering.memory.surprises(ids, foreseen, growing=counting == "growing")
+        return surprises_with_memory(self.remembering.memory, ids, found, counting)
 
     @pinned()
     def predictions(self, ids: jax.Array, protocol: Protocol) -> Predictions:

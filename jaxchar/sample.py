@@ -12,7 +12,7 @@ from jaxchar.cli.newest_run import run_to_use, say_model
 from jaxchar.cli.parse import parse_command
 from jaxchar.cli.prompts import fitted, with_fitted_stops
 from jaxchar.cli.sample_output import SampleOutput
-from jaxchar.config import MEMORY_CONTEXT, SAMPLE_LENGTH, SampleConfig
+from jaxchar.config import MEMORY_CONTEXT, SAMPLE_LENGTH, SampleConfig, check_memory_options
 from jaxchar.data.documents import require_documents
 from jaxchar.errors import JaxcharError
 from jaxchar.terminal.sample_display import Display
@@ -73,10 +73,7 @@ class Arguments:
             raise JaxcharError("--greedy is temperature 0; leave one of --greedy and --temperature out")
         if self.documents is not None:
             self._check_documents(self.documents)
-        if self.memory is not None and not 0 <= self.memory <= 1:
-            raise JaxcharError(f"--memory must be a number from 0 to 1, but it is {self.memory}")
-        if self.memory_context < 0:
-            raise JaxcharError(f"--memory-context must be 0 or more, but it is {self.memory_context}")
+        check_memory_options(self.memory, self.memory_context)
         if not 1 <= self.num_samples <= 10_000:
             raise JaxcharError(
                 f"--num-samples must be a number from 1 to 10,000, but it is {self.num_samples}"

@@ -41,7 +41,7 @@ class EvaluationReport(NamedTuple):
     splits: dict[str, Evaluation]  # by name; a text that is scored whole is called "text"
     files: dict[str, list[str]]  # of each split, the files with every character's surprise, if asked for
     # Of each split, the loss with a memory, by the way of counting; empty where nothing is remembered.
-    with_memory: dict[str, dict[str, Estimate]]
+    with_memory: dict[str, dict[Counting, Estimate]]
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
@@ -111,7 +111,7 @@ def evaluate(
     memory = _memory_to_score_with(loaded, options, is_own)
     splits: dict[str, Evaluation] = {}
     files: dict[str, list[str]] = {}
-    with_memory: dict[str, dict[str, Estimate]] = {}
+    with_memory: dict[str, dict[Counting, Estimate]] = {}
     for split, protocol in protocols.items():
         name = "text" if is_whole else split
         predictions = _predictions(loaded, dataset.splits[split], protocol)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxchar.config import MEMORY_CONTEXT, Config
+from jaxchar.config import MEMORY_CONTEXT, Config, check_memory_options
 from jaxchar.errors import JaxcharError
 
 # The protocol that each of these options belongs to.
@@ -80,9 +80,6 @@ class MemorizationOptions:
     def __post_init__(self) -> None:
         if self.length < 1:
             raise JaxcharError(f"length must be a whole number of 1 or more, but it is {self.length}")
-        if not 0 <= self.memory <= 1:
-            raise JaxcharError(f"--memory must be a number from 0 to 1, but it is {self.memory}")
-        if self.memory_context < 0:
-            raise JaxcharError(f"--memory-context must be 0 or more, but it is {self.memory_context}")
+        check_memory_options(self.memory, self.memory_context)
         if self.encoding is not None and self.text is None:
             raise JaxcharError("--encoding is for --text; leave it out, or give --text")

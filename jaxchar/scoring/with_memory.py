@@ -20,7 +20,7 @@ def losses_with_memory(
     countings: Iterable[Counting],
     *,
     is_own_text: bool = False,
-) -> dict[str, Estimate]:
+) -> dict[Counting, Estimate]:
     """Return the loss of a text for each way of counting, nats per character, with its interval.
 
     Args:
@@ -32,18 +32,30 @@ def losses_with_memory(
         is_own_text: it is the remembered text itself: a position's own occurrence is left out.
     """
     blocks, _ = consecutive_blocks(predictions.positions, protocol)
+    return {
+        counting: mean_with_interval(
+            surprises_with_memory(memory, ids, predictions, counting, is_own_text=is_own_text), blocks
+        )
+        for counting in countings
+    }
+
+
+def surprises_with_memory(
+    memory: TextMemory,
+    ids: np.ndarray,
+    predictions: Predictions,
+    counting: Counting,
+    *,
+    is_own_text: bool = False,
+) -> np.ndarray:
+    """Return each predicted character's surprise, [P], nats; see :func:`losses_with_memory`."""
     foreseen = Foreseen(
         predictions.positions, predictions.surprises, predictions.entropies, predictions.largest
     )
-    losses = {}
-    for counting in countings:
-        growing = counting == "growing"
-        surprises = memory.surprises(ids, foreseen, growing=growing, is_own_text=is_own_text)
-        losses[str(counting)] = mean_with_interval(surprises, blocks)
-    return losses
+    return memory.surprises(ids, foreseen, growing=counting == "growing", is_own_text=is_own_text)
 
 
-def to_json(losses: dict[str, Estimate]) -> dict[str, Any]:
+def to_json(losses: dict[Counting, Estimate]) -> dict[str, Any]:
     """Return a JSON object: for each way of counting loss, bits per character, and the loss's interval."""
     return {
         counting: {

@@ -55,21 +55,16 @@ def evaluation_table(result: dict[str, Any]) -> None:
 
 
 def _with_interval(figures: dict[str, Any], name: str, plus_minus: str) -> str:
-    if figures["interval"] is None:
-        return f"{figures[name]:.4f}"
-    low, high = figures["interval"][name]
-    return f"{figures[name]:.4f} {plus_minus} {(high - low) / 2:.4f}"
+    ends = None if figures["interval"] is None else figures["interval"][name]
+    return _figure(figures[name], ends, plus_minus)
 
 
 def _loss_with_memory(loss: dict[str, Any] | None, plus_minus: str) -> str:
-    if loss is None:
-        return ""
-    half = (
-        ""
-        if loss["interval"] is None
-        else f" {plus_minus} {(loss['interval'][1] - loss['interval'][0]) / 2:.4f}"
-    )
-    return f"{loss['loss']:.4f}{half}"
+    return "" if loss is None else _figure(loss["loss"], loss["interval"], plus_minus)
+
+
+def _figure(value: float, ends: list[float] | None, plus_minus: str) -> str:
+    return f"{value:.4f}" if ends is None else f"{value:.4f} {plus_minus} {(ends[1] - ends[0]) / 2:.4f}"
 
 
 def _interval_in_words(splits: dict[str, Any]) -> str:
