@@ -279,6 +279,20 @@ auto any_memory_mix = [](ffi::ThreadPool pool, Ids history, Ids lengths, Array l
                     mixed);
 };
 
+// Add the arrays of a text's index to the arguments of a function.
+template <class Binding>
+auto with_index(Binding binding) {
+  return std::move(binding)
+      .template Arg<ffi::AnyBuffer>()  // text [N]
+      .template Arg<ffi::AnyBuffer>()  // next [N]
+      .template Arg<Ids>()             // positions [N]
+      .template Arg<Ids>()             // orders [K]
+      .template Arg<Ids>()             // common_keys [C, 2]
+      .template Arg<Ids>()             // common_first [C + 1]
+      .template Arg<Ids>()             // common_symbols [E]
+      .template Arg<Ids>();            // common_counts [E]
+}
+
 }  // namespace
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
@@ -354,44 +368,29 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(
         .Ret<Array>()       // logits [B, N, V], or [B, N, 0]
         .RemainingRets());  // of each layer: state, hidden
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxchar_memory_counts, any_memory_counts,
-                              ffi::Ffi::Bind()
-                                  .Attr<int64_t>("num_symbols")
-                                  .Attr<int64_t>("first")
-                                  .Attr<bool>("growing")
-                                  .Attr<bool>("is_own_text")
-                                  .Arg<Ids>()             // read [first + P]
-                                  .Arg<ffi::AnyBuffer>()  // text [N]
-                                  .Arg<ffi::AnyBuffer>()  // next [N]
-                                  .Arg<Ids>()             // positions [N]
-                                  .Arg<Ids>()             // orders [K]
-                                  .Arg<Ids>()             // common_keys [C, 2]
-                                  .Arg<Ids>()             // common_first [C + 1]
-                                  .Arg<Ids>()             // common_symbols [E]
-                                  .Arg<Ids>()             // common_counts [E]
-                                  .Ret<Ids>()             // occurrences [P, K]
-                                  .Ret<Ids>()             // kinds [P, K]
-                                  .Ret<Ids>());           // hits [P, K]
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxchar_memory_mix, any_memory_mix,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<Ids>()    // history [B, characters], the last ones of each text
-                                  .Arg<Ids>()    // lengths [B], how many of them there are
-                                  .Arg<Array>()  // logits [B, V]
-                                  .Arg<Array>()  // share []
-                                  .Arg<Ids>()    // longest []
-                                  .Arg<Array>()  // inner [F, M]
-                                  .Arg<Array>()  // inner_bias [M]
-                                  .Arg<Array>()  // outer [M, 1 + K]
-                                  .Arg<Array>()  // outer_bias [1 + K]
-                                  .Arg<ffi::AnyBuffer>()  // text [N]
-                                  .Arg<ffi::AnyBuffer>()  // next [N]
-                                  .Arg<Ids>()             // positions [N]
-                                  .Arg<Ids>()             // orders [K]
-                                  .Arg<Ids>()             // common_keys [C, 2]
-                                  .Arg<Ids>()             // common_first [C + 1]
-                                  .Arg<Ids>()             // common_symbols [E]
-                                  .Arg<Ids>()             // common_counts [E]
-                                  .Ret<Array>());         // mixed [B, V]
+                              with_index(ffi::Ffi::Bind()
+                                             .Attr<int64_t>("num_symbols")
+                                             .Attr<int64_t>("first")
+                                             .Attr<bool>("growing")
+                                             .Attr<bool>("is_own_text")
+                                             .Arg<Ids>())  // read [first + P]
+                                  .Ret<Ids>()              // occurrences [P, K]
+                                  .Ret<Ids>()              // kinds [P, K]
+                                  .Ret<Ids>());            // hits [P, K]
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    jaxchar_memory_mix, any_memory_mix,
+    with_index(ffi::Ffi::Bind()
+                   .Ctx<ffi::ThreadPool>()
+                   .Arg<Ids>()     // history [B, characters], the last ones of each text
+                   .Arg<Ids>()     // lengths [B], how many of them there are
+                   .Arg<Array>()   // logits [B, V]
+                   .Arg<Array>()   // share []
+                   .Arg<Ids>()     // longest []
+                   .Arg<Array>()   // inner [F, M]
+                   .Arg<Array>()   // inner_bias [M]
+                   .Arg<Array>()   // outer [M, 1 + K]
+                   .Arg<Array>())  // outer_bias [1 + K]
+        .Ret<Array>());            // mixed [B, V]
 
 // Columns per packed panel.
 extern "C" const int jaxchar_panel_columns = jaxchar::WIDTH;
