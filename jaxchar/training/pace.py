@@ -59,6 +59,6 @@ class Pace:
 def time_is_up(step: int, total_steps: int) -> str:
     """Return what is said when training stops at its deadline, before its last step."""
     return (
-        f"The time is up at step {step:,} of {total_steps:,}: this machine is slower now than it was when "
-        "it was measured. The best model so far is kept."
+        f"The time is up at step {step:,} of {total_steps:,}: beginning or training took longer than was "
+        "planned. The best model so far is kept."
     )

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import math
 import numbers
 import time
 from collections.abc import Mapping
@@ -134,13 +135,23 @@ class Planner:
             plan += "; --minutes 15 would do better"
         elif recipe.more_time_helps:
             plan += "; more time would do better"
-        lines = [f"{text}.", *self._documents_in_words(config), f"{plan}."]
+        lines = [f"{text}.", *self._documents_in_words(config), f"{plan}.", *self._too_little_time(whole)]
         if train_chars < SMALL_TEXT:
             lines.append(
                 f"This is very little text: a model needs some {20 * SMALL_TEXT:,} characters to write "
                 "sentences. More text of the same kind helps more than more time."
             )
         return lines
+
+    def _too_little_time(self, whole: float) -> list[str]:
+        """Say that what is needed, in seconds, is more than the time that was given, where it is."""
+        if self._minutes is None or whole <= LATEST_SHARE * 60 * self._minutes:
+            return []
+        gone, enough = time.monotonic() - self._started, max(2, math.ceil(whole / 30))
+        return [
+            f"The time is too short: {gone:.0f} seconds went by before training begins, which will be cut "
+            f"off after {60 * self._minutes:.0f}. Give --minutes {enough}."
+        ]
 
     def _documents_in_words(self, config: Config) -> list[str]:
         if config.separator is None or "separator" in self._given:

@@ -11,8 +11,10 @@ from rich.console import Console
 
 import jaxchar
 from jaxchar import train
+from jaxchar.data.dataset import load_dataset
 from jaxchar.model.loss import Means
 from jaxchar.progress.display import TrainingDisplay, worth
+from jaxchar.progress.guard import GuardedDisplay
 from jaxchar.training import planner
 from jaxchar.training.planner import Planner
 from jaxchar.training.resume import resume
@@ -147,6 +149,14 @@ def test_more_epochs_go_beyond_the_step_at_which_a_plan_ended(novel, tmp_path):
 
 
 # ---- the time ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("gone", "is_too_short"), [(58, True), (0, False)])
+def test_a_time_that_is_gone_before_training_begins_is_told(novel, gone, is_too_short):
+    asked = Planner({"corpus": str(novel)}, 1, time.monotonic() - gone)
+    config = asked.settings_to_load()
+    said = spoken(lambda display: asked.plan(load_dataset(config), config, GuardedDisplay.of(display)))
+    assert ("The time is too short: 58 seconds" in said) is ("Give minutes=3." in said) is is_too_short
 
 
 def test_training_stops_when_the_time_is_up_and_the_best_model_is_kept(novel, tmp_path, monkeypatch):
