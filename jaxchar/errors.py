@@ -21,6 +21,7 @@ MOST_CHARS = 1_200  # of a whole message
 IN_PYTHON = {
     "resume": "jaxchar.resume(run_dir)",
     "skip-nonfinite": "skip_nonfinite=True",
+    "dynamic": "dynamic=True",
     "unknown": "Vocabulary.adapt",
 }
 IN_A_SESSION = {"length", "temperature", "top-k", "top-p", "min-p", "stop", "seed"}

@@ -38,6 +38,8 @@ class Arguments:
     # What to score beside the network alone. static: with counts of the text that the model remembers;
     # growing: also with counts that grow as it reads.
     memory: Literal["none", "static", "growing"] = "growing"
+    # Also score a network that goes on learning from the text as it reads it (dynamic evaluation).
+    dynamic: bool = False
     # Which checkpoint of the run. None: the best one if the run was validated, else the last one.
     which: Literal["last", "best"] | None = None
     # Folder for each character's surprise: a CSV file and a coloured HTML page for every split scored.

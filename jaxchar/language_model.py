@@ -22,6 +22,7 @@ from jaxchar.model.split import model_structure
 from jaxchar.sampling.memory_decoder import Remembering
 from jaxchar.sampling.prompt import check_known, notes_of
 from jaxchar.sampling.session import TextSession
+from jaxchar.scoring.dynamic import Learned, check_dynamic, learn_while_reading
 from jaxchar.scoring.score import Evaluation, Predictions, Protocol, Score, predict, predict_one_by_one
 from jaxchar.scoring.with_memory import Counting, surprises_with_memory
 
@@ -83,27 +84,38 @@ class LanguageModel:
             )
         return self._with(Remembering(self.remembering.memory, float(share), longest))
 
-    def adapted(self, text: str) -> "LanguageModel":
+    @pinned()
+    def adapted(self, text: str, *, dynamic: bool = False) -> "LanguageModel":
         """Return this model after it has read a text: it remembers that, too. This one stays as it is.
 
         Args:
             text: reduced as the training text was, with a warning; characters that the vocabulary lacks are
                 left out.
+            dynamic: the network learns from it, too; see :mod:`jaxchar.scoring.dynamic`.
 
         Raises:
-            JaxcharError: the text has no character that the model knows.
+            JaxcharError: the text has no character that the model knows (two of them for ``dynamic``), or
+                ``dynamic`` is asked of a model of windows or of one that does not remember its training text.
         """
         (text,) = self._fitted("text to read", text)
         ids = self.vocabulary.encode(self.vocabulary.adapt(text, "skip"))
         if len(ids) == 0:
             raise JaxcharError("the text to read has no character that the model knows; give another one")
+        params = self._learned(ids).params if dynamic else None
         if self.remembering is None:
-            return self._with(Remembering(TextMemory(ids, len(self.vocabulary))))
+            return self._with(Remembering(TextMemory(ids, len(self.vocabulary))), params)
         memory = self.remembering.memory.extended(ids)
-        return self._with(self.remembering._replace(memory=memory))
+        return self._with(self.remembering._replace(memory=memory), params)
 
-    def _with(self, remembering: Remembering | None) -> "LanguageModel":
-        return LanguageModel(self.config, self.vocabulary, self.graphdef, self.params, remembering)
+    def _learned(self, ids: np.ndarray) -> Learned:
+        """Return what the network predicts of a text, [N] ids, if it learns as it reads, and its weights."""
+        check_dynamic(self.config)
+        training = np.empty(0) if self.remembering is None else self.remembering.memory.ids
+        return learn_while_reading(self.graphdef, self.params, ids, training)
+
+    def _with(self, remembering: Remembering | None, params: nnx.State | None = None) -> "LanguageModel":
+        params = self.params if params is None else params
+        return LanguageModel(self.config, self.vocabulary, self.graphdef, params, remembering)
 
     # ---- writing ---------------------------------------------------------------------------------
 
@@ -263,7 +275,13 @@ class LanguageModel:
 
     @pinned()
     def score(
-        self, text: str, *, context: str = "", unknown: Unknown = "error", memory: AnyCounting = "none"
+        self,
+        text: str,
+        *,
+        context: str = "",
+        unknown: Unknown = "error",
+        memory: AnyCounting = "none",
+        dynamic: bool = False,
     ) -> Score:
         """Return how surprising the model finds each character of a text.
 
@@ -280,9 +298,11 @@ class LanguageModel:
             memory: "none": the network alone; "static": with the counts of the text that the model
                 remembers; "growing": and with those of context and text, as far as they were read. Ranks
                 are always those of the network.
+            dynamic: the network goes on learning as it reads; see :mod:`jaxchar.scoring.dynamic`.
 
         Raises:
-            JaxcharError: there is no character to predict, or one that is not in the vocabulary.
+            JaxcharError: there is no character to predict, or one that is not in the vocabulary; or as in
+                :meth:`adapted`.
         """
         text, context = self._fitted("text to score", text, context)
         text, *changes = self.vocabulary.adapt_and_count(text, unknown)
@@ -295,7 +315,10 @@ class LanguageModel:
         remedy = "unknown='skip' or unknown='replace'"
         check_known("text to score", context + text, self.vocabulary, remedy)
         ids = self.vocabulary.encode(context + text)
-        found = predict_one_by_one(self.graphdef, self.params, ids, self.config.context_limit)
+        if dynamic:
+            found = self._learned(ids).predictions
+        else:
+            found = predict_one_by_one(self.graphdef, self.params, ids, self.config.context_limit)
         found = found._replace(surprises=self._surprises(ids, found, memory))
         start = max(len(context), 1)
         asked = found.positions >= start

@@ -53,6 +53,7 @@ class Arguments:
     # Characters of the longest context that memory goes by. The longer, the more is copied.
     memory_context: int = MEMORY_CONTEXT
     adapt: tuple[str, ...] | None = None  # files to read first, which the model then remembers, too
+    dynamic: bool = False  # with --adapt: the network also learns from them
     num_samples: int = 1  # texts to write after the prompt, as one batch
     seed: int | None = None  # the same seed writes the same text; None: from the clock
     show_alternatives: bool = False  # one line per character: its probability, and the five best others
@@ -69,6 +70,8 @@ class Arguments:
             raise JaxcharError(
                 "--corpus is for a prompt from the training text; also give --from-corpus POSITION"
             )
+        if self.dynamic and self.adapt is None:
+            raise JaxcharError("--dynamic is for a text that is read first; give one with --adapt FILE")
         if self.greedy and self.temperature != (1.0,):
             raise JaxcharError("--greedy is temperature 0; leave one of --greedy and --temperature out")
         if self.documents is not None:
@@ -165,7 +168,7 @@ def _model(typed: Arguments, loaded: "Loaded") -> "LanguageModel":
     if typed.adapt is not None:
         read = load_corpus(model.config.replace(corpus=typed.adapt, max_chars=None))
         warn(read.notice.splitlines())
-        model = model.adapted(read.text)
+        model = model.adapted(read.text, dynamic=typed.dynamic)
     if model.remembering is None:
         if typed.memory:
             raise JaxcharError(

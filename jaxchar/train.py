@@ -48,7 +48,7 @@ def main(
         if result is None:
             return
         if is_first():
-            display.finished(result.run_dir, result.summary)
+            display.finished(result.run_dir, result.summary, result.with_memory)
         if result.stopped_by is not None:
             raise SystemExit(128 + result.stopped_by)
 

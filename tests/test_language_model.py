@@ -1,5 +1,6 @@
 """A model in hand that remembers a text: writing by it, reading another one, scoring with it."""
 
+import jax
 import numpy as np
 import pytest
 from small_model import SYMBOLS, make_model
@@ -45,6 +46,16 @@ def test_a_model_that_remembers_nothing_may_read_a_text(forgetful):
     adapted = forgetful.adapted(TEXT)
     assert forgetful.remembering is None
     assert adapted.score(TEXT[:100], memory="static").loss < forgetful.score(TEXT[:100]).loss
+
+
+def test_reading_can_teach_the_network_too(model):
+    saying = "e e e e e e b b b\n" * 60
+    before = jax.tree.map(np.asarray, model.params)
+    learned = model.adapted(saying, dynamic=True)
+    assert learned.score(saying[:100]).loss < model.adapted(saying).score(saying[:100]).loss - 0.05
+    assert learned.remembering.memory.ids.size == model.remembering.memory.ids.size + len(saying)
+    jax.tree.map(np.testing.assert_array_equal, before, model.params)  # the model itself stays as it is
+    assert learned.generate("e", 50) == model.adapted(saying, dynamic=True).generate("e", 50)
 
 
 def test_characters_that_it_does_not_know_are_left_out_of_what_it_reads(forgetful):

@@ -97,6 +97,7 @@ SHORT_HELP = {
             "--split NAME": "all, train, validation or test (default: all)",
             "--protocol NAME": "stateful, blocks or windows (default: as the run was evaluated)",
             "--memory NAME": "none, static or growing: figures beside the network's (default: growing)",
+            "--dynamic": "also score a network that goes on learning as it reads",
             "--per-character FOLDER": "also write how surprising each character is, as CSV and HTML",
             "--json": "print one JSON object",
             **WHICH,

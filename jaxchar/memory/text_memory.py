@@ -10,6 +10,7 @@ from jaxchar.memory import lookup, native_memory
 from jaxchar.memory.gate import Counts, Gate, mixed_surprises
 from jaxchar.memory.lookup import Reading
 from jaxchar.memory.text_index import TextIndex
+from jaxchar.memory.trust import trusted_surprises
 from jaxchar.recurrence import native
 
 MOST_SYMBOLS = 1 << 16  # ids of more do not fit into two bytes
@@ -70,10 +71,10 @@ class TextMemory:
         Args:
             read: [N] ids, the text.
             foreseen: what the network predicted of it.
-            growing: count what came before in this text, too.
+            growing: count what came before in this text, too, and learn from it how far to trust counts.
             is_own_text: it is the remembered text itself: a position's own occurrence is left out.
         """
         counts = self.counts(np.asarray(read), Reading(0, growing, is_own_text))
         before = Counts(*(np.asarray(part)[foreseen.positions] for part in counts))
         mixed = mixed_surprises(Gate.fitted(), *foreseen[1:], before, np.float32(self.num_symbols))
-        return np.asarray(mixed)
+        return trusted_surprises(foreseen.surprises, np.asarray(mixed)) if growing else np.asarray(mixed)

@@ -6,7 +6,7 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,8 +147,16 @@ class TrainingDisplay:
         with self._lock:
             self._view.sample(sample, heading)
 
-    def finished(self, run_dir: Path, summary: dict[str, Any]) -> None:
-        """Say what the run came to, what that is worth, where it lies, and how to go on."""
+    def finished(
+        self, run_dir: Path, summary: dict[str, Any], with_memory: Mapping[str, float] | None = None
+    ) -> None:
+        """Say what the run came to, what that is worth, where it lies, and how to go on.
+
+        Args:
+            run_dir: the run's folder.
+            summary: as in summary.json.
+            with_memory: the best validation loss with counts beside the network, by the way of counting.
+        """
         self.notice(
             f"Done: {summary['steps']:,} steps in {clock(summary['seconds'])} of training "
             f"({summary['steps_per_second']:,.1f} steps/s, {summary['chars_per_second']:,.0f} chars/s; "
@@ -160,6 +168,8 @@ class TrainingDisplay:
                 f"{summary['best_step']:,}"
             )
             self.notice(worth(summary["best_val_loss"] / math.log(2), summary["reference_bits_per_char"]))
+        if with_memory:
+            self.notice(memory_in_words(summary["best_val_loss"], with_memory))
         folder = shlex.quote(str(run_dir))
         self.notice(f"The run is in {run_dir}; write with: {called_as('sample')} --ckpt {folder}")
 
@@ -215,6 +225,25 @@ def worth(bits: float, reference: dict[str, float]) -> str:
         f"That is {bits:.2f} bits per character of text that it has never seen: {verdict} (bzip2 "
         f"{reference['bzip2']:.2f}, letter frequencies {reference['frequencies']:.2f}, a blind guess "
         f"{reference['uniform']:.2f}; less is better)"
+    )
+
+
+def memory_in_words(alone: float, with_memory: Mapping[str, float]) -> str:
+    """Return what its memory makes of a model's loss, nats.
+
+    Args:
+        alone: the loss of the network alone.
+        with_memory: with counts of the training text ("static"), and with counts that grow ("growing").
+    """
+    static, growing = with_memory["static"], with_memory["growing"]
+    if static > alone:
+        return (
+            f"Its memory of the training text is of no use here: with it the loss is {static:.4f}; write "
+            "with --memory 0"
+        )
+    return (
+        f"With its memory of the training text the loss is {static:.4f}, and {growing:.4f} if it also "
+        "remembers what it reads"
     )
 
 

@@ -17,6 +17,7 @@ from jaxchar.data.vocabulary import UnknownCharactersError
 from jaxchar.errors import JaxcharError, in_callers_words
 from jaxchar.memory.text_memory import TextMemory
 from jaxchar.model.split import model_structure
+from jaxchar.scoring.dynamic import check_dynamic, learn_while_reading
 from jaxchar.scoring.options import EvaluationOptions
 from jaxchar.scoring.protocols import evaluation_batches, stateful_pass
 from jaxchar.scoring.report import ReportFolder
@@ -27,6 +28,13 @@ COUNTINGS: tuple[Counting, ...] = ("static", "growing")
 SPLITS = ("train", "validation", "test")
 
 Warn = Callable[[Iterable[str]], None]
+
+
+class Scored(NamedTuple):
+    """The figures of one text."""
+
+    evaluation: Evaluation
+    with_memory: dict[Counting, Estimate]  # the loss with a memory, by the way of counting
 
 
 class EvaluationReport(NamedTuple):
@@ -42,6 +50,7 @@ class EvaluationReport(NamedTuple):
     files: dict[str, list[str]]  # of each split, the files with every character's surprise, if asked for
     # Of each split, the loss with a memory, by the way of counting; empty where nothing is remembered.
     with_memory: dict[str, dict[Counting, Estimate]]
+    dynamic: dict[str, Scored]  # the same by a network that goes on learning as it reads, if asked for
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
@@ -50,6 +59,8 @@ class EvaluationReport(NamedTuple):
             figures[name]["files"] = files
         for name, losses in self.with_memory.items():
             figures[name]["memory"] = to_json(losses)
+        for name, (evaluation, losses) in self.dynamic.items():
+            figures[name]["dynamic"] = {**evaluation.to_json(), "memory": to_json(losses)}
         return {
             "checkpoint": str(self.checkpoint),
             "step": self.step,
@@ -99,7 +110,7 @@ def evaluate(
     dataset, is_own = _load_text(config, loaded.metadata, options)
     if not is_own:
         warn(dataset.notice.splitlines())
-        _check_split(options.split, dataset)
+    _check_asked(options, config, dataset, is_own)
     is_whole = options.split == "whole" or not is_own
     if is_whole:
         config = config.replace(max_windows=None)
@@ -108,20 +119,19 @@ def evaluate(
         folder.make()
     if on_ready is not None:
         on_ready(loaded)
-    memory = _memory_to_score_with(loaded, options, is_own)
+    scoring = _Scoring(loaded, options, dataset, is_own)
     splits: dict[str, Evaluation] = {}
     files: dict[str, list[str]] = {}
     with_memory: dict[str, dict[Counting, Estimate]] = {}
+    dynamic: dict[str, Scored] = {}
     for split, protocol in protocols.items():
         name = "text" if is_whole else split
-        predictions = _predictions(loaded, dataset.splits[split], protocol)
-        splits[name] = Evaluation.of(predictions, protocol)
-        if memory is not None:
-            ids, own = np.asarray(dataset.splits[split]), is_own and split == "train"
-            countings = COUNTINGS[:1] if own or options.memory == "static" else COUNTINGS
-            with_memory[name] = losses_with_memory(
-                memory, ids, predictions, protocol, countings, is_own_text=own
-            )
+        predictions = scoring.predictions(split, protocol)
+        splits[name], losses = scoring.figures(split, predictions, protocol)
+        if losses:
+            with_memory[name] = losses
+        if options.dynamic and not scoring.is_training_text(split):
+            dynamic[name] = scoring.figures(split, scoring.dynamic_predictions(split), protocol)
         if folder is not None:
             files[name] = _write_report(folder, name, dataset, dataset.splits[split], predictions)
     return EvaluationReport(
@@ -134,7 +144,71 @@ def evaluate(
         splits=splits,
         files=files,
         with_memory=with_memory,
+        dynamic=dynamic,
     )
+
+
+def score_validation(loaded: Loaded, dataset: Dataset) -> Scored:
+    """Return the figures of a checkpoint on the validation text of its run, which is at hand.
+
+    Args:
+        loaded: the checkpoint.
+        dataset: the run's text; its validation text is not empty.
+    """
+    protocol = evaluation_batches(loaded.metadata.config, len(dataset.splits["validation"]))
+    scoring = _Scoring(loaded, EvaluationOptions(), dataset, is_own=True)
+    return scoring.figures("validation", scoring.predictions("validation", protocol), protocol)
+
+
+class _Scoring:
+    """A checkpoint and a text that it predicts, split by split."""
+
+    def __init__(self, loaded: Loaded, options: EvaluationOptions, dataset: Dataset, is_own: bool) -> None:
+        config, vocabulary = loaded.metadata.config, loaded.metadata.vocabulary
+        self._graphdef, _ = model_structure(config, len(vocabulary))
+        (self._weights,) = loaded.state.values()
+        self._memory = _memory_to_score_with(loaded, options, is_own)
+        self._training_ids = _training_ids(loaded, dataset, is_own)
+        self._countings = COUNTINGS[:1] if options.memory == "static" else COUNTINGS
+        self._dataset = dataset
+        self._is_own = is_own
+
+    def is_training_text(self, split: str) -> bool:
+        """Whether the weights were trained on a split."""
+        return self._is_own and split == "train"
+
+    @pinned()
+    def predictions(self, split: str, protocol: Protocol) -> Predictions:
+        """Return what the network predicts of a split."""
+        return predict(self._graphdef, self._weights, self._dataset.splits[split], protocol)
+
+    @pinned()
+    def dynamic_predictions(self, split: str) -> Predictions:
+        """Return what the network predicts of a split if it goes on learning as it reads."""
+        ids = np.asarray(self._dataset.splits[split])
+        return learn_while_reading(self._graphdef, self._weights, ids, self._training_ids).predictions
+
+    def figures(self, split: str, predictions: Predictions, protocol: Protocol) -> Scored:
+        """Sum up the predictions of a split, without and with the memory."""
+        losses: dict[Counting, Estimate] = {}
+        if self._memory is not None:
+            own = self.is_training_text(split)
+            losses = losses_with_memory(
+                self._memory,
+                np.asarray(self._dataset.splits[split]),
+                predictions,
+                protocol,
+                COUNTINGS[:1] if own else self._countings,
+                is_own_text=own,
+            )
+        return Scored(Evaluation.of(predictions, protocol), losses)
+
+
+def _training_ids(loaded: Loaded, dataset: Dataset, is_own: bool) -> np.ndarray:
+    """Return the ids of the text that a checkpoint was trained on; none where it is not at hand."""
+    if is_own:
+        return np.asarray(dataset.splits["train"])
+    return np.empty(0, np.uint8) if loaded.memory is None else loaded.memory.ids
 
 
 def _memory_to_score_with(loaded: Loaded, options: EvaluationOptions, is_own: bool) -> TextMemory | None:
@@ -142,14 +216,6 @@ def _memory_to_score_with(loaded: Loaded, options: EvaluationOptions, is_own: bo
     if options.memory == "none" or (is_own and options.split == "whole"):
         return None
     return loaded.memory
-
-
-@pinned()
-def _predictions(loaded: Loaded, ids: Any, protocol: Protocol) -> Predictions:
-    """Return what a checkpoint's model predicts for ids, [N]."""
-    graphdef, _ = model_structure(loaded.metadata.config, len(loaded.metadata.vocabulary))
-    (weights,) = loaded.state.values()
-    return predict(graphdef, weights, ids, protocol)
 
 
 def _write_report(
@@ -174,13 +240,21 @@ def _load_text(config: Config, trained: Metadata, options: EvaluationOptions) ->
         ) from error
 
 
-def _check_split(split: str, dataset: Dataset) -> None:
-    """Raise a JaxcharError if one split is asked for of a text that is not the run's own."""
-    if split not in ("all", "whole"):
+def _check_asked(options: EvaluationOptions, config: Config, dataset: Dataset, is_own: bool) -> None:
+    """Raise a JaxcharError if what is asked for does not go with the text, or with the model."""
+    split = options.split
+    if not is_own and split not in ("all", "whole"):
         raise JaxcharError(
             f"--split={split} is for the run's own text, but {' '.join(dataset.identity.source)!r} has "
             "another SHA-256; leave --split out, and the text is scored whole"
         )
+    if options.dynamic:
+        check_dynamic(config)
+        if is_own and split in ("train", "whole"):
+            raise JaxcharError(
+                "--dynamic is for text that the network was not trained on, but --split is "
+                f"{split}; leave one of them out"
+            )
 
 
 def _protocols(config: Config, dataset: Dataset, chosen: str, lanes: int | None) -> dict[str, Protocol]:

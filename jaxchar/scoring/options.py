@@ -29,6 +29,7 @@ class EvaluationOptions:
     unknown: Literal["error", "skip", "replace"] = "error"  # what to do with characters that the model lacks
     # Also score with the counts of the remembered text (static), and with those of what was read (growing).
     memory: Literal["none", "static", "growing"] = "growing"
+    dynamic: bool = False  # also score with a network that goes on learning from the text as it reads
 
     def __post_init__(self) -> None:
         for name in PROTOCOL_OF:

@@ -141,14 +141,19 @@ def _predict_steps(
     def body(before: Any, step: jax.Array) -> tuple[Any, tuple[jax.Array, ...]]:
         batch = protocol.batch(ids, step, no_key)
         logits, after = logits_of_targets(model, batch)(batch.inputs, before)
-        surprises = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
         positions = protocol.batch(places, step, no_key).targets
-        logs = jax.nn.log_softmax(logits)
-        entropies, largest = -jnp.sum(jnp.exp(logs) * logs, axis=-1), jnp.max(logs, axis=-1)
-        columns = positions, surprises, _ranks(logits, batch.targets), entropies, largest, batch.weights
+        columns = positions, *columns_of(logits, batch.targets), batch.weights
         return after if stateful else before, columns
 
     return lax.scan(body, carry, start + jnp.arange(steps))
+
+
+def columns_of(logits: jax.Array, targets: jax.Array) -> tuple[jax.Array, ...]:
+    """Return surprises, ranks, entropies and largest log-probabilities, [...], of targets under [..., V]."""
+    surprises = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+    logs = jax.nn.log_softmax(logits)
+    entropies, largest = -jnp.sum(jnp.exp(logs) * logs, axis=-1), jnp.max(logs, axis=-1)
+    return surprises, _ranks(logits, targets), entropies, largest
 
 
 def _ranks(logits: jax.Array, targets: jax.Array) -> jax.Array:

@@ -1,6 +1,7 @@
 """What evaluate, memorization and inspect print: tables of scores, copied passages and contents."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ MEMORY_ROWS = {
     "static": "Loss with its memory of the training text",
     "growing": "Loss with a memory that grows as it reads",
 }
+DYNAMIC_ROWS = {
+    "static": "Learning as it reads, with its memory",
+    "growing": "Learning as it reads, with a growing memory",
+}
 
 
 def evaluation_table(result: dict[str, Any]) -> None:
@@ -40,8 +45,7 @@ def evaluation_table(result: dict[str, Any]) -> None:
     table.add_row("Characters predicted", *(f"{of_split['predictions']:,}" for of_split in figures))
     for name, label in EVALUATION_ROWS.items():
         table.add_row(label, *(_with_interval(of_split, name, plus_minus) for of_split in figures))
-    for counting, label in MEMORY_ROWS.items():
-        losses = [of_split.get("memory", {}).get(counting) for of_split in figures]
+    for label, losses in _other_losses(list(figures)):
         if any(losses):
             table.add_row(label, *(_loss_with_memory(loss, plus_minus) for loss in losses))
     say(console, drawn(table, console))
@@ -52,6 +56,19 @@ def evaluation_table(result: dict[str, Any]) -> None:
     for of_split in figures:
         for file in of_split.get("files", ()):
             say(console, f"Wrote {file}")
+
+
+def _other_losses(figures: list[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any] | None]]]:
+    """Yield, beside the network's own, what a loss is called and what it is for every split that has it."""
+    for counting, label in MEMORY_ROWS.items():
+        yield label, [of_split.get("memory", {}).get(counting) for of_split in figures]
+    dynamic = [of_split.get("dynamic") for of_split in figures]
+    yield (
+        "Loss if the network learns as it reads",
+        [each and {**each, "interval": (each["interval"] or {}).get("loss")} for each in dynamic],
+    )
+    for counting, label in DYNAMIC_ROWS.items():
+        yield label, [each and each["memory"].get(counting) for each in dynamic]
 
 
 def _with_interval(figures: dict[str, Any], name: str, plus_minus: str) -> str:

@@ -20,13 +20,15 @@ from jaxchar.model.recipe import DEFAULT_MINUTES, EVALUATIONS, SAMPLES, Recipe, 
 from jaxchar.parallel.devices import make_mesh, replicate
 from jaxchar.parallel.processes import agree, agreed_text
 from jaxchar.progress.guard import GuardedDisplay
+from jaxchar.training.memory_report import MOST_REMEMBERED
 from jaxchar.training.signals import after_this
 from jaxchar.training.step import make_program, training_batches
 
 MEASURE_SECONDS = 0.6  # of steps, after the first one, that a measurement lasts
 CHUNK_MICROSECONDS = 2e5  # of steps in one call
 # What a command does besides: compiling training, evaluation and samples, the last save, the picture.
-OTHER_SECONDS = 9.0
+OTHER_SECONDS = 10.0
+REMEMBERING_SECONDS = 2e-6  # a character, of sorting what is remembered
 PLANNED_SHARE = 0.95  # of the time asked for: a machine is seldom as quiet as when it was measured
 LATEST_SHARE = 1.06  # of the time asked for, after which training stops wherever it is
 SMALL_TEXT = 5_000  # training characters, below which a model learns letters and some words at the best
@@ -60,6 +62,7 @@ class Planner:
         self._given = dict(given)
         self._minutes = minutes
         self._started = started
+        self._other_seconds = OTHER_SECONDS
 
     @property
     def deadline(self) -> float | None:
@@ -86,6 +89,8 @@ class Planner:
             display: where the plan is shown.
         """
         num_chars = len(dataset.whole)
+        if num_chars <= MOST_REMEMBERED:
+            self._other_seconds += REMEMBERING_SECONDS * num_chars
         facts = TextFacts(num_chars, dataset.vocabulary.symbols)
         given = {**self._given, **({"corpus": config.corpus} if "corpus" in self._given else {})}
         given.setdefault("separator", _separator_of(dataset))
@@ -115,7 +120,7 @@ class Planner:
 
     def _seconds_left(self) -> float:
         total = PLANNED_SHARE * 60 * (DEFAULT_MINUTES if self._minutes is None else self._minutes)
-        left = total - (time.monotonic() - self._started) - OTHER_SECONDS
+        left = total - (time.monotonic() - self._started) - self._other_seconds
         (missing,) = agree(-int(1_000 * left))  # of several processes, those that have the least time
         return max(1.0, -missing / 1_000)
 
@@ -128,7 +133,7 @@ class Planner:
         if held_out:
             which = f"the last {held_out:,}" if config.separator is None else f"some {held_out:,} of them"
             text += f"; {which} are held out, to see how good the model is"
-        whole = time.monotonic() - self._started + recipe.seconds + OTHER_SECONDS
+        whole = time.monotonic() - self._started + recipe.seconds + self._other_seconds
         passes = f"{_passes(recipe.passes)} over the text"
         plan = f"Plan: {model_in_words(config)}, {passes}, about {_duration(whole)}"
         if recipe.more_time_helps and self._minutes is None:

@@ -22,6 +22,7 @@ from jaxchar.recurrence import native
 from jaxchar.recurrence.unroll import check_implementation
 from jaxchar.scoring.protocols import evaluation_batches
 from jaxchar.training.describe import show_what_is_trained, words_of_the_end
+from jaxchar.training.memory_report import best_with_memory
 from jaxchar.training.run_folder import ReadOnlyFolder, RunFolder
 from jaxchar.training.step import Program, check_memory, make_program
 from jaxchar.training.summary import RunResult
@@ -125,4 +126,7 @@ def train(trainer: Trainer, *, planned: bool = False) -> RunResult:
     result = trainer.run()
     if result.stopped_by is not None:
         trainer.display.stopped(result.run_dir, trainer.step, trainer.program.total_steps)
+    elif planned and trainer.config.memory != "none":
+        with trainer.display.phase("asking its memory ..."):
+            result = result._replace(with_memory=best_with_memory(trainer.folder, trainer.dataset))
     return result

@@ -28,6 +28,9 @@ class RunResult(NamedTuple):
     run_dir: Path
     summary: dict[str, Any]  # as in summary.json
     stopped_by: int | None  # the signal that ended it early, if one did
+    # The best model's validation loss, nats, with counts of the training text ("static") and with counts that
+    # grow; None where it was not asked for.
+    with_memory: dict[str, float] | None = None
 
     @property
     def metrics(self) -> dict[str, Series]:

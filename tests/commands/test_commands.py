@@ -354,6 +354,11 @@ WRONG = [
     (evaluate, "--ckpt {run} --stride 5", "--stride is for --protocol windows"),
     (evaluate, "--ckpt {run} --protocol blocks --lanes 1", "--lanes is for --protocol stateful"),
     (evaluate, "--ckpt {run} --split test", "the test text has 0 characters"),
+    (
+        evaluate,
+        "--ckpt {run} --dynamic --split train",
+        "--dynamic is for text that the network was not trained",
+    ),
     (memorization, "--ckpt {run} --length 0", "length must be a whole number of 1 or more, but it is 0"),
     (memorization, "--ckpt {run} --temperature -1 --length 9", "temperature"),
     (memorization, "--ckpt {run} --text no/such/file", "no corpus 'no/such/file'"),

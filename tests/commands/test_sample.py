@@ -79,6 +79,8 @@ def test_the_memory_is_a_dial_and_may_read_more(call, model, tmp_path):
     (tmp_path / "more.txt").write_text("these are other words, " * 40, encoding="utf-8")
     adapted = model.adapted("these are other words, " * 40).generate("the", 60, seed=1)
     assert written("--adapt", str(tmp_path / "more.txt")) == adapted != written()
+    learned = model.adapted("these are other words, " * 40, dynamic=True).generate("the", 60, seed=1)
+    assert written("--dynamic --adapt", str(tmp_path / "more.txt")) == learned != adapted
 
 
 def test_several_temperatures_and_samples_are_blocks(call, model):
@@ -168,6 +170,7 @@ WRONG = [
     (["--memory", "1.5"], "--memory must be a number from 0 to 1, but it is 1.5"),
     (["--memory-context", "-1"], "--memory-context must be 0 or more, but it is -1"),
     (["--adapt", "no/such/file"], "no/such/file"),
+    (["--dynamic"], "--dynamic is for a text that is read first; give one with --adapt FILE"),
 ]
 
 

@@ -220,6 +220,30 @@ def test_the_command_that_writes_can_be_pasted_into_a_shell():
     assert file.getvalue().endswith("--ckpt 'runs/my [b] :smile:'\n")
 
 
+@pytest.mark.parametrize(
+    ("with_memory", "said"),
+    [
+        (
+            {"static": 2.9, "growing": 2.8},
+            "the loss is 2.9000, and 2.8000 if it also remembers what it reads",
+        ),
+        (
+            {"static": 3.2, "growing": 2.9},
+            "of no use here: with it the loss is 3.2000; write with --memory 0",
+        ),
+        (None, None),
+    ],
+)
+def test_the_end_says_what_its_memory_makes_of_the_model(with_memory, said):
+    display, file = in_a_file()
+    summary = {"steps": 9, "seconds": 61.0, "steps_per_second": 1.0, "chars_per_second": 5.0}
+    summary |= {"best_val_loss": 3.1, "best_step": 5}
+    summary["reference_bits_per_char"] = {"uniform": 5.0, "frequencies": 4.5, "bzip2": 3.0}
+    display.finished(Path("runs/a"), summary, with_memory)
+    assert ("memory" in file.getvalue()) == (said is not None)
+    assert said is None or said in file.getvalue()
+
+
 def test_plain_lines_can_be_had_on_any_terminal():
     file = io.StringIO()
     display = TrainingDisplay(Console(file=file, force_terminal=True, width=80))

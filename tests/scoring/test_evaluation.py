@@ -113,3 +113,40 @@ def test_a_run_that_kept_its_text_out_has_no_memory(tmp_path):
     jaxchar.fit(TINY.replace(memory="none"), tmp_path / "run", display=quiet())
     assert evaluate(tmp_path / "run").with_memory == {}
     assert jaxchar.load(tmp_path / "run").remembering is None
+
+
+# ---- a network that goes on learning -------------------------------------------------------------
+
+
+def test_the_loss_of_a_network_that_learns_as_it_reads_stands_beside_the_others(trained):
+    report = evaluate(trained, EvaluationOptions(dynamic=True))
+    assert list(report.dynamic) == ["validation"]  # it has learned the training text before
+    scored = report.dynamic["validation"]
+    assert scored.evaluation.loss.value < report.splits["validation"].loss.value
+    assert list(scored.with_memory) == ["static", "growing"]
+    figures = report.to_json()["splits"]["validation"]["dynamic"]
+    assert figures["loss"] == scored.evaluation.loss.value
+    assert figures["memory"]["growing"]["loss"] == scored.with_memory["growing"].value
+    assert evaluate(trained).dynamic == {}
+
+
+@pytest.mark.parametrize("split", ["train", "whole"])
+def test_it_is_for_text_that_the_network_was_not_trained_on(trained, split):
+    with pytest.raises(JaxcharError, match=f"not trained on, but split is {split}; leave one of them out"):
+        evaluate(trained, EvaluationOptions(dynamic=True, split=split))
+    with pytest.raises(JaxcharError, match=r"the protocol is blocks; leave dynamic=True out"):
+        evaluate(trained, EvaluationOptions(dynamic=True, protocol="blocks"))
+
+
+def test_another_text_is_learned_from_by_a_model_that_remembers_its_own(trained, tmp_path):
+    (tmp_path / "other.txt").write_text("the thing that " * 40, encoding="utf-8")
+    options = EvaluationOptions(corpus=str(tmp_path / "other.txt"), dynamic=True)
+    report = evaluate(trained, options)
+    model = jaxchar.load(trained)
+    text = "the thing that " * 40
+    assert report.dynamic["text"].evaluation.loss.value == pytest.approx(
+        model.score(text, dynamic=True).loss, rel=1e-5
+    )
+    jaxchar.fit(TINY.replace(memory="none"), tmp_path / "run", display=quiet())
+    with pytest.raises(JaxcharError, match="needs the training text"):
+        evaluate(tmp_path / "run", options)
