@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # this imports JAX, which an error message need not wait for
     from jaxchar.checkpoint.find import Loaded, Which
 
 RUNS = "runs"
+LONG_SORTING = 3.0  # seconds
 SET_ASIDE = "set-aside-"  # a run's own old checkpoints, see RunFolder.set_aside
 
 
@@ -32,6 +33,10 @@ class Typed(Protocol):
 
 class TypedModel(Typed, Protocol):
     """The arguments that name the run and one of its checkpoints."""
+
+    @property
+    def memory(self) -> float | str | None:
+        """How far the memory is asked."""
 
     @property
     def which(self) -> "Which | None":
@@ -88,3 +93,16 @@ def say_model(typed: TypedModel, run: str, loaded: "Loaded") -> None:
     if typed.which is None and loaded.path != Path(run).expanduser().resolve():
         kind = "best" if "val_loss" in loaded.metadata.metrics else "newest"
         print(f"Using its {kind} checkpoint, of step {loaded.metadata.step:,}.", file=sys.stderr)
+    _say_what_is_sorted(typed, loaded)
+
+
+def _say_what_is_sorted(typed: TypedModel, loaded: "Loaded") -> None:
+    """Say what sorting a remembered text takes, where that is a while."""
+    memory, without = loaded.memory, "none" if isinstance(typed.memory, str) else "0"
+    if memory is None or str(typed.memory) in ("none", "0.0", "0") or memory.sorting_seconds < LONG_SORTING:
+        return
+    print(
+        f"Sorting the {len(memory.ids):,} characters that it remembers: about {memory.sorting_seconds:.0f} "
+        f"seconds, and {memory.index_bytes / 1e6:.0f} MB; --memory {without} does without.",
+        file=sys.stderr,
+    )

@@ -15,6 +15,8 @@ from jaxchar.recurrence import native
 
 MOST_SYMBOLS = 1 << 16  # ids of more do not fit into two bytes
 
+SORTING_SECONDS = 1.5e-6  # a character, on one core
+
 
 class Foreseen(NamedTuple):
     """What a network predicted of the characters of a text, in the order of the text."""
@@ -52,6 +54,16 @@ class TextMemory:
     def index(self) -> TextIndex:
         """The sorted contexts; some seconds for a million characters."""
         return TextIndex.of(self.ids)
+
+    @property
+    def index_bytes(self) -> int:
+        """The memory that the sorted contexts take: 6 bytes a character, or 8 of more than 256 symbols."""
+        return (6 if self.num_symbols <= 256 else 8) * len(self.ids)
+
+    @property
+    def sorting_seconds(self) -> float:
+        """How long the sorting takes, about."""
+        return SORTING_SECONDS * len(self.ids)
 
     def extended(self, ids: np.ndarray) -> "TextMemory":
         """Return a memory of this text and another one after it, [N] ids."""

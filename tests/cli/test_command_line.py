@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -516,6 +517,31 @@ def test_without_a_word_the_newest_run_and_its_best_checkpoint_are_used(overtrai
         alone = jaxchar.load(f"runs/mine/checkpoints/{step}")
         assert model.generate("the", 30, seed=3) == alone.generate("the", 30, seed=3)
     assert out == "the" + jaxchar.load("runs/mine").generate("the", 30, seed=3) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "without"),
+    [
+        ("sample --length 0", "--memory 0 "),
+        ("sample --length 0 --memory 0", None),
+        ("evaluate --memory static --split validation", "--memory none "),
+        ("evaluate --memory none --split validation", None),
+    ],
+)
+def test_what_sorting_a_long_text_takes_is_said_before_it_is_sorted(
+    overtrained, monkeypatch, capsys, line, without
+):
+    monkeypatch.chdir(overtrained)
+    command, *options = line.split()
+    monkeypatch.setattr(newest_run, "LONG_SORTING", 1e-9)
+    _, _, err = answer(import_module(f"jaxchar.{command}").main, options, capsys)
+    said = re.search(
+        r"Sorting the ([\d,]+) characters that it remembers: about 0 seconds, and 0 MB; (.*) does", err
+    )
+    assert (said is not None) == (without is not None)
+    assert said is None or said[2].strip() == without.strip()
+    monkeypatch.setattr(newest_run, "LONG_SORTING", 3.0)
+    assert "Sorting" not in answer(import_module(f"jaxchar.{command}").main, options, capsys)[2]
 
 
 def test_a_run_that_is_named_is_not_named_again_and_a_checkpoint_least_of_all(
