@@ -1,5 +1,7 @@
 """A model as JAX transforms it: its structure, and its parameters as a pytree."""
 
+import functools
+
 import jax
 from flax import nnx
 
@@ -16,7 +18,14 @@ def split_model(config: Config, vocab_size: int) -> tuple[nnx.GraphDef, nnx.Stat
     return nnx.split(model)
 
 
-@pinned()
 def model_structure(config: Config, vocab_size: int) -> tuple[nnx.GraphDef, nnx.State]:
     """Return the structure of the model, and shapes and types in place of its parameters."""
+    graphdef, params = _structure(config.replace(corpus="python"), vocab_size)
+    return graphdef, jax.tree.map(lambda shape: shape, params)  # a tree of the caller's own
+
+
+@functools.lru_cache(16)
+@pinned()
+def _structure(config: Config, vocab_size: int) -> tuple[nnx.GraphDef, nnx.State]:
+    """Trace the model, once for all texts of one number of symbols."""
     return jax.eval_shape(lambda: split_model(config, vocab_size))

@@ -18,6 +18,7 @@ Letters: B texts, R rows read side by side, T characters a window, V vocabulary 
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Literal
 
 import jax
@@ -27,6 +28,7 @@ from flax import nnx
 
 from jaxchar.config import SamplingParams
 from jaxchar.model.char_rnn import CharRNN
+from jaxchar.recurrence import native
 from jaxchar.sampling.context import Context, StreamContext, WindowContext, batched, row_of
 from jaxchar.sampling.decoder import MOST_PIECE, Decoder, JaxDecoder
 from jaxchar.sampling.filters import TracedParams
@@ -62,16 +64,12 @@ class Generator:
         """
         self._window = window
         self._remembering = remembering
-        self._prepare = jax.jit(lambda params: _decoder_of(nnx.merge(graphdef, params), decoder))
-        self._read = jax.jit(lambda decoder, *given: decoder.read(*given))
-        self._token_logits = jax.jit(lambda decoder, *given: decoder.token_logits(*given))
-        self._sample = jax.jit(
-            lambda decoder, *given, filters: decoder.sample(*given, filters), static_argnames="filters"
-        )
+        self._graphdef = graphdef
+        self._kind: DecoderKind = decoder
 
     def prepare(self, params: nnx.State) -> Decoder:
         """Return the model's weights as sampling needs them."""
-        network = self._prepare(params)
+        network = _prepared(params, self._graphdef, self._kind, native.is_available())
         return network if self._remembering is None else MemoryDecoder.of(network, self._remembering)
 
     # ---- one text --------------------------------------------------------------------------------
@@ -108,7 +106,7 @@ class Generator:
     def extended(self, decoder: Decoder, contexts: Context, texts: Sequence[np.ndarray]) -> Context:
         """Return the B contexts after each has read on, the ids of a text, [N] with any N, each."""
         for slices, lengths in _in_slices(texts):
-            contexts = self._read(decoder, contexts, slices, lengths)
+            contexts = _read(decoder, contexts, slices, lengths)
         return contexts
 
     def pieces(
@@ -145,7 +143,7 @@ class Generator:
                 np.full(len(keys), count, np.int32) if active is None else count * active.astype(np.int32)
             )
             started = time.perf_counter()
-            contexts, ids = self._sample(
+            contexts, ids = _sample(
                 decoder, contexts, keys, np.int32(start + done), counts, traced, filters=config.filters
             )
             sampled = np.asarray(ids)[:, :count]
@@ -171,9 +169,9 @@ class Generator:
         """
         before_each = []
         for slices, lengths in _in_slices([text]):
-            contexts, logits = self._token_logits(decoder, contexts, slices, lengths)
+            contexts, logits = _token_logits(decoder, contexts, slices, lengths)
             before_each.append(np.asarray(logits)[0, : lengths[0]])
-        _, after = self._token_logits(decoder, contexts, *_ANY_CHARACTER)
+        _, after = _token_logits(decoder, contexts, *_ANY_CHARACTER)
         return np.concatenate([*before_each, np.asarray(after)[0, :1]]), contexts
 
     def _begun(self, decoder: Decoder, first: np.ndarray) -> Context:
@@ -186,6 +184,38 @@ class Generator:
             context = WindowContext(carry, jnp.zeros_like(last), last)
         # Where the weights were put: JAX compiles again for an array that is only by default there.
         return jax.device_put(decoder.begun(context), decoder.table.sharding)
+
+
+# Each of these is compiled once for all models of one structure.
+@partial(jax.jit, static_argnums=(1, 2, 3))
+def _prepared(params: nnx.State, graphdef: nnx.GraphDef, kind: DecoderKind, _has_library: bool) -> Decoder:
+    return _decoder_of(nnx.merge(graphdef, params), kind)
+
+
+@jax.jit
+def _read(decoder: Decoder, contexts: Context, ids: jax.Array, lengths: jax.Array) -> Context:
+    return decoder.read(contexts, ids, lengths)
+
+
+@jax.jit
+def _token_logits(
+    decoder: Decoder, contexts: Context, ids: jax.Array, lengths: jax.Array
+) -> tuple[Context, jax.Array]:
+    return decoder.token_logits(contexts, ids, lengths)
+
+
+@partial(jax.jit, static_argnames="filters")
+def _sample(
+    decoder: Decoder,
+    contexts: Context,
+    keys: jax.Array,
+    start: jax.Array,
+    counts: jax.Array,
+    params: TracedParams,
+    *,
+    filters: bool,
+) -> tuple[Context, jax.Array]:
+    return decoder.sample(contexts, keys, start, counts, params, filters)
 
 
 def _decoder_of(model: CharRNN, kind: DecoderKind) -> Decoder:

@@ -1,5 +1,6 @@
 """The loss of a whole text in one compiled call, as a training run asks for it again and again."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from jaxchar.data.batches import Blocks, Streams, Windows
 from jaxchar.model.loss import Means, MetricSums
 from jaxchar.model.predictions import sums_over_batch
 from jaxchar.parallel.devices import make_mesh, replicate, replicated, split_rows
+from jaxchar.recurrence import native
 from jaxchar.scoring.protocols import evaluation_batches
 
 
@@ -22,9 +24,16 @@ def make_evaluation(
 ) -> Callable[[nnx.State, jax.Array], MetricSums]:
     """Return ``evaluate(params, ids) -> MetricSums`` over the whole text, in one call.
 
-    The devices of the mesh share the rows of a batch where they can do so evenly; else each does it all.
+    The devices of the mesh share the rows of a batch where they can do so evenly; else each does it all. A
+    process compiles it once for all models of one structure and all texts of one length.
     """
-    mesh = mesh or make_mesh()
+    return _evaluation(graphdef, batches, mesh or make_mesh(), native.identity())
+
+
+@functools.lru_cache(16)
+def _evaluation(
+    graphdef: nnx.GraphDef, batches: Windows | Streams | Blocks, mesh: Mesh, _library: str
+) -> Callable[[nnx.State, jax.Array], MetricSums]:
     evenly = batches.batch_size % mesh.size == 0
     stateful = isinstance(batches, Streams)
     no_key = random_key(0)  # no protocol shuffles

@@ -190,7 +190,7 @@ def seconds_per_step(config: Config, dataset: Dataset) -> float:
     ids = replicate(dataset.splits["train"], mesh)
     program = make_program(config, len(dataset.vocabulary), len(ids), mesh)
     state = replicate(program.initial_state(), mesh)
-    train_steps = program.train_steps.lower(state, ids, np.int32(0)).compile()
+    train_steps = program.compiled_for(state, ids)
     done, chunk, microseconds, rates = 1, 1, 0, []
     state, _ = jax.block_until_ready(train_steps(state, ids, np.int32(done)))
     while microseconds < 1e6 * MEASURE_SECONDS:

@@ -1,11 +1,13 @@
 """One training step, and many of them in one call: plain functions of plain pytrees."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax import lax
@@ -23,6 +25,7 @@ from jaxchar.model.predictions import sums_over_batch
 from jaxchar.model.split import model_structure, split_model
 from jaxchar.parallel.devices import make_mesh, replicated, split_rows
 from jaxchar.randomness import DROPOUT_KEY, SHUFFLE_KEY, purpose_key
+from jaxchar.recurrence import native
 from jaxchar.recurrence.cells import GATE_BLOCKS, Carry
 
 MOST_STEPS = 2**31 - 1  # counters are int32
@@ -53,6 +56,15 @@ class Program(NamedTuple):
     train_steps: jax.stages.Wrapped
     total_steps: int
     mesh: Mesh
+    compiled: dict[Any, jax.stages.Compiled]  # train_steps, by the shapes of what it is given
+
+    def compiled_for(self, state: TrainState, text: Text) -> jax.stages.Compiled:
+        """Return ``train_steps`` compiled for a state and a text."""
+        leaves, tree = jax.tree.flatten((state, text))
+        key = tree, tuple((leaf.shape, leaf.dtype, leaf.sharding) for leaf in leaves)
+        if key not in self.compiled:
+            self.compiled[key] = self.train_steps.lower(state, text, np.int32(0)).compile()
+        return self.compiled[key]
 
 
 # (state, ids or what is read of documents) -> (state, finite)
@@ -92,7 +104,9 @@ def total_steps(config: Config, steps_per_epoch: int) -> int:
 
 
 def make_program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh | None = None) -> Program:
-    """Build the functions that train on ``num_chars`` characters with ``vocab_size`` symbols.
+    """Return the functions that train on ``num_chars`` characters with ``vocab_size`` symbols.
+
+    A process builds and compiles them once for all runs of the same settings and sizes.
 
     Args:
         config: all settings.
@@ -100,7 +114,13 @@ def make_program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh | N
         num_chars: N.
         mesh: the devices to split each batch over; None: the first one.
     """
-    mesh = mesh or make_mesh()
+    config = config.replace(corpus="python")  # the functions are the same, wherever the text lies
+    return _program(config, vocab_size, num_chars, mesh or make_mesh(), native.identity())
+
+
+@functools.lru_cache(16)
+def _program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh, _library: str) -> Program:
+    """Build the functions; the library decides how a layer is computed."""
     batches = training_batches(config, num_chars)
     steps = total_steps(config, batches.steps_per_epoch)
     if max(steps, batches.steps_per_epoch * config.batch_size * config.seq_len) > MOST_STEPS:
@@ -119,6 +139,7 @@ def make_program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh | N
         jax.jit(_make_train_steps(config, batches, one_step), donate_argnums=0, out_shardings=everywhere),
         steps,
         mesh,
+        {},
     )
 
 

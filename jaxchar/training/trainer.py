@@ -143,8 +143,7 @@ class Trainer:
 
     def _compiled(self) -> jax.stages.Compiled:
         with self._phase("compiling"):
-            lowered = self.program.train_steps.lower(self.state, self._text, np.int32(0))
-            return lowered.compile()
+            return self.program.compiled_for(self.state, self._text)
 
     @contextlib.contextmanager
     def _phase(self, work: str) -> Iterator[None]:

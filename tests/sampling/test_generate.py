@@ -328,12 +328,14 @@ def test_prompts_of_any_lengths_and_any_controls_are_one_program(tiny, kind):
     generator = tiny.generator(kind, tiny.decoder)
     rng = np.random.default_rng(0)
     keys = jax.random.split(KEY, 4)
+    generate._read.clear_cache()
+    generate._sample.clear_cache()
     settings = ({"temperature": 0.5}, {"temperature": 0}, {"top_k": 3}, {"top_p": 0.5, "min_p": 0.1})
     for setting in settings:
         prompts = [rng.integers(0, V, length) for length in rng.permutation(np.arange(1, 5))]
         tiny.generate_batch(generator, prompts, keys, config=SamplingParams(**setting))
-    assert generator._read._cache_size() == 1
-    assert generator._sample._cache_size() == 2  # without filters and with
+    assert generate._read._cache_size() == 1
+    assert generate._sample._cache_size() == 2  # without filters and with
 
 
 @KINDS
@@ -341,11 +343,13 @@ def test_weights_that_were_put_on_a_device_need_no_second_program(tiny, kind):
     """As those of a checkpoint are: the first call and the later ones must not differ for JAX."""
     generator = tiny.generator(kind, tiny.decoder)
     reader = generator.prepare(jax.device_put(tiny.params, jax.devices()[0]))
+    generate._read.clear_cache()
+    generate._sample.clear_cache()
     for prompt in (np.array([1]), np.zeros(2 * generate.READ_CHARS, np.int32)):
         contexts = generator.contexts(reader, [prompt])
         assert len(list(generator.pieces(reader, contexts, KEY[None], 20, SamplingParams()))) > 1
-    assert generator._read._cache_size() == 1
-    assert generator._sample._cache_size() == 1
+    assert generate._read._cache_size() == 1
+    assert generate._sample._cache_size() == 1
 
 
 @KINDS
