@@ -261,7 +261,7 @@ def _steps_per_pass(text: _Text, config: Config) -> int:
 
 def _equal_gru(config: Config) -> float:
     """Return the size of the one layer of GRU that takes as much arithmetic as all layers."""
-    gates = {"lstm": 4, "gru": 3, "rnn": 1}[config.cell]
+    gates = {"lstm": 4, "rnn": 1}.get(config.cell, 3)
     return math.sqrt(gates / 3 * sum(size**2 for size in config.layer_sizes))
 
 

@@ -78,7 +78,9 @@ def _vectorized(function: Callable, arguments: Axes, results: Axes) -> Callable:
                 for array, axes, mapped in zip(arrays, arguments, is_mapped, strict=True)
             ]
             found = vectorized(*rows)
-            return tuple(_unmerged(r, a.index("b"), size) for r, a in zip(found, results, strict=True)), all_mapped
+            return tuple(
+                _unmerged(r, a.index("b"), size) for r, a in zip(found, results, strict=True)
+            ), all_mapped
 
         def one(mapped_arrays: list[jax.Array]) -> Any:
             mapped, others = iter(mapped_arrays), zip(arrays, is_mapped, strict=True)

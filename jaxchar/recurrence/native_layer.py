@@ -18,7 +18,7 @@ from jaxchar.recurrence.cells import (
     DropoutMasks,
     HiddenCarry,
     LSTMCarry,
-    bias_of,
+    kernels_of,
     masked_inputs,
     native_name_of,
 )
@@ -55,7 +55,8 @@ def unroll_native(
     name = native_name_of(cell)
     assert name is not None, "callers ask native_name first"
     read = Inputs.of(*masked_inputs(inputs, masks.inputs))
-    weights = Weights(cell.dense_i.kernel[...], bias_of(cell), cell.dense_h.kernel[...])
+    kernel, recurrent, bias = kernels_of(cell)
+    weights = Weights(kernel, bias, recurrent)
     state = carry.cell if isinstance(carry, LSTMCarry) else None
     hiddens, state, hidden = run(name, read, weights, state, carry.hidden, masks.recurrent)
     return (HiddenCarry(hidden) if state is None else LSTMCarry(state, hidden)), hiddens

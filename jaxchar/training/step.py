@@ -259,7 +259,7 @@ def check_memory(config: Config, program: Program) -> None:
         leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(program.initial_state))
     )
     # The gradient needs every layer's gates and hidden state at every time step.
-    units = sum((GATE_BLOCKS[config.cell] + 1) * hidden_size for hidden_size in config.layer_sizes)
+    units = sum((GATE_BLOCKS.get(config.cell, 1) + 1) * hidden_size for hidden_size in config.layer_sizes)
     needed = state + config.batch_size * config.seq_len * units * jnp.dtype(config.dtype).itemsize
     memory = memory_bytes()
     if needed > memory:
