@@ -10,6 +10,10 @@ if TYPE_CHECKING:  # settings are read without JAX
 BUILT_IN = ("lstm", "gru", "rnn")
 
 
+class UnknownCellError(JaxcharError):
+    """A cell of somebody's own is asked for that this process does not know."""
+
+
 class OwnCell(Protocol):
     """A recurrent cell, written as two pure functions; B batch, D features, H hidden size.
 
@@ -78,10 +82,10 @@ def registered_cell(name: str) -> OwnCell:
     """Return a cell by its name.
 
     Raises:
-        JaxcharError: this process knows no such cell.
+        UnknownCellError: this process knows no such cell.
     """
     if name not in _register:
-        raise JaxcharError(f"the cell {quoted(name)} is not known here; {how_to_register(name)}")
+        raise UnknownCellError(f"the cell {quoted(name)} is not known here; {how_to_register(name)}")
     return _register[name]
 
 

@@ -99,7 +99,7 @@ def test_a_comment_belongs_to_the_field_that_it_stands_beside_or_above():
     ("name", "words"),
     [
         ("dropout", "a number of at least 0 and below 1"),
-        ("cell", "'lstm' or 'gru' or 'rnn'"),
+        ("cell", "'lstm' or 'gru' or 'rnn', or the name of a cell of one's own (jaxchar.register_cell)"),
         ("stateful", "True or False, or None"),
         ("sample_temperatures", "a tuple, each item a number of at least 0 and at most 1,000"),
     ],

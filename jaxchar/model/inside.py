@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from jaxchar.ambient import pinned
+from jaxchar.ambient import check_not_forked, pinned
 from jaxchar.config import Config
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError, quoted
@@ -102,6 +102,7 @@ class Inside:
         Raises:
             JaxcharError: names or shapes are not this network's.
         """
+        check_not_forked()
         if implementation not in get_args(Implementation):
             raise JaxcharError(
                 f"--implementation must be one of {', '.join(get_args(Implementation))}, but it is "
