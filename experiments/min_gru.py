@@ -7,12 +7,13 @@ The cell is a class with two methods; it trains, resumes and writes like the bui
 before you load its models: ``import experiments.min_gru``.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 import jaxchar
 from jaxchar.config import Config
-from jaxchar.recurrence.cells import HiddenCarry
 from jaxchar.train import main
 
 
@@ -26,11 +27,11 @@ class MinGRU:
         bias = jnp.concatenate([jnp.full(hidden_size, -2.0), jnp.zeros(hidden_size)])
         return {"kernel": kernel, "bias": bias}
 
-    def step(self, params: dict[str, jax.Array], carry: HiddenCarry, inputs: jax.Array) -> HiddenCarry:
+    def step(self, params: dict[str, jax.Array], carry: Any, inputs: jax.Array) -> Any:
         """Return the state [B, H] after one more character, from inputs [B, D]."""
         z, n = jnp.split(inputs @ params["kernel"] + params["bias"], 2, axis=-1)
         z = jax.nn.sigmoid(z)
-        return HiddenCarry((1 - z) * carry.hidden + z * n)
+        return carry._replace(hidden=(1 - z) * carry.hidden + z * n)
 
 
 jaxchar.register_cell("min_gru", MinGRU())
