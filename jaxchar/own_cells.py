@@ -1,5 +1,6 @@
 """Cells of one's own: what such a cell has, and the register in which it is found by its name."""
 
+import itertools
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jaxchar.errors import JaxcharError, quoted
@@ -43,6 +44,8 @@ class OwnCell(Protocol):
 
 
 _register: dict[str, OwnCell] = {}
+_registrations = itertools.count(1)
+_numbers: dict[str, int] = {}  # of each cell's registration
 
 
 def register_cell(name: str, cell: OwnCell) -> None:
@@ -70,6 +73,8 @@ def register_cell(name: str, cell: OwnCell) -> None:
             f"the cell {name!r} must be an object with the methods init and step, but it {lack}; "
             f"call register_cell({name!r}, MyCell())"
         )
+    if _register.get(name) is not cell:
+        _numbers[name] = next(_registrations)
     _register[name] = cell
 
 
@@ -87,6 +92,11 @@ def registered_cell(name: str) -> OwnCell:
     if name not in _register:
         raise UnknownCellError(f"the cell {quoted(name)} is not known here; {how_to_register(name)}")
     return _register[name]
+
+
+def registration_of(name: str) -> int:
+    """Return a number that is another one after a name was given to another cell; 0: nobody has it."""
+    return _numbers.get(name, 0)
 
 
 def how_to_register(name: str) -> str:

@@ -124,6 +124,7 @@ class Inside:
         Args:
             batch_size: B, for parts of [B, H]; None: for one text, parts of [H].
         """
+        check_not_forked()
         carry = nnx.merge(self.graphdef, self.state).initial_carry(1 if batch_size is None else batch_size)
         return _first(carry) if batch_size is None else carry
 
@@ -236,7 +237,9 @@ def _first(carry: Any) -> Any:
 def _like(zeros: Carries, carry: Any) -> Carries:
     """Return a state as float32, if it has the structure and shapes of another."""
     fits = jax.tree.structure(zeros) == jax.tree.structure(carry)
-    if not fits or [x.shape for x in jax.tree.leaves(zeros)] != [jnp.shape(x) for x in jax.tree.leaves(carry)]:
+    if not fits or [x.shape for x in jax.tree.leaves(zeros)] != [
+        jnp.shape(x) for x in jax.tree.leaves(carry)
+    ]:
         raise JaxcharError(
             f"carry must be as initial_carry() returns it, of {len(zeros)} layers, but it is {quoted(carry)}"
         )

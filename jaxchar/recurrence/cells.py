@@ -13,7 +13,7 @@ from flax import nnx
 from jax import lax
 
 from jaxchar.errors import JaxcharError, quoted
-from jaxchar.own_cells import registered_cell
+from jaxchar.own_cells import registered_cell, registration_of
 
 
 class LSTMCarry(NamedTuple):
@@ -48,6 +48,7 @@ class OwnLayer(nnx.Module):
             rngs: where the weights are drawn from.
         """
         self.name = name
+        self.registration = registration_of(name)  # compiled programs go by it, too
         self.in_features, self.hidden_features, self.dtype = features, hidden_size, dtype
         drawn = registered_cell(name).init(rngs.params(), features, hidden_size)
         if not isinstance(drawn, dict) or not all(hasattr(value, "shape") for value in drawn.values()):

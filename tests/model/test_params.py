@@ -72,5 +72,7 @@ def test_params_that_are_not_the_networks_are_refused_by_name():
     with pytest.raises(JaxcharError, match=r"like model.params, \{.*input_kernel: array.*but it is \{\}"):
         state_of({}, state)
     params["head"] = {"kernel": jnp.zeros((8, 6)), "bias": jnp.zeros(7)}
-    with pytest.raises(JaxcharError, match=r"params\['head'\]\['kernel'\] must be \[8, 7\], but it is \[8, 6\]"):
+    with pytest.raises(
+        JaxcharError, match=r"params\['head'\]\['kernel'\] must be \[8, 7\], but it is \[8, 6\]"
+    ):
         state_of(params, state)

@@ -42,7 +42,9 @@ def test_vmap_equals_a_loop_in_values_and_gradients(cell, mapped):
         second = (first[0], second[1], *first[2:])
     both = jax.tree.map(lambda *parts: jnp.stack(parts), first, second)
     axes = [None if a is b else 0 for a, b in zip(first, second, strict=True)]
-    given = tuple(whole if axis is None else many for whole, many, axis in zip(first, both, axes, strict=True))
+    given = tuple(
+        whole if axis is None else many for whole, many, axis in zip(first, both, axes, strict=True)
+    )
     axes = tuple(axes)
 
     def value_and_gradients(*given):
