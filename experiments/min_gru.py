@@ -2,9 +2,9 @@
 
     z = sigmoid(x W_z + b_z),  n = x W_n + b_n,  h' = (1 - z) h + z n
 
-Gate and candidate see the input alone, not the state, so depth does what the recurrence does not: three layers.
-The cell is a class with two methods; it trains, resumes and writes like the built-in ones. Import this module
-before you load its models: ``import experiments.min_gru``.
+Gate and candidate see the input alone, not the state, so depth does what the recurrence does not: three
+layers. The cell is a class with two methods; it trains, resumes and writes like the built-in ones. Import
+this module before you load its models: ``import experiments.min_gru``.
 """
 
 from typing import Any

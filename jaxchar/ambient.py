@@ -97,8 +97,8 @@ def check_not_forked() -> None:
     """Raise a JaxcharError where JAX would wait for ever: in a process forked from one that used it."""
     if _is_forked_from_jax:
         raise JaxcharError(
-            "this process was forked from one that had used JAX, whose threads a fork leaves behind, so JAX would "
-            "hang here; start processes with multiprocessing.get_context('spawn')"
+            "this process was forked from one that had used JAX, whose threads a fork leaves behind, so JAX "
+            "would hang here; start processes with multiprocessing.get_context('spawn')"
         )
 
 

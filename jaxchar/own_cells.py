@@ -1,6 +1,5 @@
 """Cells of one's own: what such a cell has, and the register in which it is found by its name."""
 
-import itertools
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jaxchar.errors import JaxcharError, quoted
@@ -19,8 +18,9 @@ class OwnCell(Protocol):
     """A recurrent cell, written as two pure functions; B batch, D features, H hidden size.
 
     An attribute ``carry`` may name the type of its state: a ``NamedTuple`` of arrays, one of which is called
-    ``hidden``, what the next layer reads. Every part is [B, H] float32, and zero before a text begins. Without
-    it the state is ``hidden`` alone.
+    ``hidden``, what the next layer reads. Every part is [B, H] float32, and zero before a text begins.
+    Without it the state is ``hidden`` alone. An attribute ``equations`` may have the cell's element-wise part
+    with its gradient, see :class:`jaxchar.recurrence.cells.Equations`.
     """
 
     def init(self, key: "jax.Array", features: int, hidden_size: int) -> dict[str, "jax.Array"]:
@@ -43,9 +43,15 @@ class OwnCell(Protocol):
         """
 
 
-_register: dict[str, OwnCell] = {}
-_registrations = itertools.count(1)
-_numbers: dict[str, int] = {}  # of each cell's registration
+class RegisteredCell:
+    """A cell with its name. It equals itself alone: no program compiled for another one is used."""
+
+    def __init__(self, name: str, cell: OwnCell) -> None:
+        """Take both."""
+        self.name, self.cell = name, cell
+
+
+_register: dict[str, RegisteredCell] = {}
 
 
 def register_cell(name: str, cell: OwnCell) -> None:
@@ -63,8 +69,8 @@ def register_cell(name: str, cell: OwnCell) -> None:
     """
     if not isinstance(name, str) or not name.isidentifier() or name in BUILT_IN:
         raise JaxcharError(
-            f"a cell's name must be letters, digits and underscores, and none of {', '.join(BUILT_IN)}, but it "
-            f"is {quoted(name)}"
+            f"a cell's name must be letters, digits and underscores, and none of {', '.join(BUILT_IN)}, but "
+            f"it is {quoted(name)}"
         )
     missing = [method for method in ("init", "step") if not callable(getattr(cell, method, None))]
     if missing or isinstance(cell, type):
@@ -73,9 +79,7 @@ def register_cell(name: str, cell: OwnCell) -> None:
             f"the cell {name!r} must be an object with the methods init and step, but it {lack}; "
             f"call register_cell({name!r}, MyCell())"
         )
-    if _register.get(name) is not cell:
-        _numbers[name] = next(_registrations)
-    _register[name] = cell
+    _register[name] = RegisteredCell(name, cell)
 
 
 def is_registered(name: object) -> bool:
@@ -83,7 +87,7 @@ def is_registered(name: object) -> bool:
     return isinstance(name, str) and name in _register
 
 
-def registered_cell(name: str) -> OwnCell:
+def registered_cell(name: str) -> RegisteredCell:
     """Return a cell by its name.
 
     Raises:
@@ -94,16 +98,11 @@ def registered_cell(name: str) -> OwnCell:
     return _register[name]
 
 
-def registration_of(name: str) -> int:
-    """Return a number that is another one after a name was given to another cell; 0: nobody has it."""
-    return _numbers.get(name, 0)
-
-
 def how_to_register(name: str) -> str:
     """Return what to do where a cell is not known, for a message."""
     return (
-        f"call jaxchar.register_cell({quoted(name)}, ...) with the cell that it was trained with, or import the "
-        "module that does"
+        f"call jaxchar.register_cell({quoted(name)}, ...) with the cell that it was trained with, or import "
+        "the module that does"
     )
 
 

@@ -1,4 +1,4 @@
-"""A model that is copied, pickled, used by threads and sent to other processes: the same results everywhere."""
+"""A model that is copied, pickled, used by threads, sent to other processes: the same results everywhere."""
 
 import copy
 import multiprocessing
@@ -60,7 +60,7 @@ def test_after_a_fork_every_way_to_compute_says_what_to_do(monkeypatch, tmp_path
         lambda: jaxchar.fit(jaxchar.Config(corpus="python"), tmp_path / "run"),
         lambda: jaxchar.load(tmp_path),
     ):
-        with pytest.raises(jaxchar.JaxcharError, match="forked .*get_context\\('spawn'\\)|no checkpoint"):
+        with pytest.raises(jaxchar.JaxcharError, match=r"forked .*get_context\('spawn'\)|no checkpoint"):
             use()
 
 

@@ -85,7 +85,7 @@ def test_a_run_trains_resumes_bit_for_bit_and_writes(tmp_path, text, programs_ma
         np.testing.assert_array_equal(mine, theirs)
     assert whole.generate("The", 20, seed=1) == resumed.generate("The", 20, seed=1)
 
-    cell = own_cells._register.pop("leaky")
+    cell = own_cells._register.pop("leaky").cell
     with pytest.raises(
         own_cells.UnknownCellError, match=r"'leaky', which is not known here; call .*register_cell"
     ):
@@ -183,7 +183,7 @@ def test_a_cell_that_is_not_as_it_must_be_is_told_what_to_be(cell, message):
         ),
         (
             lambda: make_model(cell="leaky", weight_dropout=0.1),
-            "weight_dropout must be 0 with the cell 'leaky'",
+            "weight_dropout must be 0 with a cell of one's own, 'leaky'",
         ),
         (
             lambda: make_model(cell="leaky", implementation="fused").logits("ab"),

@@ -87,6 +87,6 @@ def _check_cell(checkpoint: Path, record: dict[str, Any]) -> None:
     cell = config.get("cell") if isinstance(config, dict) else None
     if isinstance(cell, str) and cell not in BUILT_IN and cell.isidentifier() and not is_registered(cell):
         raise UnknownCellError(
-            f"checkpoint {str(checkpoint)!r} has a cell of its author's own, {quoted(cell)}, which is not known "
-            f"here; {how_to_register(cell)}"
+            f"checkpoint {str(checkpoint)!r} has a cell of its author's own, {quoted(cell)}, which is not "
+            f"known here; {how_to_register(cell)}"
         )

@@ -14,6 +14,7 @@ from flax import nnx
 
 from jaxchar.config import ModelConfig
 from jaxchar.errors import JaxcharError
+from jaxchar.own_cells import registered_cell
 from jaxchar.randomness import cheap_bernoulli
 from jaxchar.recurrence.cells import (
     GATE_BLOCKS,
@@ -160,7 +161,7 @@ class CharRNN(nnx.Module):
         rate = self.config.weight_dropout
         if key is None or rate == 0:
             return cell
-        dropped = nnx.clone(cell)
+        dropped: Any = nnx.clone(cell)
         kernel = dropped.dense_h.kernel
         keep = cheap_bernoulli(jax.random.fold_in(key, 3), 1 - rate, kernel.shape)
         kernel[...] = jnp.where(keep, kernel[...] / (1 - rate), 0)
@@ -270,11 +271,12 @@ def _make_cell(config: ModelConfig, features: int, hidden_size: int, rngs: nnx.R
 def _make_own_layer(config: ModelConfig, features: int, hidden_size: int, rngs: nnx.Rngs) -> OwnLayer:
     if config.recurrent_dropout or config.weight_dropout:
         raise JaxcharError(
-            f"--recurrent-dropout and --weight-dropout must be 0 with the cell {config.cell!r}, which is none of "
-            f"jaxchar's, but they are {config.recurrent_dropout} and {config.weight_dropout}; give --dropout or "
+            f"--recurrent-dropout and --weight-dropout must be 0 with a cell of one's own, {config.cell!r}, "
+            f"but they are {config.recurrent_dropout} and {config.weight_dropout}; give --dropout or "
             "--input-dropout"
         )
-    return OwnLayer(config.cell, features, hidden_size, dtype=jnp.dtype(config.dtype), rngs=rngs)
+    own = registered_cell(config.cell)
+    return OwnLayer(own, features, hidden_size, dtype=jnp.dtype(config.dtype), rngs=rngs)
 
 
 def _kernel_init(config: ModelConfig) -> Initializer:

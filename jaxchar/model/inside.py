@@ -84,7 +84,7 @@ class Inside:
         *,
         implementation: Implementation = "scan",
     ) -> tuple[jax.Array, Carries]:
-        """Return the network's logits for any parameters: a pure function for ``jax.jit``, ``grad``, ``vmap``.
+        """Return the network's logits for any parameters: pure, for ``jax.jit``, ``jax.grad``, ``jax.vmap``.
 
         Args:
             params: a pytree like :attr:`params`.
@@ -133,9 +133,9 @@ class Inside:
     def logits(self, text: str | Ids, carry: Carries | None = None) -> jax.Array:
         """Return the network's logits after each character of a text, [T, V] float32.
 
-        Row t is for the character after ``text[t]``: ``jax.nn.log_softmax`` of it, at that character, is minus
-        its surprise in :meth:`score`. A model trained on windows looks back on ``seq_len`` characters, as in
-        scoring and sampling.
+        Row t is for the character after ``text[t]``: ``jax.nn.log_softmax`` of it, at that character, is
+        minus its surprise in :meth:`score`. A model trained on windows looks back on ``seq_len`` characters,
+        as in scoring and sampling.
 
         Args:
             text: at least one character, or ids [T].
@@ -202,7 +202,8 @@ class Inside:
             raise JaxcharError("the text is empty; give at least one character")
         if ids.min() < 0 or ids.max() >= len(self.vocabulary):
             raise JaxcharError(
-                f"ids must be from 0 to {len(self.vocabulary) - 1}, but they are from {ids.min()} to {ids.max()}"
+                f"ids must be from 0 to {len(self.vocabulary) - 1}, but they are from {ids.min()} to "
+                f"{ids.max()}"
             )
         return ids
 
@@ -210,15 +211,15 @@ class Inside:
         """Return ids or rows with a batch, [B, T] or [B, T, V], and whether they had one."""
         if isinstance(ids, str):
             raise JaxcharError("apply takes ids, not a text; give model.encoded(text)")
-        given = jnp.asarray(ids)
+        given: jax.Array = jnp.asarray(ids)
         is_ids = jnp.issubdtype(given.dtype, jnp.integer)
         sizes = (1, 2) if is_ids else (2, 3)
         symbols = len(self.vocabulary)
         fits = given.ndim in sizes and given.size and (is_ids or given.shape[-1] == symbols)
         if not fits or not (is_ids or jnp.issubdtype(given.dtype, jnp.floating)):
             raise JaxcharError(
-                f"ids must be whole numbers [T] or [B, T], or rows [T, {symbols}] or [B, T, {symbols}], but they "
-                f"are {given.dtype} {list(given.shape)}"
+                f"ids must be whole numbers [T] or [B, T], or rows [T, {symbols}] or [B, T, {symbols}], but "
+                f"they are {given.dtype} {list(given.shape)}"
             )
         if is_ids and one_hot:  # the only way to the input vectors that JAX differentiates again and again
             given = jax.nn.one_hot(given, symbols, dtype=jnp.float32)
@@ -236,7 +237,8 @@ def _first(carry: Any) -> Any:
 
 def _like(zeros: Carries, carry: Any) -> Carries:
     """Return a state as float32, if it has the structure and shapes of another."""
-    fits = jax.tree.structure(zeros) == jax.tree.structure(carry)
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (zeros, carry)]
+    fits = structures[0] == structures[1]
     if not fits or [x.shape for x in jax.tree.leaves(zeros)] != [
         jnp.shape(x) for x in jax.tree.leaves(carry)
     ]:
@@ -259,7 +261,7 @@ def _every_character(
     compute: Callable,
     window: int | None,
 ) -> Any:
-    """Return what ``compute`` has at every character of ids [T]; beyond a window, at each window's last one."""
+    """Return what ``compute`` has at every character of ids [T]; after a window, at each window's end."""
     model = nnx.merge(graphdef, state)
 
     def of(text: jax.Array) -> Any:

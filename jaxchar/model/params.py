@@ -8,8 +8,8 @@ V vocabulary size, D features (V without input vectors), H hidden size, G gate c
 the gates' blocks of H columns, side by side, in this order:
 
 - LSTM (G = 4H): i, f, g, o: input gate, forget gate, candidate, output gate.
-- GRU (G = 3H): r, z, n: reset gate, update gate, candidate; n = tanh(p_n + r q_n), h' = (1 - z) n + z h, where
-  p = x W + b and q = h R, so the one bias is not multiplied by r.
+- GRU (G = 3H): r, z, n: reset gate, update gate, candidate; n = tanh(p_n + r q_n), h' = (1 - z) n + z h,
+  where p = x W + b and q = h R, so the one bias is not multiplied by r.
 - RNN (G = H): tanh(x W + b + h R).
 
 A tied head is {"projection": [H, D], "bias": [V]}: its logits are (h P) E^T + b with the embedding E. A layer
@@ -25,7 +25,7 @@ from jaxchar.errors import JaxcharError, quoted
 
 Params = dict[str, Any]
 
-_NAMES = {("dense_i", "kernel"): "input_kernel", ("dense_h", "kernel"): "recurrent_kernel"}
+_NAMES: dict[tuple, str] = {("dense_i", "kernel"): "input_kernel", ("dense_h", "kernel"): "recurrent_kernel"}
 
 
 def params_of(state: nnx.State) -> Params:
@@ -55,7 +55,8 @@ def state_of(params: Params, like: nnx.State) -> nnx.State:
         JaxcharError: their names or shapes are not this network's.
     """
     expected = params_of(like)
-    if jax.tree.structure(params) != jax.tree.structure(expected):
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (params, expected)]
+    if structures[0] != structures[1]:
         raise JaxcharError(
             f"params must be a pytree like model.params, {_outline(expected)}, but it is {_outline(params)}"
         )

@@ -13,7 +13,6 @@ from flax import nnx
 from jax import lax
 
 from jaxchar.errors import JaxcharError, quoted
-from jaxchar.own_cells import registered_cell, registration_of
 
 
 class LSTMCarry(NamedTuple):
@@ -36,24 +35,24 @@ class OwnLayer(nnx.Module):
     """A layer of a cell of one's own, see :class:`jaxchar.own_cells.OwnCell`."""
 
     def __init__(
-        self, name: str, features: int, hidden_size: int, *, dtype: Any = None, rngs: nnx.Rngs
+        self, own: Any, features: int, hidden_size: int, *, dtype: Any = None, rngs: nnx.Rngs
     ) -> None:
         """Draw the first weights.
 
         Args:
-            name: that the cell is registered by.
+            own: the cell with its name, a :class:`jaxchar.own_cells.RegisteredCell`.
             features: D.
             hidden_size: H.
             dtype: that the cell computes in; None: float32.
             rngs: where the weights are drawn from.
         """
-        self.name = name
-        self.registration = registration_of(name)  # compiled programs go by it, too
+        self.own = own
         self.in_features, self.hidden_features, self.dtype = features, hidden_size, dtype
-        drawn = registered_cell(name).init(rngs.params(), features, hidden_size)
+        drawn = own.cell.init(rngs.params(), features, hidden_size)
         if not isinstance(drawn, dict) or not all(hasattr(value, "shape") for value in drawn.values()):
             raise JaxcharError(
-                f"init of the cell {name!r} must return a dictionary of arrays, but it returned {quoted(drawn)}"
+                f"init of the cell {own.name!r} must return a dictionary of arrays, but it returned "
+                f"{quoted(drawn)}"
             )
         weights = {key: nnx.Param(jnp.asarray(value, jnp.float32)) for key, value in drawn.items()}
         self.weights = nnx.Dict(weights)
@@ -61,36 +60,37 @@ class OwnLayer(nnx.Module):
     def step(self, carry: Any, inputs: jax.Array) -> Any:
         """Return the state after one more time step, float32, from [B, D] inputs."""
         weights = {name: weight[...] for name, weight in self.weights.items()}
-        return own_step(self.name, weights, carry, inputs, self.dtype)
+        return own_step(self.own, weights, carry, inputs, self.dtype)
 
     def initial_carry(self, batch_size: int) -> Any:
         """Return the zero state, [batch_size, H] each part."""
-        kind = getattr(registered_cell(self.name), "carry", HiddenCarry)
+        kind = getattr(self.own.cell, "carry", HiddenCarry)
         if "hidden" not in getattr(kind, "_fields", ()):
             raise JaxcharError(
-                f"carry of the cell {self.name!r} must be a NamedTuple with a field hidden, but it is {quoted(kind)}"
+                f"carry of the cell {self.own.name!r} must be a NamedTuple with a field hidden, but it is "
+                f"{quoted(kind)}"
             )
         zeros = jnp.zeros((batch_size, self.hidden_features), jnp.float32)
         return kind(*(zeros for _ in kind._fields))
 
 
 def own_step(
-    name: str, weights: dict[str, jax.Array], carry: Any, inputs: jax.Array, dtype: Any = None
+    own: Any, weights: dict[str, jax.Array], carry: Any, inputs: jax.Array, dtype: Any = None
 ) -> Any:
     """Return the state after one more time step of a cell of one's own.
 
     Args:
-        name: that the cell is registered by.
+        own: the cell with its name, a :class:`jaxchar.own_cells.RegisteredCell`.
         weights: as its ``init`` names them.
         carry: the state before it, [B, H] float32 each part, and so is what is returned.
         inputs: [B, D].
         dtype: that the cell computes in; None: float32.
     """
     given = jax.tree.map(lambda part: part.astype(dtype or jnp.float32), (weights, carry, inputs))
-    after = registered_cell(name).step(*given)
+    after = own.cell.step(*given)
     if _described(after) != _described(carry):
         raise JaxcharError(
-            f"step of the cell {name!r} must return a state like the one that it was given, "
+            f"step of the cell {own.name!r} must return a state like the one that it was given, "
             f"{_described(carry)}, but it returned {_described(after)}"
         )
     return jax.tree.map(lambda part: part.astype(jnp.float32), after)
@@ -309,13 +309,13 @@ class TanhEquations(NamedTuple):
 
 def has_equations(cell: Cell) -> bool:
     """Return whether a cell is two matrix products and equations, as the built-in ones are."""
-    return not isinstance(cell, OwnLayer) or hasattr(registered_cell(cell.name), "equations")
+    return not isinstance(cell, OwnLayer) or hasattr(cell.own.cell, "equations")
 
 
 def equations_of(cell: Cell) -> Equations:
     """Return the element-by-element part of a cell that has one, see :func:`has_equations`."""
     if isinstance(cell, OwnLayer):
-        return registered_cell(cell.name).equations  # type: ignore[attr-defined]
+        return cell.own.cell.equations
     if isinstance(cell, nnx.OptimizedLSTMCell):
         return LSTMEquations(cell.gate_fn)
     if isinstance(cell, nnx.GRUCell):

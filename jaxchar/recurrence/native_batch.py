@@ -113,8 +113,8 @@ def _without_derivative(function: Callable) -> Callable:
     @called.defjvp
     def refuse(primals: Any, tangents: Any) -> Any:
         raise JaxcharError(
-            "the recurrence in C++ (--implementation=native) has a first derivative in reverse mode only; for "
-            "second derivatives and forward mode give --implementation=scan"
+            "the recurrence in C++ (--implementation=native) has first derivatives in reverse mode only; "
+            "for second derivatives and forward mode give --implementation=scan"
         )
 
     return called

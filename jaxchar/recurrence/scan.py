@@ -49,7 +49,7 @@ def _with_recurrent_mask(cell: Cell, mask: jax.Array | None) -> Cell:
     """Return the cell with ``mask`` on what its recurrent product sees, and on nothing else."""
     if mask is None:
         return cell
-    recurrent_product = cell.dense_h
     masked: Any = nnx.clone(cell)
+    recurrent_product = masked.dense_h
     masked.dense_h = lambda hidden: recurrent_product(hidden * mask)
     return masked

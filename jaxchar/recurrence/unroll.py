@@ -101,8 +101,8 @@ def check_implementation(cell: Cell, implementation: Implementation) -> None:
     """Raise a JaxcharError if an implementation is asked for that is not available for this cell."""
     if implementation == "fused" and not has_equations(cell):
         raise JaxcharError(
-            "implementation is fused, which needs a cell with equations, and this cell has a step alone; give "
-            "--implementation=auto"
+            "implementation is fused, which needs a cell with equations, and this cell has a step alone; "
+            "give --implementation=auto"
         )
     if implementation == "native" and not native_name(cell):
         raise JaxcharError(

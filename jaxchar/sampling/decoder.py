@@ -103,13 +103,13 @@ class OwnJaxLayer:
     """The weights of a layer with a cell of one's own; its inputs are features, in the first layer, too."""
 
     weights: dict[str, jax.Array]
-    name: str = field(metadata={"static": True})
+    own: Any = field(metadata={"static": True})  # the cell with its name
     dtype: Any = field(metadata={"static": True})
 
     def step(self, features: jax.Array, before: Carry) -> Carry:
         """Return the state after one more character, [R, H] each part, from [R, D] or [1, D] features."""
         features = jnp.broadcast_to(features, (len(before.hidden), features.shape[1]))
-        return own_step(self.name, self.weights, before, features, self.dtype)
+        return own_step(self.own, self.weights, before, features, self.dtype)
 
 
 @jax.tree_util.register_dataclass
@@ -117,8 +117,8 @@ class OwnJaxLayer:
 class JaxDecoder:
     """The same function as the model it was made from, to rounding."""
 
-    # [V, G]: what each character adds to the first layer's gates, bias included; [V, D]: its features, where the
-    # cell is one's own.
+    # [V, G]: what each character adds to the first layer's gates, bias included; [V, D]: its features, where
+    # the cell is one's own.
     table: jax.Array
     layers: tuple[JaxLayer | OwnJaxLayer, ...]
     head: jax.Array  # [V, H]
@@ -297,9 +297,7 @@ def _table(cell: Cell, symbols: jax.Array) -> jax.Array:
 
 def _layer(cell: Cell, is_first: bool, dtype: str) -> JaxLayer | OwnJaxLayer:
     if isinstance(cell, OwnLayer):
-        return OwnJaxLayer(
-            {name: weight[...] for name, weight in cell.weights.items()}, cell.name, cell.dtype
-        )
+        return OwnJaxLayer({name: weight[...] for name, weight in cell.weights.items()}, cell.own, cell.dtype)
     transpose = partial(_transposed, dtype=dtype)
     inputs, recurrent, bias = kernels_of(cell)
     return JaxLayer(

@@ -14,8 +14,8 @@ from jaxchar.checkpoint.record import read_metadata
 from jaxchar.checkpoint.weights import read_memory
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
 from jaxchar.errors import JaxcharError
-from jaxchar.own_cells import UnknownCellError
 from jaxchar.model.split import model_structure
+from jaxchar.own_cells import UnknownCellError
 from jaxchar.training.step import state_structure
 
 # What the JSON object of a checkpoint's contents takes from its metadata as it is.
