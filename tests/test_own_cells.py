@@ -12,6 +12,7 @@ from small_model import make_model
 
 import jaxchar
 from jaxchar import own_cells
+from jaxchar.model.recipe import TextFacts, choose
 from jaxchar.recurrence.cells import LSTMCarry, LSTMEquations
 
 LSTM_NAMES = ("input_kernel", "recurrent_kernel", "bias")
@@ -92,6 +93,14 @@ def test_a_run_trains_resumes_bit_for_bit_and_writes(tmp_path, text, programs_ma
         jaxchar.load(tmp_path / "run")
     jaxchar.register_cell("leaky", cell)
     assert jaxchar.load(tmp_path / "run").generate("The", 5) == whole.generate("The", 5)
+
+
+@pytest.mark.parametrize("num_chars", [5_000, 1_000_000])
+def test_settings_that_are_chosen_for_a_text_suit_a_cell_of_ones_own(num_chars):
+    facts = TextFacts(num_chars, "".join(map(chr, range(97, 160))))
+    config = choose(facts, {"cell": "leaky"}, lambda: 170, lambda config: 0.01).config
+    assert (config.cell, config.optimizer) == ("leaky", "adamw")
+    assert config.recurrent_dropout == config.weight_dropout == 0 < config.dropout
 
 
 def test_who_registers_a_name_again_gets_the_new_cell():
