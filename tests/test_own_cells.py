@@ -112,7 +112,7 @@ def test_who_registers_a_name_again_gets_the_new_cell():
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"embedding_size": 3}, {"batching": "windows"}, {"dtype": "bfloat16"}]
+    "settings", [{}, {"embedding_size": 3, "batching": "windows"}, {"dtype": "bfloat16"}]
 )
 def test_what_it_writes_and_scores_goes_by_its_logits(settings):
     model = make_model(cell="leaky", **settings)

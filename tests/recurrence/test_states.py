@@ -12,8 +12,7 @@ from jaxchar.recurrence.states import unroll_states
 from jaxchar.recurrence.unroll import unroll
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-@pytest.mark.parametrize("gate", ["sigmoid", "hard_sigmoid"])
+@pytest.mark.parametrize(("cell", "gate"), [("lstm", "hard_sigmoid"), ("gru", "sigmoid"), ("rnn", "sigmoid")])
 def test_states_are_those_of_the_layer_and_follow_from_the_gates(cell, gate):
     config = Config(cell=cell, gate=gate, hidden_size=6)
     (layer,) = CharRNN(config, 5, rngs=nnx.Rngs(0)).cells
