@@ -81,6 +81,8 @@ def allowed(hint: Any) -> str:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         kind, interval = arguments
+        if kind is str:
+            return str(interval)
         return f"{KINDS[kind]} {interval}"
     if origin is Literal:
         return " or ".join(map(repr, arguments))

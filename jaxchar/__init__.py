@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jaxchar.data.vocabulary import Vocabulary
     from jaxchar.errors import JaxcharError
     from jaxchar.language_model import LanguageModel, load
+    from jaxchar.own_cells import register_cell
     from jaxchar.scoring.score import Score
     from jaxchar.text import Text
     from jaxchar.training.launch import fit
@@ -32,10 +33,22 @@ _HOMES = {
     "Score": "scoring.score",
     "Text": "text",
     "Vocabulary": "data.vocabulary",
+    "register_cell": "own_cells",
 }
 
 
-__all__ = ["Config", "JaxcharError", "LanguageModel", "Score", "Text", "Vocabulary", "fit", "load", "resume"]
+__all__ = [
+    "Config",
+    "JaxcharError",
+    "LanguageModel",
+    "Score",
+    "Text",
+    "Vocabulary",
+    "fit",
+    "load",
+    "register_cell",
+    "resume",
+]
 
 
 def __getattr__(name: str) -> Any:

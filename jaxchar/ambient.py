@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import flax
 import jax
 import numpy as np
+from jax._src import xla_bridge
 from jax._src.config import config_states  # the public names do not cover all that is pinned below
 
 from jaxchar.errors import JaxcharError
@@ -79,9 +80,36 @@ def random_key(seed: int) -> jax.Array:
     return jax.random.key(seed, impl=KEY_KIND)
 
 
+_is_forked_from_jax = False
+
+
+def _note_fork() -> None:
+    """Remember, in a process that was just forked, whether JAX's threads were left behind."""
+    global _is_forked_from_jax
+    _is_forked_from_jax = _is_forked_from_jax or xla_bridge.backends_are_initialized()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def check_not_forked() -> None:
+    """Raise a JaxcharError where JAX would wait for ever: in a process forked from one that used it."""
+    if _is_forked_from_jax:
+        raise JaxcharError(
+            "this process was forked from one that had used JAX, whose threads a fork leaves behind, so JAX "
+            "would hang here; start processes with multiprocessing.get_context('spawn')"
+        )
+
+
 @contextlib.contextmanager
 def pinned() -> Iterator[None]:
-    """Compute with JAX's and NumPy's own settings, in this thread, until the block ends."""
+    """Compute with JAX's and NumPy's own settings, in this thread, until the block ends.
+
+    Raises:
+        JaxcharError: JAX cannot compute in this process, see :func:`check_not_forked`.
+    """
+    check_not_forked()
     with contextlib.ExitStack() as settings:
         for name, value in PINS.items():
             if name in config_states:
@@ -112,6 +140,7 @@ def start_jax() -> None:
     Raises:
         JaxcharError: it cannot, or the process asks XLA for another arithmetic or Flax for other modules.
     """
+    check_not_forked()
     _check_flax_settings()
     _check_unsafe_flags()
     _check_flags_known_to_xla()
@@ -161,8 +190,6 @@ def _check_unsafe_flags() -> None:
 
 def _check_flags_known_to_xla() -> None:
     """Raise a JaxcharError where XLA would end the whole process because of its flags."""
-    from jax._src import xla_bridge
-
     flags = os.environ.get("XLA_FLAGS", "").strip()
     if flags and not xla_bridge.backends_are_initialized():
         reason = _complaint_about(flags)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
+from jaxchar.own_cells import OwnCellNames
 from jaxchar.text import Text, check_not_text, is_no_path
 
 
@@ -68,6 +69,7 @@ Probability = Annotated[float, Interval(0, 1, "[)")]  # below 1: a dropout rate,
 Fraction = Annotated[float, Interval(0, 1)]
 Seed = Annotated[int, Interval(0, 2**32 - 1)]
 Temperature = Annotated[float, Interval(0, 1_000)]  # 0 means greedy
+OwnCellName = Annotated[str, OwnCellNames()]
 
 
 class _Checked:
@@ -141,6 +143,8 @@ def _problem_with(value: Any, hint: Any) -> str | None:
     origin = get_origin(hint)
     if origin is Annotated:
         kind, interval = get_args(hint)
+        if kind is str:
+            return None if value in interval else str(interval)
         if _problem_with(value, kind) or value not in interval:
             return f"{'a whole number' if kind is int else 'a number'} {interval}"
         return None
@@ -268,7 +272,7 @@ class BatchConfig(_Checked):
 class ModelConfig(_Checked):
     """The network: input, stacked cells, head."""
 
-    cell: Literal["lstm", "gru", "rnn"] = "lstm"  # rnn is the plain tanh cell
+    cell: Literal["lstm", "gru", "rnn"] | OwnCellName = "lstm"  # rnn is the plain tanh cell
     hidden_size: Width | tuple[Width, ...] = 512  # H: units of every layer, or one number for each
     num_layers: Annotated[int, Interval(1, 100)] = 1  # L; leave at 1 where hidden_size lists the layers
     embedding_size: Annotated[int, Interval(0, 65_536)] = 0  # size of learned input vectors; 0: one-hot

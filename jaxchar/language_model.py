@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -18,6 +19,8 @@ from jaxchar.data.documents import require_documents
 from jaxchar.data.vocabulary import Unknown, Vocabulary
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
 from jaxchar.memory.text_memory import TextMemory
+from jaxchar.model.inside import Inside
+from jaxchar.model.params import Params, state_of
 from jaxchar.model.split import model_structure
 from jaxchar.sampling.memory_decoder import Remembering
 from jaxchar.sampling.prompt import check_known, notes_of
@@ -29,15 +32,18 @@ from jaxchar.scoring.with_memory import Counting, surprises_with_memory
 AnyCounting = Literal["none"] | Counting
 
 
-class LanguageModel:
-    """Parameters with the vocabulary and the configuration that give them meaning."""
+class LanguageModel(Inside):
+    """Parameters with the vocabulary and the configuration that give them meaning.
+
+    It can be copied, pickled, sent to processes that were spawned, and used by several threads at once.
+    """
 
     def __init__(
         self,
         config: Config,
         vocabulary: Vocabulary,
         graphdef: nnx.GraphDef,
-        params: nnx.State,
+        state: nnx.State,
         remembering: Remembering | None = None,
     ) -> None:
         """Wrap what makes a model; see :func:`load` for one from a checkpoint.
@@ -46,16 +52,33 @@ class LanguageModel:
             config: all settings of its training.
             vocabulary: the characters that it knows.
             graphdef: the network's structure.
-            params: its parameters.
+            state: its parameters, as Flax keeps them.
             remembering: a text that is counted beside the network, and how much writing goes by it; None:
                 the network alone.
         """
         self.config = config
         self.vocabulary = vocabulary
         self.graphdef = graphdef
-        self.params = params
+        self.state = state
         self.remembering = remembering
-        self.session = TextSession(graphdef, params, vocabulary, config.context_limit, config, remembering)
+        self.session = TextSession(graphdef, state, vocabulary, config.context_limit, config, remembering)
+
+    def with_params(self, params: Params) -> "LanguageModel":
+        """Return this model with other parameters, such as a training loop of one's own has found.
+
+        Args:
+            params: a pytree like :attr:`params`.
+
+        Raises:
+            JaxcharError: names or shapes are not this network's.
+        """
+        with pinned():
+            state = state_of(jax.tree.map(jnp.asarray, params), self.state)
+        return LanguageModel(self.config, self.vocabulary, self.graphdef, state, self.remembering)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        weights = [np.asarray(leaf) for leaf in jax.tree.leaves(self.state)]
+        return _from_weights, (self.config, self.vocabulary, weights, self.remembering)
 
     # ---- memory ----------------------------------------------------------------------------------
 
@@ -101,21 +124,21 @@ class LanguageModel:
         ids = self.vocabulary.encode(self.vocabulary.adapt(text, "skip"))
         if len(ids) == 0:
             raise JaxcharError("the text to read has no character that the model knows; give another one")
-        params = self._learned(ids).params if dynamic else None
+        learned = self._learned(ids).params if dynamic else None
         if self.remembering is None:
-            return self._with(Remembering(TextMemory(ids, len(self.vocabulary))), params)
+            return self._with(Remembering(TextMemory(ids, len(self.vocabulary))), learned)
         memory = self.remembering.memory.extended(ids)
-        return self._with(self.remembering._replace(memory=memory), params)
+        return self._with(self.remembering._replace(memory=memory), learned)
 
     def _learned(self, ids: np.ndarray) -> Learned:
         """Return what the network predicts of a text, [N] ids, if it learns as it reads, and its weights."""
         check_dynamic(self.config)
         training = np.empty(0) if self.remembering is None else self.remembering.memory.ids
-        return learn_while_reading(self.graphdef, self.params, ids, training)
+        return learn_while_reading(self.graphdef, self.state, ids, training)
 
-    def _with(self, remembering: Remembering | None, params: nnx.State | None = None) -> "LanguageModel":
-        params = self.params if params is None else params
-        return LanguageModel(self.config, self.vocabulary, self.graphdef, params, remembering)
+    def _with(self, remembering: Remembering | None, state: nnx.State | None = None) -> "LanguageModel":
+        state = self.state if state is None else state
+        return LanguageModel(self.config, self.vocabulary, self.graphdef, state, remembering)
 
     # ---- writing ---------------------------------------------------------------------------------
 
@@ -235,6 +258,14 @@ class LanguageModel:
         )
         return [document.text for document in self.session.write_documents(separator, count, settings)]
 
+    def encoded(self, text: str) -> np.ndarray:
+        """Return the ids of a text, [T]; see :meth:`generate` for characters that the model lacks."""
+        found = self.session.fitted(text, "text")
+        for note in notes_of("text", [found]):
+            warnings.warn(note, stacklevel=4)  # of who called what needs the ids
+        check_known("text", found.text, self.vocabulary, "Vocabulary.adapt")
+        return self.vocabulary.encode(found.text)
+
     def _stream(self, prompt: str, settings: SampleConfig) -> Iterator[str]:
         start = self.session.start(prompt)
         return (piece for piece, _ in self.session.write(start, settings))
@@ -318,7 +349,7 @@ class LanguageModel:
         if dynamic:
             found = self._learned(ids).predictions
         else:
-            found = predict_one_by_one(self.graphdef, self.params, ids, self.config.context_limit)
+            found = predict_one_by_one(self.graphdef, self.state, ids, self.config.context_limit)
         found = found._replace(surprises=self._surprises(ids, found, memory))
         start = max(len(context), 1)
         asked = found.positions >= start
@@ -345,12 +376,22 @@ class LanguageModel:
     @pinned()
     def predictions(self, ids: jax.Array, protocol: Protocol) -> Predictions:
         """Return surprise and rank of the characters of ids, [N], by a protocol of evaluation."""
-        return predict(self.graphdef, self.params, ids, protocol)
+        return predict(self.graphdef, self.state, ids, protocol)
 
     @pinned()
     def evaluate(self, ids: jax.Array, protocol: Protocol) -> Evaluation:
         """Return the figures of ids, [N], with intervals, by a protocol of evaluation."""
         return Evaluation.of(self.predictions(ids, protocol), protocol)
+
+
+def _from_weights(
+    config: Config, vocabulary: Vocabulary, weights: list[np.ndarray], remembering: Remembering | None
+) -> LanguageModel:
+    """Return the model that was pickled, see ``LanguageModel.__reduce__``."""
+    graphdef, like = model_structure(config, len(vocabulary))
+    with pinned():
+        state = jax.tree.unflatten(jax.tree.structure(like), map(jnp.asarray, weights))
+    return LanguageModel(config, vocabulary, graphdef, state, remembering)
 
 
 def _stops(stop: str | Iterable[str] | None) -> Any:

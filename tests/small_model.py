@@ -13,7 +13,7 @@ SYMBOLS = "\n abcde"
 
 def make_model(remembering: Remembering | None = None, **settings) -> LanguageModel:
     """Return a small model with weights that make its text far from uniform."""
-    config = Config(hidden_size=8, seq_len=5, **settings)
+    config = Config(**{"hidden_size": 8, "seq_len": 5, **settings})
     graphdef, params = split_model(config, len(SYMBOLS))
     params = jax.tree.map(lambda leaf: 3 * leaf, params)
     return LanguageModel(config, Vocabulary(SYMBOLS), graphdef, params, remembering)

@@ -37,7 +37,7 @@ def hints(group: type) -> dict[str, Any]:
 def number_of(hint: Any) -> tuple[type, Interval] | None:
     """The type and interval of a numeric hint, also where it is optional or one of several."""
     if get_origin(hint) is Annotated:
-        return get_args(hint)
+        return get_args(hint) if get_args(hint)[0] is not str else None
     found = (number_of(part) for part in get_args(hint) if get_origin(hint) not in (Literal, tuple))
     return next(filter(None, found), None)
 
@@ -75,6 +75,8 @@ def accepted(hint: Any) -> st.SearchStrategy:
     """Values that a hint allows."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
+        if parts[0] is str:  # of a cell of one's own; none is registered
+            return st.nothing()
         kind, (low, high, ends) = parts
         if kind is int:
             return st.integers(low, high)

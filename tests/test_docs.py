@@ -8,16 +8,21 @@ import re
 from functools import cache
 from pathlib import Path
 
+import jax
 import pytest
+from runs import quiet
 
 import jaxchar
 from docs import generated
 from jaxchar import config as records
+from jaxchar import own_cells
+from jaxchar.model.split import split_model
 from jaxchar.scoring.options import EvaluationOptions
 
 DOCS = Path(__file__).parent.parent / "docs"
 GROUPS = ("CorpusConfig", "BatchConfig", "ModelConfig", "OptimizerConfig", "RunConfig")
 PAGES = ("index", "tutorial", "command_line", "reference")
+RUN_PAGES = ("inside_jax",)  # whose programs are run, one after the other, with a small model
 # What every command takes, what jaxchar itself takes, and an example of a mistake.
 OF_ALL = {"--help", "--help-all", "--version", "--tyro-print-completion", "--lr"}
 INSTANCE_NAMES = {"config", "text", "surprises", "ranks"}  # set on an instance, not on its class
@@ -99,7 +104,7 @@ def test_a_comment_belongs_to_the_field_that_it_stands_beside_or_above():
     ("name", "words"),
     [
         ("dropout", "a number of at least 0 and below 1"),
-        ("cell", "'lstm' or 'gru' or 'rnn'"),
+        ("cell", "'lstm' or 'gru' or 'rnn', or the name of a cell of one's own (jaxchar.register_cell)"),
         ("stateful", "True or False, or None"),
         ("sample_temperatures", "a tuple, each item a number of at least 0 and at most 1,000"),
     ],
@@ -188,6 +193,29 @@ def _keywords() -> set[str]:
     }
     arguments = {*inspect.signature(jaxchar.fit).parameters}
     return settings | arguments | {"which", "end", "flush"}
+
+
+@pytest.mark.parametrize("name", RUN_PAGES)
+def test_the_programs_of_a_page_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(own_cells, "_register", {})
+    pangram = "The quick brown fox jumps over the lazy dog.\n"
+    config = jaxchar.Config(
+        corpus=jaxchar.Text(pangram * 20),
+        hidden_size=24,
+        batch_size=4,
+        seq_len=16,
+        max_steps=4,
+    )
+    jaxchar.fit(config.replace(val_fraction=0.0, sample_length=0), "runs/mine", display=quiet())
+    names: dict[str, object] = {}
+    for program in blocks(name, "python"):
+        exec(compile(program, f"docs/{name}.md", "exec"), names)
+    assert (tmp_path / "states.png").exists()
+    assert jax.tree.structure(names["product"]) == jax.tree.structure(names["model"].params)
+    assert own_cells.is_registered("leaky")
+    leaky = jaxchar.Config(cell="leaky", hidden_size=4)
+    assert len(jax.tree.leaves(split_model(leaky, 5))) == 5
 
 
 # ---- pictures ------------------------------------------------------------------------------------

@@ -27,10 +27,11 @@ def parameters_of(name: str, symbols: int) -> int:
     return num_parameters(nnx.merge(*split_model(config_of(name), symbols)))
 
 
-def test_all_five_systems_and_the_variant_are_there():
+def test_all_five_systems_the_variant_and_the_cell_of_ones_own_are_there():
     assert NAMES == [
         "char_rnn",
         "min_char_rnn",
+        "min_gru",
         "nietzsche",
         "nietzsche_stacked",
         "shakespeare",

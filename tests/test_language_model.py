@@ -50,11 +50,11 @@ def test_a_model_that_remembers_nothing_may_read_a_text(forgetful):
 
 def test_reading_can_teach_the_network_too(model):
     saying = "e e e e e e b b b\n" * 60
-    before = jax.tree.map(np.asarray, model.params)
+    before = jax.tree.map(np.asarray, model.state)
     learned = model.adapted(saying, dynamic=True)
     assert learned.score(saying[:100]).loss < model.adapted(saying).score(saying[:100]).loss - 0.05
     assert learned.remembering.memory.ids.size == model.remembering.memory.ids.size + len(saying)
-    jax.tree.map(np.testing.assert_array_equal, before, model.params)  # the model itself stays as it is
+    jax.tree.map(np.testing.assert_array_equal, before, model.state)  # the model itself stays as it is
     assert learned.generate("e", 50) == model.adapted(saying, dynamic=True).generate("e", 50)
 
 

@@ -41,7 +41,7 @@ def main() -> None:
     dataset = load_own_dataset(trained.config, trained.vocabulary, trained.corpus)
     training, held_out = (np.asarray(dataset.splits[name]) for name in ("train", "validation"))
     remembering = Remembering(TextMemory(training, len(trained.vocabulary)))
-    model = LanguageModel(model.config, model.vocabulary, model.graphdef, model.params, remembering)
+    model = LanguageModel(model.config, model.vocabulary, model.graphdef, model.state, remembering)
     for longest in arguments.contexts:
         writer = model.with_memory(1.0 if longest else 0.0, longest).session
         shares, rates, most = [], [], 0

@@ -12,7 +12,8 @@ from typing import Any
 
 from jaxchar.checkpoint.damage import Damaged, check_inside, damage_named
 from jaxchar.checkpoint.metadata import Metadata
-from jaxchar.errors import JaxcharError
+from jaxchar.errors import JaxcharError, quoted
+from jaxchar.own_cells import BUILT_IN, UnknownCellError, how_to_register, is_registered
 
 # 2: arrays are stored uncompressed, one folder each, so the size on disk bounds the memory that an array
 # may claim. (1 was never released.)
@@ -45,6 +46,7 @@ def read_record(checkpoint: Path) -> dict[str, Any]:
     Raises:
         Damaged: it is missing, altered or not a checkpoint's.
         JaxcharError: another version of jaxchar wrote it, in a format that this one cannot read.
+        UnknownCellError: its cell is one's own, and is not registered.
     """
     with damage_named(checkpoint):
         file = checkpoint / "metadata" / "metadata"
@@ -62,6 +64,7 @@ def read_record(checkpoint: Path) -> dict[str, Any]:
             f"checkpoint {str(checkpoint)!r} has format {written}, and this jaxchar reads format "
             f"{FORMAT_VERSION}; {remedy}"
         )
+    _check_cell(checkpoint, record)
     return record
 
 
@@ -71,7 +74,19 @@ def read_metadata(checkpoint: Path) -> Metadata:
     Raises:
         Damaged: it is missing, altered or not a checkpoint's.
         JaxcharError: another version of jaxchar wrote it, in a format that this one cannot read.
+        UnknownCellError: its cell is one's own, and is not registered.
     """
     record = read_record(checkpoint)
     with damage_named(checkpoint):
         return Metadata.from_json(record)
+
+
+def _check_cell(checkpoint: Path, record: dict[str, Any]) -> None:
+    """Raise an UnknownCellError where the cell of a checkpoint is one's own and not known in this process."""
+    config = record.get("config")
+    cell = config.get("cell") if isinstance(config, dict) else None
+    if isinstance(cell, str) and cell not in BUILT_IN and cell.isidentifier() and not is_registered(cell):
+        raise UnknownCellError(
+            f"checkpoint {str(checkpoint)!r} has a cell of its author's own, {quoted(cell)}, which is not "
+            f"known here; {how_to_register(cell)}"
+        )

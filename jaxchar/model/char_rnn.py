@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxchar.config import ModelConfig
+from jaxchar.errors import JaxcharError
+from jaxchar.own_cells import registered_cell
 from jaxchar.randomness import cheap_bernoulli
 from jaxchar.recurrence.cells import (
     GATE_BLOCKS,
@@ -20,6 +22,7 @@ from jaxchar.recurrence.cells import (
     Carry,
     Cell,
     DropoutMasks,
+    OwnLayer,
     initial_carry,
 )
 from jaxchar.recurrence.fused import lookup
@@ -141,7 +144,9 @@ class CharRNN(nnx.Module):
         if self.embedding is None:
             return inputs
         table = self._input_vectors()
-        return lookup(table, inputs) if inputs.ndim == 2 else inputs @ table
+        if inputs.ndim == 2:
+            return lookup(table, inputs)
+        return jnp.matmul(inputs, table, precision="highest")  # one-hot rows select, they do not round
 
     def _input_vectors(self) -> jax.Array:
         """Return the table of the input vectors, [V, D]."""
@@ -156,7 +161,7 @@ class CharRNN(nnx.Module):
         rate = self.config.weight_dropout
         if key is None or rate == 0:
             return cell
-        dropped = nnx.clone(cell)
+        dropped: Any = nnx.clone(cell)
         kernel = dropped.dense_h.kernel
         keep = cheap_bernoulli(jax.random.fold_in(key, 3), 1 - rate, kernel.shape)
         kernel[...] = jnp.where(keep, kernel[...] / (1 - rate), 0)
@@ -243,6 +248,8 @@ def _dropout(features: jax.Array, rate: float, key: jax.Array | None) -> jax.Arr
 
 
 def _make_cell(config: ModelConfig, features: int, hidden_size: int, rngs: nnx.Rngs) -> Cell:
+    if config.cell not in GATE_BLOCKS:
+        return _make_own_layer(config, features, hidden_size, rngs)
     blocks = GATE_BLOCKS[config.cell]
     kernel_init = _kernel_init(config)
     recurrent_init = nnx.initializers.orthogonal() if config.recurrent_init == "orthogonal" else kernel_init
@@ -259,6 +266,17 @@ def _make_cell(config: ModelConfig, features: int, hidden_size: int, rngs: nnx.R
         return nnx.GRUCell(features, hidden_size, gate_fn=gate_fn, **options)
     bias_init = _forget_bias_init(config.forget_bias)
     return nnx.OptimizedLSTMCell(features, hidden_size, gate_fn=gate_fn, bias_init=bias_init, **options)
+
+
+def _make_own_layer(config: ModelConfig, features: int, hidden_size: int, rngs: nnx.Rngs) -> OwnLayer:
+    if config.recurrent_dropout or config.weight_dropout:
+        raise JaxcharError(
+            f"--recurrent-dropout and --weight-dropout must be 0 with a cell of one's own, {config.cell!r}, "
+            f"but they are {config.recurrent_dropout} and {config.weight_dropout}; give --dropout or "
+            "--input-dropout"
+        )
+    own = registered_cell(config.cell)
+    return OwnLayer(own, features, hidden_size, dtype=jnp.dtype(config.dtype), rngs=rngs)
 
 
 def _kernel_init(config: ModelConfig) -> Initializer:

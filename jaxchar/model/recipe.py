@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from jaxchar.config import Config
+from jaxchar.own_cells import is_registered
 
 SecondsPerStep = Callable[[Config], float]
 
@@ -154,7 +155,8 @@ def _shape(text: _Text, given: Mapping[str, Any], hidden_size: int) -> Config:
     streams = given.get("batching", "streams") == "streams"
     batch_size, seq_len = _step_shape(text, given)
     rate = min(1.0, batch_size * (seq_len if given.get("return_sequences", True) else 1) / FULL_STEP)
-    optimizer = given.get("optimizer", "muon")
+    own_cell = is_registered(given.get("cell"))  # which Muon and dropout inside the recurrence are not for
+    optimizer = given.get("optimizer", "adamw" if own_cell else "muon")
     small = text.train_chars < 40_000
     many_symbols = not small and len(text.symbols) > MANY_SYMBOLS
     embedding_size = 24 if small else EMBEDDING_SIZE if many_symbols or given.get("tie_embeddings") else 0
@@ -169,7 +171,7 @@ def _shape(text: _Text, given: Mapping[str, Any], hidden_size: int) -> Config:
         "tie_embeddings": many_symbols and given.get("embedding_size", embedding_size) > 0,
         "input_dropout": 0.1 if small else 0.0,
         "dropout": 0.2,  # costs time, so it is there when time is measured; see _with_length
-        "recurrent_dropout": 0.1,
+        "recurrent_dropout": 0.0 if own_cell else 0.1,
         "optimizer": optimizer,
         "learning_rate": _rounded(LEARNING_RATES[optimizer] * rate),
         "muon_learning_rate": _rounded(MUON_LEARNING_RATE * math.sqrt(rate)),
@@ -245,6 +247,8 @@ def _regularization(text: _Text, config: Config, passes: float) -> dict[str, flo
     """Return dropouts that keep a text from being learned by heart, and no more of them."""
     rehearsals = math.log(max(1.0, _weights(config, len(text.symbols)) * passes / text.train_chars))
     dropout = min(0.55, 0.12 * rehearsals)
+    if is_registered(config.cell):
+        return {"dropout": round(dropout, 2)}
     return {
         "dropout": round(dropout, 2),
         "recurrent_dropout": round(dropout / 2, 2),
@@ -261,7 +265,7 @@ def _steps_per_pass(text: _Text, config: Config) -> int:
 
 def _equal_gru(config: Config) -> float:
     """Return the size of the one layer of GRU that takes as much arithmetic as all layers."""
-    gates = {"lstm": 4, "gru": 3, "rnn": 1}[config.cell]
+    gates = {"lstm": 4, "rnn": 1}.get(config.cell, 3)
     return math.sqrt(gates / 3 * sum(size**2 for size in config.layer_sizes))
 
 

@@ -8,6 +8,7 @@ from flax import nnx
 from jaxchar.ambient import pinned
 from jaxchar.config import Config
 from jaxchar.model.char_rnn import CharRNN
+from jaxchar.own_cells import RegisteredCell, own_cell
 from jaxchar.randomness import INIT_KEY, purpose_key
 
 
@@ -20,12 +21,14 @@ def split_model(config: Config, vocab_size: int) -> tuple[nnx.GraphDef, nnx.Stat
 
 def model_structure(config: Config, vocab_size: int) -> tuple[nnx.GraphDef, nnx.State]:
     """Return the structure of the model, and shapes and types in place of its parameters."""
-    graphdef, params = _structure(config.replace(corpus="python"), vocab_size)
+    graphdef, params = _structure(config.replace(corpus="python"), vocab_size, own_cell(config.cell))
     return graphdef, jax.tree.map(lambda shape: shape, params)  # a tree of the caller's own
 
 
 @functools.lru_cache(16)
 @pinned()
-def _structure(config: Config, vocab_size: int) -> tuple[nnx.GraphDef, nnx.State]:
+def _structure(
+    config: Config, vocab_size: int, _cell: RegisteredCell | None
+) -> tuple[nnx.GraphDef, nnx.State]:
     """Trace the model, once for all texts of one number of symbols."""
     return jax.eval_shape(lambda: split_model(config, vocab_size))

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
+from jaxchar.errors import JaxcharError, quoted
+
 
 class LSTMCarry(NamedTuple):
     """The state that an LSTM hands from one time step to the next."""
@@ -27,7 +29,79 @@ class HiddenCarry(NamedTuple):
 
 
 Carry = LSTMCarry | HiddenCarry
-Cell = nnx.OptimizedLSTMCell | nnx.GRUCell | nnx.SimpleCell
+
+
+class OwnLayer(nnx.Module):
+    """A layer of a cell of one's own, see :class:`jaxchar.own_cells.OwnCell`."""
+
+    def __init__(
+        self, own: Any, features: int, hidden_size: int, *, dtype: Any = None, rngs: nnx.Rngs
+    ) -> None:
+        """Draw the first weights.
+
+        Args:
+            own: the cell with its name, a :class:`jaxchar.own_cells.RegisteredCell`.
+            features: D.
+            hidden_size: H.
+            dtype: that the cell computes in; None: float32.
+            rngs: where the weights are drawn from.
+        """
+        self.own = own
+        self.in_features, self.hidden_features, self.dtype = features, hidden_size, dtype
+        drawn = own.cell.init(rngs.params(), features, hidden_size)
+        if not isinstance(drawn, dict) or not all(hasattr(value, "shape") for value in drawn.values()):
+            raise JaxcharError(
+                f"init of the cell {own.name!r} must return a dictionary of arrays, but it returned "
+                f"{quoted(drawn)}"
+            )
+        weights = {key: nnx.Param(jnp.asarray(value, jnp.float32)) for key, value in drawn.items()}
+        self.weights = nnx.Dict(weights)
+
+    def step(self, carry: Any, inputs: jax.Array) -> Any:
+        """Return the state after one more time step, float32, from [B, D] inputs."""
+        weights = {name: weight[...] for name, weight in self.weights.items()}
+        return own_step(self.own, weights, carry, inputs, self.dtype)
+
+    def initial_carry(self, batch_size: int) -> Any:
+        """Return the zero state, [batch_size, H] each part."""
+        kind = getattr(self.own.cell, "carry", HiddenCarry)
+        if "hidden" not in getattr(kind, "_fields", ()):
+            raise JaxcharError(
+                f"carry of the cell {self.own.name!r} must be a NamedTuple with a field hidden, but it is "
+                f"{quoted(kind)}"
+            )
+        zeros = jnp.zeros((batch_size, self.hidden_features), jnp.float32)
+        return kind(*(zeros for _ in kind._fields))
+
+
+def own_step(
+    own: Any, weights: dict[str, jax.Array], carry: Any, inputs: jax.Array, dtype: Any = None
+) -> Any:
+    """Return the state after one more time step of a cell of one's own.
+
+    Args:
+        own: the cell with its name, a :class:`jaxchar.own_cells.RegisteredCell`.
+        weights: as its ``init`` names them.
+        carry: the state before it, [B, H] float32 each part, and so is what is returned.
+        inputs: [B, D].
+        dtype: that the cell computes in; None: float32.
+    """
+    given = jax.tree.map(lambda part: part.astype(dtype or jnp.float32), (weights, carry, inputs))
+    after = own.cell.step(*given)
+    if _described(after) != _described(carry):
+        raise JaxcharError(
+            f"step of the cell {own.name!r} must return a state like the one that it was given, "
+            f"{_described(carry)}, but it returned {_described(after)}"
+        )
+    return jax.tree.map(lambda part: part.astype(jnp.float32), after)
+
+
+def _described(carry: Any) -> str:
+    shapes = [str(list(jnp.shape(part))) for part in jax.tree.leaves(carry)]
+    return f"{type(carry).__name__} of {', '.join(shapes)}"
+
+
+Cell = nnx.OptimizedLSTMCell | nnx.GRUCell | nnx.SimpleCell | OwnLayer
 
 
 def hard_sigmoid(x: jax.Array) -> jax.Array:
@@ -79,14 +153,27 @@ NO_DROPOUT = DropoutMasks()
 
 def initial_carry(cell: Cell, batch_size: int) -> Carry:
     """Return the zero state, [batch_size, H] each part, that a text starts with."""
+    if isinstance(cell, OwnLayer):
+        return cell.initial_carry(batch_size)
     zeros = jnp.zeros((batch_size, cell.hidden_features), jnp.float32)
     return LSTMCarry(zeros, zeros) if isinstance(cell, nnx.OptimizedLSTMCell) else HiddenCarry(zeros)
 
 
-def bias_of(cell: Cell) -> jax.Array:
-    """Return the bias of a cell, [G]; Flax keeps it with one or the other of the two products."""
+class Kernels(NamedTuple):
+    """The weights of a layer whose cell has equations."""
+
+    inputs: jax.Array  # [D, G]
+    recurrent: jax.Array  # [H, G]
+    bias: jax.Array  # [G]
+
+
+def kernels_of(cell: Cell) -> Kernels:
+    """Return the weights of a layer whose cell has equations, see :func:`has_equations`."""
+    if isinstance(cell, OwnLayer):
+        return Kernels(*(cell.weights[name][...] for name in ("input_kernel", "recurrent_kernel", "bias")))
+    # Flax keeps the bias with one or the other of the two products.
     bias: Any = cell.dense_i.bias if cell.dense_h.bias is None else cell.dense_h.bias
-    return bias[...]
+    return Kernels(cell.dense_i.kernel[...], cell.dense_h.kernel[...], bias[...])
 
 
 def masked_inputs(inputs: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
@@ -115,6 +202,9 @@ class Equations(Protocol):
 
     def recurrent_gradient(self, d_projected: jax.Array, saved: Any) -> jax.Array:
         """Return the gradient of the recurrent product, [..., G], from that of the projection."""
+
+    def gates(self, saved: Any) -> dict[str, jax.Array]:
+        """Return the gates of a step by their names, [..., H] each, from what ``forward`` saved."""
 
 
 def _gate_derivative(gate_fn: Callable) -> Callable[[jax.Array], jax.Array]:
@@ -166,6 +256,9 @@ class LSTMEquations(NamedTuple):
     def recurrent_gradient(self, d_projected, saved):
         return d_projected
 
+    def gates(self, saved):
+        return dict(zip("ifgo", jnp.split(saved[0], 4, axis=-1), strict=True))
+
 
 class GRUEquations(NamedTuple):
     """r, z = gate(.); n = tanh(p_n + r q_n); h' = (1 - z) n + z h, q = h W_h (Cho; Flax, cuDNN)."""
@@ -193,6 +286,9 @@ class GRUEquations(NamedTuple):
         d_r, d_z, d_n = jnp.split(d_projected, 3, axis=-1)
         return jnp.concatenate([d_r, d_z, d_n * r], axis=-1)
 
+    def gates(self, saved):
+        return dict(zip("rzn", saved, strict=False))
+
 
 class TanhEquations(NamedTuple):
     """h' = tanh(p + q) (Elman 1990)."""
@@ -207,9 +303,19 @@ class TanhEquations(NamedTuple):
     def recurrent_gradient(self, d_projected, saved):
         return d_projected
 
+    def gates(self, saved):
+        return {}
+
+
+def has_equations(cell: Cell) -> bool:
+    """Return whether a cell is two matrix products and equations, as the built-in ones are."""
+    return not isinstance(cell, OwnLayer) or hasattr(cell.own.cell, "equations")
+
 
 def equations_of(cell: Cell) -> Equations:
-    """Return the element-by-element part of a cell."""
+    """Return the element-by-element part of a cell that has one, see :func:`has_equations`."""
+    if isinstance(cell, OwnLayer):
+        return cell.own.cell.equations
     if isinstance(cell, nnx.OptimizedLSTMCell):
         return LSTMEquations(cell.gate_fn)
     if isinstance(cell, nnx.GRUCell):

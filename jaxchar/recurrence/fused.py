@@ -28,8 +28,8 @@ from jaxchar.recurrence.cells import (
     Cell,
     DropoutMasks,
     Equations,
-    bias_of,
     equations_of,
+    kernels_of,
     masked_inputs,
 )
 
@@ -45,7 +45,7 @@ TRANSPOSED_PRODUCT_RATIO = 4
 def unroll_fused(cell: Cell, inputs: jax.Array, carry: Carry, masks: DropoutMasks) -> tuple[Carry, jax.Array]:
     """Run a cell over a sequence; arguments and results as of :func:`jaxchar.recurrence.unroll.unroll`."""
     projected = project(cell, inputs, masks.inputs)
-    kernel = cell.dense_h.kernel[...].astype(cell.dtype or jnp.float32)
+    kernel = kernels_of(cell).recurrent.astype(cell.dtype or jnp.float32)
     return _recur(equations_of(cell), projected, kernel, carry, masks.recurrent)
 
 
@@ -57,7 +57,7 @@ def project(cell: Cell, inputs: jax.Array, mask: jax.Array | None = None) -> jax
         inputs: [T, B, D] features, or [T, B] integer ids.
         mask: dropout mask of the inputs, [B, D].
     """
-    kernel, bias, dtype = cell.dense_i.kernel[...], bias_of(cell), cell.dtype or jnp.float32
+    (kernel, _, bias), dtype = kernels_of(cell), cell.dtype or jnp.float32
     inputs, scale = masked_inputs(inputs, mask)
     if inputs.ndim == 3:
         return _sequence_product(inputs.astype(dtype), kernel.astype(dtype)) + bias
@@ -73,17 +73,17 @@ def project(cell: Cell, inputs: jax.Array, mask: jax.Array | None = None) -> jax
 @jax.custom_vjp
 def _sequence_product(rows: jax.Array, kernel: jax.Array) -> jax.Array:
     """Return ``rows @ kernel``, [T, B, G] float32, with the kernel's gradient of the recurrence."""
-    return _matmul(rows, kernel)
+    return matmul(rows, kernel)
 
 
 def _sequence_product_forward(rows: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
-    return _matmul(rows, kernel), (rows, kernel)
+    return matmul(rows, kernel), (rows, kernel)
 
 
 def _sequence_product_backward(residuals: tuple, d_product: jax.Array) -> tuple[jax.Array, jax.Array]:
     rows, kernel = residuals
     d_product = d_product.astype(kernel.dtype)
-    d_rows = _matmul(d_product, kernel.T).astype(rows.dtype)
+    d_rows = matmul(d_product, kernel.T).astype(rows.dtype)
     return d_rows, _kernel_gradient(rows, d_product)
 
 
@@ -99,7 +99,7 @@ def _kernel_gradient(rows: jax.Array, d_product: jax.Array) -> jax.Array:
     return d_kernel.astype(d_product.dtype)
 
 
-def _matmul(a: jax.Array, b: jax.Array) -> jax.Array:
+def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
     """Multiply in the dtype of the operands; sum and return in float32."""
     return jnp.matmul(a, b, preferred_element_type=jnp.float32)
 
@@ -140,10 +140,10 @@ def _recurrent_product(rows: jax.Array, kernel: jax.Array, kernel_transposed: ja
     batch_size = rows.shape[0]
     kernel_is_larger = batch_size * TRANSPOSED_PRODUCT_RATIO <= min(kernel.shape) and batch_size % 8 == 0
     if jax.default_backend() != "cpu" or not kernel_is_larger:
-        return _matmul(rows, kernel)
+        return matmul(rows, kernel)
     # Without the barriers XLA would simplify this to rows @ kernel.
     columns = lax.optimization_barrier(rows.T)
-    return lax.optimization_barrier(_matmul(kernel_transposed, columns)).T
+    return lax.optimization_barrier(matmul(kernel_transposed, columns)).T
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

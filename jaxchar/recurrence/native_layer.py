@@ -1,20 +1,15 @@
-"""A recurrent layer in C++, see ``cpp/layer.h``: forward, and its gradient, on one device or several.
+"""A recurrent layer in C++, see ``cpp/layer.h``: forward, and its gradient.
 
 Letters as in :mod:`jaxchar.recurrence.unroll`: T time steps, B batch, D input features, H hidden size,
 G gate columns; V symbols.
 """
 
-import functools
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jax.experimental.custom_partitioning import custom_partitioning
-from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxchar.recurrence.cells import (
     CELL_KINDS,
@@ -23,10 +18,11 @@ from jaxchar.recurrence.cells import (
     DropoutMasks,
     HiddenCarry,
     LSTMCarry,
-    bias_of,
+    kernels_of,
     masked_inputs,
     native_name_of,
 )
+from jaxchar.recurrence.native_batch import by_batch
 
 
 class Inputs(NamedTuple):
@@ -59,7 +55,8 @@ def unroll_native(
     name = native_name_of(cell)
     assert name is not None, "callers ask native_name first"
     read = Inputs.of(*masked_inputs(inputs, masks.inputs))
-    weights = Weights(cell.dense_i.kernel[...], bias_of(cell), cell.dense_h.kernel[...])
+    kernel, recurrent, bias = kernels_of(cell)
+    weights = Weights(kernel, bias, recurrent)
     state = carry.cell if isinstance(carry, LSTMCarry) else None
     hiddens, state, hidden = run(name, read, weights, state, carry.hidden, masks.recurrent)
     return (HiddenCarry(hidden) if state is None else LSTMCarry(state, hidden)), hiddens
@@ -144,7 +141,7 @@ def _forward(cell, inputs, weights, state, hidden, mask):
     T, B = (inputs.rows if inputs.ids is None else inputs.ids).shape[:2]
     states = _or_empty(state, B, 0), hidden, _or_empty(mask, B, 0)
     rule = "i b, m b, t b d, v g, g, h g, b s, b h, b k -> t b h, t b s, t b a"
-    return _by_batch(_forward_here, rule, cell)(*_all_inputs(inputs, T, B), *weights, *states)
+    return by_batch(_forward_here, rule, cell)(*_all_inputs(inputs, T, B), *weights, *states)
 
 
 def _forward_here(cell, ids, scale, rows, input_kernel, bias, kernel, state, hidden, mask):
@@ -158,7 +155,7 @@ def _backward(cell, input_kernel, kernel, first, following, saved, d_hiddens, d_
     """Return the gradients of both products, of the input rows, and of the first state and output."""
     B = len(d_hidden)
     rule = "d g, h g, b h, t b h, t b a, t b h, b s, b h, b k -> t b g, t b r, t b d, b s, b h"
-    return _by_batch(_backward_here, rule, cell)(
+    return by_batch(_backward_here, rule, cell)(
         input_kernel,
         kernel,
         first,
@@ -185,7 +182,7 @@ def _weight_gradients(num_inputs, inputs, seen, d_projected, d_recurrent):
     """Return the gradients of the input kernel [D or V, G], the bias [G] and the recurrent kernel [H, G]."""
     rule = "i b, m b, t b d, b h, t b h, t b g, t b r -> v g, g, h g"
     arrays = _all_inputs(inputs, *d_projected.shape[:2])
-    return _by_batch(_weight_gradients_here, rule, num_inputs)(*arrays, *seen, d_projected, d_recurrent)
+    return by_batch(_weight_gradients_here, rule, num_inputs)(*arrays, *seen, d_projected, d_recurrent)
 
 
 def _weight_gradients_here(num_inputs, ids, scale, rows, first, hiddens, d_projected, d_recurrent):
@@ -194,44 +191,5 @@ def _weight_gradients_here(num_inputs, ids, scale, rows, first, hiddens, d_proje
     return tuple(call(ids, scale, rows, first, hiddens, d_projected, d_recurrent))
 
 
-# ---- several devices -----------------------------------------------------------------------------
-
-
 def _floats(*shapes: tuple[int, ...]) -> list[jax.ShapeDtypeStruct]:
     return [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-
-
-@functools.cache
-def _by_batch(function: Callable, rule: str, *first: Any) -> Callable:
-    """Return a function that each device calls for its own rows of the batch.
-
-    Args:
-        function: takes and returns arrays of any batch size.
-        rule: the axes of its arguments and results; "b" is split, and results without it are summed.
-        first: its static arguments, before the arrays.
-    """
-    arguments, results = ([axes.split() for axes in side.split(", ")] for side in rule.split(" -> "))
-    summed = "b" not in results[0]
-
-    def partition(mesh, shapes, _):
-        # Only the batch may be split, see need_replication_factors.
-        split = next((axis for shape in shapes for axis in shape.sharding.spec if axis is not None), None)
-
-        def layout(axes):
-            return NamedSharding(mesh, PartitionSpec(*(split if axis == "b" else None for axis in axes)))
-
-        def on_one_device(*rows):
-            here = function(*first, *rows)
-            return lax.psum(here, split) if summed and split else here
-
-        return mesh, on_one_device, tuple(map(layout, results)), tuple(map(layout, arguments))
-
-    whole = tuple(dict.fromkeys(axis for axes in (*arguments, *results) for axis in axes if axis != "b"))
-    on_all = custom_partitioning(partial(function, *first))
-    on_all.def_partition(
-        partition,
-        sharding_rule=rule,
-        need_replication_factors=whole,
-        reduction_factors=("b",) if summed else (),
-    )
-    return on_all

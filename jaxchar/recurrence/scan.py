@@ -3,6 +3,7 @@
 Letters as in :mod:`jaxchar.recurrence.unroll`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from jaxchar.recurrence.cells import Carry, Cell, DropoutMasks, LSTMCarry
+from jaxchar.recurrence.cells import Carry, Cell, DropoutMasks, LSTMCarry, OwnLayer
 
 
 def unroll_scan(cell: Cell, inputs: jax.Array, carry: Carry, masks: DropoutMasks) -> tuple[Carry, jax.Array]:
@@ -19,24 +20,36 @@ def unroll_scan(cell: Cell, inputs: jax.Array, carry: Carry, masks: DropoutMasks
         inputs = jax.nn.one_hot(inputs, cell.in_features)
     if masks.inputs is not None:
         inputs = inputs * masks.inputs
-    cell = _with_recurrent_mask(cell, masks.recurrent)
+    step = _step_of(cell, masks.recurrent)
 
-    def step(carry: Carry, inputs_t: jax.Array) -> tuple[Carry, jax.Array]:
+    def keep_hidden(carry: Carry, inputs_t: jax.Array) -> tuple[Carry, jax.Array]:
+        carry = step(carry, inputs_t)
+        return carry, carry.hidden
+
+    return lax.scan(keep_hidden, carry, inputs)
+
+
+def _step_of(cell: Cell, mask: jax.Array | None) -> Callable[[Carry, jax.Array], Carry]:
+    """Return a function of the state and the [B, D] inputs of a time step: the state after it."""
+    if isinstance(cell, OwnLayer):
+        return cell.step
+    cell = _with_recurrent_mask(cell, mask)
+
+    def step(carry: Carry, inputs_t: jax.Array) -> Carry:
         # Flax's (c, h) has the order of LSTMCarry; its other cells carry h alone.
         flax_carry: Any = tuple(carry) if isinstance(carry, LSTMCarry) else carry.hidden
         flax_carry, _ = cell(flax_carry, inputs_t)
         parts = [part.astype(jnp.float32) for part in jax.tree.leaves(flax_carry)]
-        carry = type(carry)(*parts)
-        return carry, carry.hidden
+        return type(carry)(*parts)
 
-    return lax.scan(step, carry, inputs)
+    return step
 
 
 def _with_recurrent_mask(cell: Cell, mask: jax.Array | None) -> Cell:
     """Return the cell with ``mask`` on what its recurrent product sees, and on nothing else."""
     if mask is None:
         return cell
-    recurrent_product = cell.dense_h
     masked: Any = nnx.clone(cell)
+    recurrent_product = masked.dense_h
     masked.dense_h = lambda hidden: recurrent_product(hidden * mask)
     return masked

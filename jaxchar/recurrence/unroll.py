@@ -27,10 +27,11 @@ from jaxchar.recurrence.cells import (
     Equations,
     HiddenCarry,
     LSTMCarry,
-    bias_of,
     equations_of,
     hard_sigmoid,
+    has_equations,
     initial_carry,
+    kernels_of,
     native_name_of,
 )
 from jaxchar.recurrence.fused import lookup, project, unroll_fused
@@ -46,11 +47,11 @@ __all__ = [
     "HiddenCarry",
     "Implementation",
     "LSTMCarry",
-    "bias_of",
     "could_be_native",
     "equations_of",
     "hard_sigmoid",
     "initial_carry",
+    "kernels_of",
     "lookup",
     "native_name",
     "project",
@@ -83,8 +84,10 @@ def unroll(
         The state after the last step, and the hidden states [T, B, H] float32.
 
     Raises:
-        JaxcharError: "native" is asked for and is not available for this cell.
+        JaxcharError: an implementation is asked for that is not available for this cell.
     """
+    if implementation == "auto" and not has_equations(cell):
+        implementation = "scan"
     if implementation == "auto":
         implementation = "native" if native_name(cell) else "fused"
         if implementation == "fused" and could_be_native(cell):
@@ -95,7 +98,12 @@ def unroll(
 
 
 def check_implementation(cell: Cell, implementation: Implementation) -> None:
-    """Raise a JaxcharError if "native" is asked for and is not available for this cell."""
+    """Raise a JaxcharError if an implementation is asked for that is not available for this cell."""
+    if implementation == "fused" and not has_equations(cell):
+        raise JaxcharError(
+            "implementation is fused, which needs a cell with equations, and this cell has a step alone; "
+            "give --implementation=auto"
+        )
     if implementation == "native" and not native_name(cell):
         raise JaxcharError(
             f"implementation is native, which is for an lstm or gru in float32 on a processor{_why_not(cell)}"

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxchar.model.char_rnn import CharRNN
-from jaxchar.recurrence.cells import Carry, Equations, bias_of, equations_of
+from jaxchar.recurrence.cells import Carry, Equations, OwnLayer, equations_of, kernels_of, own_step
 from jaxchar.recurrence.fused import project
 from jaxchar.recurrence.unroll import Cell
 from jaxchar.sampling.context import Context, StreamContext, WindowContext
@@ -99,11 +99,28 @@ class JaxLayer:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class OwnJaxLayer:
+    """The weights of a layer with a cell of one's own; its inputs are features, in the first layer, too."""
+
+    weights: dict[str, jax.Array]
+    own: Any = field(metadata={"static": True})  # the cell with its name
+    dtype: Any = field(metadata={"static": True})
+
+    def step(self, features: jax.Array, before: Carry) -> Carry:
+        """Return the state after one more character, [R, H] each part, from [R, D] or [1, D] features."""
+        features = jnp.broadcast_to(features, (len(before.hidden), features.shape[1]))
+        return own_step(self.own, self.weights, before, features, self.dtype)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class JaxDecoder:
     """The same function as the model it was made from, to rounding."""
 
-    table: jax.Array  # [V, G]: what each character adds to the first layer's gates, bias included
-    layers: tuple[JaxLayer, ...]
+    # [V, G]: what each character adds to the first layer's gates, bias included; [V, D]: its features, where
+    # the cell is one's own.
+    table: jax.Array
+    layers: tuple[JaxLayer | OwnJaxLayer, ...]
     head: jax.Array  # [V, H]
     head_bias: jax.Array  # [V]
     zero_carry: tuple[Carry, ...]  # [1, H] each part: where every text begins
@@ -123,7 +140,7 @@ class JaxDecoder:
         head, head_bias = model.head_weights()
         symbols = model.embedded(jnp.arange(model.vocab_size)[:, None])  # a text of every symbol, once
         return cls(
-            table=project(model.cells[0], symbols)[:, 0],
+            table=_table(model.cells[0], symbols),
             layers=tuple(_layer(cell, number == 0, dtype) for number, cell in enumerate(model.cells)),
             head=_transposed(head, dtype),
             head_bias=_rounded(head_bias, dtype),
@@ -230,10 +247,14 @@ class JaxDecoder:
         Returns:
             The last layer's hidden state [R, H] and the state of every layer.
         """
-        features, carries = jnp.empty(0), []
+        features, carries = self.table[ids], []
         for layer, before in zip(self.layers, carry, strict=True):
+            if isinstance(layer, OwnJaxLayer):
+                carries.append(layer.step(features, before))
+                features = carries[-1].hidden
+                continue
             if layer.inputs is None:
-                projected = self.table[ids]
+                projected = features
             else:
                 projected = self._product(features, layer.inputs) + layer.bias
             recurrent = self._product(before.hidden, layer.recurrent)
@@ -267,12 +288,22 @@ class JaxDecoder:
         return lax.dot_general(rows, transposed, (((1,), (1,)), ((), ())))
 
 
-def _layer(cell: Cell, is_first: bool, dtype: str) -> JaxLayer:
+def _table(cell: Cell, symbols: jax.Array) -> jax.Array:
+    """Return what the first layer reads of every symbol; ``symbols`` are ids [V, 1] or vectors [V, 1, D]."""
+    if not isinstance(cell, OwnLayer):
+        return project(cell, symbols)[:, 0]
+    return jnp.eye(len(symbols)) if symbols.ndim == 2 else symbols[:, 0]
+
+
+def _layer(cell: Cell, is_first: bool, dtype: str) -> JaxLayer | OwnJaxLayer:
+    if isinstance(cell, OwnLayer):
+        return OwnJaxLayer({name: weight[...] for name, weight in cell.weights.items()}, cell.own, cell.dtype)
     transpose = partial(_transposed, dtype=dtype)
+    inputs, recurrent, bias = kernels_of(cell)
     return JaxLayer(
-        recurrent=transpose(cell.dense_h.kernel[...]),
-        inputs=None if is_first else transpose(cell.dense_i.kernel[...]),
-        bias=bias_of(cell),
+        recurrent=transpose(recurrent),
+        inputs=None if is_first else transpose(inputs),
+        bias=bias,
         equations=equations_of(cell),
     )
 

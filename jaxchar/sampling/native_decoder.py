@@ -14,7 +14,7 @@ from jax import lax
 
 from jaxchar.model.char_rnn import CharRNN
 from jaxchar.recurrence import native
-from jaxchar.recurrence.cells import Carry, HiddenCarry, LSTMCarry, bias_of
+from jaxchar.recurrence.cells import Carry, HiddenCarry, LSTMCarry, kernels_of
 from jaxchar.recurrence.fused import project
 from jaxchar.recurrence.native_layer import keeps_memory
 from jaxchar.recurrence.unroll import Cell, could_be_native, native_name
@@ -227,9 +227,11 @@ def _like(array: jax.Array) -> jax.ShapeDtypeStruct:
 
 
 def _layer(cell: Cell, is_first: bool, name: str) -> NativeLayer:
-    inputs = jnp.zeros(0) if is_first else _in_panels(_in_blocks(cell.dense_i.kernel[...], name))
-    recurrent = _in_panels(_in_blocks(cell.dense_h.kernel[...], name, recurrent=True))
-    return NativeLayer(inputs, _in_blocks(bias_of(cell), name), recurrent)
+    kernel, recurrent, bias = kernels_of(cell)
+    inputs = jnp.zeros(0) if is_first else _in_panels(_in_blocks(kernel, name))
+    return NativeLayer(
+        inputs, _in_blocks(bias, name), _in_panels(_in_blocks(recurrent, name, recurrent=True))
+    )
 
 
 def _in_blocks(columns: jax.Array, cell: str, *, recurrent: bool = False) -> jax.Array:

@@ -15,6 +15,7 @@ from jaxchar.checkpoint.weights import read_memory
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
 from jaxchar.errors import JaxcharError
 from jaxchar.model.split import model_structure
+from jaxchar.own_cells import UnknownCellError
 from jaxchar.training.step import state_structure
 
 # What the JSON object of a checkpoint's contents takes from its metadata as it is.
@@ -139,7 +140,7 @@ def inspect_checkpoints(path: str) -> Inspection:
         path: a run's folder, its checkpoints folder, or one checkpoint's folder.
 
     Raises:
-        JaxcharError: there is no checkpoint.
+        JaxcharError: there is no checkpoint, or its cell is one's own and is not registered.
     """
     shown, found = None, []
     for checkpoint in all_checkpoints(path):
@@ -154,10 +155,16 @@ def inspect_checkpoints(path: str) -> Inspection:
 
 
 def damage_report(checkpoint: Path) -> Verification:
-    """Read all of one checkpoint, every array against its SHA-256, and tell what is damaged."""
+    """Read all of one checkpoint, every array against its SHA-256, and tell what is damaged.
+
+    Raises:
+        UnknownCellError: its cell is one's own, and is not registered.
+    """
     try:
         metadata = read_metadata(checkpoint)
         structure = state_structure(metadata)
+    except UnknownCellError:  # that is no damage
+        raise
     except JaxcharError as error:
         return Verification(checkpoint, metadata=False, arrays=0, num_bytes=0, damage=[_reason(error)])
     damage: list[str] = []

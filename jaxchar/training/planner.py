@@ -211,7 +211,7 @@ def agreed_on(config: Config) -> Config:
 
 def model_in_words(config: Config) -> str:
     """Return the network in a few words: "GRU of 304 units"."""
-    kind = {"gru": "GRU", "lstm": "LSTM", "rnn": "RNN"}[config.cell]
+    kind = {"gru": "GRU", "lstm": "LSTM", "rnn": "RNN"}.get(config.cell, config.cell)
     sizes = config.layer_sizes
     if len(sizes) == 1:
         return f"{kind} of {sizes[0]} units"

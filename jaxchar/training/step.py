@@ -23,6 +23,7 @@ from jaxchar.model.loss import MetricSums
 from jaxchar.model.optimizer import average_weights, make_optimizer
 from jaxchar.model.predictions import sums_over_batch
 from jaxchar.model.split import model_structure, split_model
+from jaxchar.own_cells import RegisteredCell, own_cell
 from jaxchar.parallel.devices import make_mesh, replicated, split_rows
 from jaxchar.randomness import DROPOUT_KEY, SHUFFLE_KEY, purpose_key
 from jaxchar.recurrence import native
@@ -115,12 +116,16 @@ def make_program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh | N
         mesh: the devices to split each batch over; None: the first one.
     """
     config = config.replace(corpus="python")  # the functions are the same, wherever the text lies
-    return _program(config, vocab_size, num_chars, mesh or make_mesh(), native.identity())
+    return _program(
+        config, vocab_size, num_chars, mesh or make_mesh(), (native.identity(), own_cell(config.cell))
+    )
 
 
 @functools.lru_cache(16)
-def _program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh, _library: str) -> Program:
-    """Build the functions; the library decides how a layer is computed."""
+def _program(
+    config: Config, vocab_size: int, num_chars: int, mesh: Mesh, _cell: tuple[str, RegisteredCell | None]
+) -> Program:
+    """Build the functions; C++ library and cell decide how a layer is computed."""
     batches = training_batches(config, num_chars)
     steps = total_steps(config, batches.steps_per_epoch)
     if max(steps, batches.steps_per_epoch * config.batch_size * config.seq_len) > MOST_STEPS:
@@ -280,7 +285,7 @@ def check_memory(config: Config, program: Program) -> None:
         leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(program.initial_state))
     )
     # The gradient needs every layer's gates and hidden state at every time step.
-    units = sum((GATE_BLOCKS[config.cell] + 1) * hidden_size for hidden_size in config.layer_sizes)
+    units = sum((GATE_BLOCKS.get(config.cell, 1) + 1) * hidden_size for hidden_size in config.layer_sizes)
     needed = state + config.batch_size * config.seq_len * units * jnp.dtype(config.dtype).itemsize
     memory = memory_bytes()
     if needed > memory:

@@ -41,7 +41,7 @@ def session_of(model, longest=6):
 
 
 def write(model, generator, prompts, config=None, length=LENGTH, seed=0):
-    decoder = generator.prepare(model.params)
+    decoder = generator.prepare(model.state)
     contexts = generator.contexts(decoder, [model.vocabulary.encode(prompt) for prompt in prompts])
     keys = text_keys(seed, range(len(prompts)))
     pieces = generator.pieces(decoder, contexts, keys, length, config or SamplingParams())
@@ -51,7 +51,7 @@ def write(model, generator, prompts, config=None, length=LENGTH, seed=0):
 def plain_loop(model, share, longest, config):
     """Draw each character from the mixture of the network's probabilities and the counts."""
     network = Generator(model.graphdef, model.config.context_limit)
-    decoder = network.prepare(model.params)
+    decoder = network.prepare(model.state)
     (key,), rows = text_keys(0, [0]), noise_rows(V)
     text, traced = model.vocabulary.encode(PROMPT), TracedParams.of(config)
     for n in range(LENGTH):
@@ -89,7 +89,7 @@ def test_without_the_library_the_text_is_the_same(model, decoder, monkeypatch):
 def test_a_text_of_a_batch_is_the_text_alone(model):
     prompts = [PROMPT, "e", "d" * 40]
     together = write(model, generator(model), prompts)
-    decoder = generator(model).prepare(model.params)
+    decoder = generator(model).prepare(model.state)
     for number, prompt in enumerate(prompts):
         context = generator(model).contexts(decoder, [model.vocabulary.encode(prompt)])
         pieces = generator(model).pieces(decoder, context, text_keys(0, [number]), LENGTH, SamplingParams())

@@ -55,7 +55,7 @@ def logits_after(graphdef, params, ids):
 
 def by_numpy(model, ids):
     """Return surprise and rank of every character but the first, by a NumPy softmax of the logits."""
-    logits = np.asarray(logits_after(model.graphdef, model.params, ids[:-1]), np.float64)
+    logits = np.asarray(logits_after(model.graphdef, model.state, ids[:-1]), np.float64)
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
     chosen = probabilities[np.arange(len(ids) - 1), ids[1:]]
     return -np.log(chosen), 1 + (probabilities > chosen[:, None]).sum(axis=-1)
@@ -79,7 +79,7 @@ def test_predictions_are_a_numpy_softmax_of_each_piece_in_the_order_of_the_text(
     batches, pieces = PROTOCOLS[protocol]
     if calls == "several calls":
         monkeypatch.setattr(score_module, "CALL_PREDICTIONS", 2 * batches.batch_size * batches.seq_len)
-    found = predict(model.graphdef, model.params, jnp.asarray(IDS), batches)
+    found = predict(model.graphdef, model.state, jnp.asarray(IDS), batches)
     expected = [
         (p, s, r) for piece in pieces for p, s, r in zip(piece[1:], *by_numpy(model, IDS[piece]), strict=True)
     ]
@@ -92,7 +92,7 @@ def test_predictions_are_a_numpy_softmax_of_each_piece_in_the_order_of_the_text(
 
 def test_windows_with_one_target_score_their_last_character(windowed):
     found = predict(
-        windowed.graphdef, windowed.params, jnp.asarray(IDS), Windows(N, 6, 8, return_sequences=False)
+        windowed.graphdef, windowed.state, jnp.asarray(IDS), Windows(N, 6, 8, return_sequences=False)
     )
     expected = [by_numpy(windowed, IDS[s : s + 7])[0][-1] for s in range(N - 6)]
     np.testing.assert_allclose(found.surprises, expected, rtol=1e-4, atol=1e-5)
@@ -101,7 +101,7 @@ def test_windows_with_one_target_score_their_last_character(windowed):
 
 def test_it_is_the_loss_and_accuracy_that_training_evaluates(model):
     batches = Streams(N, 16, 4, whole=True)
-    means = Means.of(make_evaluation(model.graphdef, batches)(model.params, jnp.asarray(IDS)))
+    means = Means.of(make_evaluation(model.graphdef, batches)(model.state, jnp.asarray(IDS)))
     evaluation = model.evaluate(jnp.asarray(IDS), batches)
     assert evaluation.loss.value == pytest.approx(means.loss, rel=1e-5)
     assert (evaluation.accuracy.value, evaluation.predictions) == (means.accuracy, means.count)
@@ -281,7 +281,7 @@ def test_few_lengths_of_text_are_compiled(model):
 def test_positions_beyond_the_text_are_padding(model):
     batches = Streams(64, 16, 1, whole=True)
     padded = jnp.asarray(np.concatenate([IDS[:40], np.zeros(24, np.uint8)]))
-    found = predict(model.graphdef, model.params, padded, batches, 40)
-    whole = predict(model.graphdef, model.params, jnp.asarray(IDS[:40]), replace(batches, num_chars=40))
+    found = predict(model.graphdef, model.state, padded, batches, 40)
+    whole = predict(model.graphdef, model.state, jnp.asarray(IDS[:40]), replace(batches, num_chars=40))
     np.testing.assert_array_equal(found.positions, whole.positions)
     np.testing.assert_allclose(found.surprises, whole.surprises, rtol=1e-6)

@@ -190,7 +190,7 @@ def test_an_escape_is_a_line_break_a_tab_a_backslash_or_a_colon():
 
 def test_code_can_be_typed(model):
     symbols = Vocabulary(model.vocabulary.symbols.replace("e", "\\"))
-    session = Session(TextSession(model.graphdef, model.params, symbols, None), SampleConfig(length=1))
+    session = Session(TextSession(model.graphdef, model.state, symbols, None), SampleConfig(length=1))
     assert do(session, r"a\\b\nc")[0] == ("prompt", "a\\b\nc")
 
 
