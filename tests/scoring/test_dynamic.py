@@ -1,5 +1,7 @@
 """A network that goes on learning as it reads: its steps, and what they may depend on."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,7 +32,7 @@ def gradients(model, params, carry, ids):
         surprises = optax.softmax_cross_entropy_with_integer_labels(logits[0], ids[1:])
         return surprises.mean(), (after, surprises)
 
-    slopes, (carry, surprises) = jax.jit(jax.grad(loss, has_aux=True))(params)
+    slopes, (carry, surprises) = jax.grad(loss, has_aux=True)(params)
     return slopes, carry, surprises
 
 
@@ -41,10 +43,11 @@ def pieces_of(ids):
 
 def read_slowly(model, ids, training):
     """Do what the module's description says, one step after another."""
+    gradients_of = jax.jit(partial(gradients, model))
     carry, sums, whole = nnx.merge(model.graphdef, model.state).initial_carry(1), 0.0, pieces_of(training)
     whole = [piece for piece in whole if len(piece) == 33]
     for piece in whole:
-        slopes, carry, _ = gradients(model, model.state, carry, piece)
+        slopes, carry, _ = gradients_of(model.state, carry, piece)
         sums = (
             jax.tree.map(lambda slope: slope**2, slopes)
             if sums == 0.0
@@ -54,7 +57,7 @@ def read_slowly(model, ids, training):
     mean = np.concatenate([np.ravel(size) for size in jax.tree.leaves(typical)]).mean()
     params, carry, found = model.state, nnx.merge(model.graphdef, model.state).initial_carry(1), []
     for piece in pieces_of(ids):
-        slopes, carry, surprises = gradients(model, params, carry, piece)
+        slopes, carry, surprises = gradients_of(params, carry, piece)
         found.append(surprises)
         params = jax.tree.map(
             lambda now, slope, size, first: (
