@@ -62,6 +62,8 @@ def native_name_of(cell: Cell) -> str | None:
     """Return a cell's name in the C++ library; None for a cell that the library does not compute."""
     if cell.dtype not in (None, jnp.float32):
         return None
+    if recurrent_bias_of(cell) is not None:
+        return None
     gate_fn: Any = getattr(cell, "gate_fn", None)
     kinds = [kind for kind in CELL_KINDS.values() if isinstance(cell, kind.flax_type)]
     return kinds[0].native_names.get(gate_fn) if kinds else None
@@ -83,10 +85,31 @@ def initial_carry(cell: Cell, batch_size: int) -> Carry:
     return LSTMCarry(zeros, zeros) if isinstance(cell, nnx.OptimizedLSTMCell) else HiddenCarry(zeros)
 
 
+def gru_with_two_biases(features: int, hidden_size: int, *, rngs: nnx.Rngs, **options: Any) -> nnx.GRUCell:
+    """Return Flax's GRU with a bias, zero at first, in its recurrent product as well.
+
+    Args:
+        features: D.
+        hidden_size: H.
+        rngs: where the weights are drawn from.
+        options: as of ``nnx.GRUCell``.
+    """
+    cell = nnx.GRUCell(features, hidden_size, rngs=rngs, **options)
+    kernel_init, dtype = options["recurrent_kernel_init"], options["dtype"]
+    cell.dense_h = nnx.Linear(hidden_size, 3 * hidden_size, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
+    return cell
+
+
 def bias_of(cell: Cell) -> jax.Array:
     """Return the bias of a cell, [G]; Flax keeps it with one or the other of the two products."""
-    bias: Any = cell.dense_i.bias if cell.dense_h.bias is None else cell.dense_h.bias
+    bias: Any = cell.dense_h.bias if cell.dense_i.bias is None else cell.dense_i.bias
     return bias[...]
+
+
+def recurrent_bias_of(cell: Cell) -> jax.Array | None:
+    """Return the bias that is added to the recurrent product, [G], where a cell has two; else None."""
+    bias: Any = None if cell.dense_i.bias is None else cell.dense_h.bias
+    return None if bias is None else bias[...]
 
 
 def masked_inputs(inputs: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
@@ -168,7 +191,7 @@ class LSTMEquations(NamedTuple):
 
 
 class GRUEquations(NamedTuple):
-    """r, z = gate(.); n = tanh(p_n + r q_n); h' = (1 - z) n + z h, q = h W_h (Cho; Flax, cuDNN)."""
+    """r, z = gate(.); n = tanh(p_n + r q_n); h' = (1 - z) n + z h, q = h W_h (+ b_h) (Cho; Flax, cuDNN)."""
 
     gate_fn: Callable[[jax.Array], jax.Array]
 

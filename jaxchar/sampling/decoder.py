@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxchar.model.char_rnn import CharRNN
-from jaxchar.recurrence.cells import Carry, Equations, bias_of, equations_of
+from jaxchar.recurrence.cells import Carry, Equations, bias_of, equations_of, recurrent_bias_of
 from jaxchar.recurrence.fused import project
 from jaxchar.recurrence.unroll import Cell
 from jaxchar.sampling.context import Context, StreamContext, WindowContext
@@ -94,6 +94,7 @@ class JaxLayer:
     recurrent: jax.Array  # [G, H]
     inputs: jax.Array | None  # [G, D]; None in the first layer, whose inputs are the table's
     bias: jax.Array  # [G]
+    recurrent_bias: jax.Array | None  # [G], where a GRU has two
     equations: Equations = field(metadata={"static": True})
 
 
@@ -237,6 +238,8 @@ class JaxDecoder:
             else:
                 projected = self._product(features, layer.inputs) + layer.bias
             recurrent = self._product(before.hidden, layer.recurrent)
+            if layer.recurrent_bias is not None:
+                recurrent = recurrent + layer.recurrent_bias
             after, _ = layer.equations.forward(projected, recurrent, before)
             features = after.hidden
             carries.append(after)
@@ -273,6 +276,7 @@ def _layer(cell: Cell, is_first: bool, dtype: str) -> JaxLayer:
         recurrent=transpose(cell.dense_h.kernel[...]),
         inputs=None if is_first else transpose(cell.dense_i.kernel[...]),
         bias=bias_of(cell),
+        recurrent_bias=recurrent_bias_of(cell),
         equations=equations_of(cell),
     )
 
