@@ -24,6 +24,7 @@ FOLDERS = (
     "sampling",
     "terminal",
     "scoring",
+    "interchange",
     "language_model",
     "progress",
     "training",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jaxchar.config import Config
     from jaxchar.data.vocabulary import Vocabulary
     from jaxchar.errors import JaxcharError
-    from jaxchar.language_model import LanguageModel, load
+    from jaxchar.language_model import LanguageModel, load, save
     from jaxchar.scoring.score import Score
     from jaxchar.text import Text
     from jaxchar.training.launch import fit
@@ -29,13 +29,25 @@ _HOMES = {
     "resume": "training.resume",
     "LanguageModel": "language_model",
     "load": "language_model",
+    "save": "language_model",
     "Score": "scoring.score",
     "Text": "text",
     "Vocabulary": "data.vocabulary",
 }
 
 
-__all__ = ["Config", "JaxcharError", "LanguageModel", "Score", "Text", "Vocabulary", "fit", "load", "resume"]
+__all__ = [
+    "Config",
+    "JaxcharError",
+    "LanguageModel",
+    "Score",
+    "Text",
+    "Vocabulary",
+    "fit",
+    "load",
+    "resume",
+    "save",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,8 @@ from jaxchar.config import MEMORY_CONTEXT, SAMPLE_LENGTH, Config, SampleConfig
 from jaxchar.data.documents import require_documents
 from jaxchar.data.vocabulary import Unknown, Vocabulary
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
+from jaxchar.interchange.reading import read_own_model
+from jaxchar.interchange.writing import write_model
 from jaxchar.memory.text_memory import TextMemory
 from jaxchar.model.split import model_structure
 from jaxchar.sampling.memory_decoder import Remembering
@@ -358,17 +360,47 @@ def load(path: str | Path, which: Which | None = None) -> LanguageModel:
     passed over for the next one that is whole, with a warning.
 
     Args:
-        path: what to load.
+        path: what to load; or a ``.safetensors`` file that :func:`save` wrote, whose model has the same weights
+            to the bit and remembers no text.
         which: of a run's checkpoints, the "last", or the "best": that with the lowest validation loss.
             None takes the best where the run was validated, else the last.
 
     Raises:
         JaxcharError: there is no whole checkpoint.
     """
+    if is_weights_file(path):
+        config, vocabulary, params = read_own_model(path)
+        graphdef, _ = model_structure(config, len(vocabulary))
+        return LanguageModel(config, vocabulary, graphdef, params)
     loaded = load_checkpoint(path, weights_structure, which)
     for warning in loaded.warnings:
         warnings.warn(in_callers_words(warning), stacklevel=2)
     return from_checkpoint(loaded)
+
+
+def is_weights_file(path: str | Path) -> bool:
+    """Whether a path is that of weights in one file, and not of a run."""
+    return isinstance(path, str | Path) and Path(path).suffix == ".safetensors" and not Path(path).is_dir()
+
+
+def save(model: LanguageModel, path: str | Path, *, overwrite: bool = False) -> list[Path]:
+    """Write a model for other programs: the network alone, without a text that it remembers.
+
+    Beside the weights, it writes config.json, vocabulary.json and the model card README.md.
+
+    Args:
+        model: any.
+        path: a file whose suffix is the format: ``.safetensors`` (for jaxchar and PyTorch), ``.keras`` (Keras 3),
+            ``.pt`` (a state dictionary of PyTorch) or ``.onnx``; or a folder, for model.safetensors in it.
+        overwrite: whether files that are there may be replaced.
+
+    Returns:
+        The files, weights first.
+
+    Raises:
+        JaxcharError: there is no such format, a package for it is missing, or the files cannot be written.
+    """
+    return write_model(path, model.config, model.vocabulary, model.params, overwrite=overwrite)
 
 
 def from_checkpoint(loaded: Loaded) -> LanguageModel:
