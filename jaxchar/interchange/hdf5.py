@@ -1,6 +1,7 @@
 """HDF5 files of any origin: arrays and attributes, read only where they are plain and inside the file."""
 
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -121,7 +122,8 @@ class Hdf5Group:
         attributes = self._group.attrs
         if name not in attributes:
             return None
-        if attributes.get_id(name).get_storage_size() > MOST_ATTRIBUTE_BYTES:
+        described = attributes.get_id(name)
+        if math.prod(described.shape or ()) * described.dtype.itemsize > MOST_ATTRIBUTE_BYTES:
             raise JaxcharError(f"its attribute {quoted(name)} is larger than that of any model")
         return attributes[name]
 

@@ -147,7 +147,7 @@ def _config(
     if gate is None and options.gate is None and network.layers[0].cell != "rnn":
         raise JaxcharError(
             f"the file {quoted_path(path)} has weights alone and does not say which gate function they are for; "
-            "give --gate sigmoid (TensorFlow's Keras, Keras 2.3 or newer) or --gate hard_sigmoid (older Keras)"
+            "give --gate=sigmoid (TensorFlow's Keras, Keras 2.3 or newer) or --gate=hard_sigmoid (older Keras)"
         )
     settings: dict[str, Any] = model_settings(network, options.gate)
     if gate is not None and options.gate not in (None, gate):

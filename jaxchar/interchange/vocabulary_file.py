@@ -44,7 +44,8 @@ def read_vocabulary(path: str | Path, size: int) -> list[str]:
     """
     shown = quoted_path(path)
     try:
-        data = Path(path).expanduser().open("rb").read(MOST_BYTES + 1)
+        with Path(path).expanduser().open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
     except (OSError, RuntimeError, ValueError) as error:
         raise JaxcharError(f"cannot read --vocabulary {shown}: {reason_of(error)}") from error
     if len(data) > MOST_BYTES:
