@@ -54,6 +54,7 @@ class Found(NamedTuple):
     seq_len: int | None = None  # T, where the file says it
     return_sequences: bool | None = None  # whether every step predicts, where the file says it
     stateful: bool | None = None  # whether the state is carried on, where the file says it
+    hard_slope: float = 0.2  # of the hard sigmoid of its framework
 
 
 def network_of(layers: Sequence[KerasLayer], origin: str, keras: int | None) -> Found:
@@ -103,6 +104,7 @@ def network_of(layers: Sequence[KerasLayer], origin: str, keras: int | None) -> 
         _time_steps([layer.settings or {} for layer in layers]),
         last.get("return_sequences") if isinstance(last.get("return_sequences"), bool) else None,
         last.get("stateful") if isinstance(last.get("stateful"), bool) else None,
+        KERAS_3_SLOPE if keras == 3 else 0.2,
     )
 
 

@@ -14,7 +14,14 @@ from jaxchar.interchange import archive, hdf5
 from jaxchar.interchange.keras_3 import WEIGHTS, read_keras_archive, read_keras_weights
 from jaxchar.interchange.keras_hdf5 import read_keras_hdf5
 from jaxchar.interchange.keras_layers import Found
-from jaxchar.interchange.network import Gate, Network, in_code_point_order, model_settings, to_params
+from jaxchar.interchange.network import (
+    Gate,
+    Network,
+    in_code_point_order,
+    model_settings,
+    soft_to_ours,
+    to_params,
+)
 from jaxchar.interchange.ours import KEY, Described, read_ours
 from jaxchar.interchange.tensors import looks_like_safetensors, read_safetensors
 from jaxchar.interchange.torch_state import read_state_dict, read_torch_file
@@ -133,10 +140,19 @@ def _described(path: str | Path, found: Found, options: ImportOptions) -> Descri
             "which characters they are; give --vocabulary, a file with the characters in the order of their ids"
         )
     symbols = read_vocabulary(options.vocabulary, found.network.vocab_size)
-    network, vocabulary = in_code_point_order(found.network, symbols)
+    network, vocabulary = in_code_point_order(_with_gate(found, options), symbols)
     config = _config(path, found, network, vocabulary, options)
     with _named(path):
         return Described(config, vocabulary, to_params(network, config))
+
+
+def _with_gate(found: Found, options: ImportOptions) -> Network:
+    """Return a network with our hard sigmoid, where it is the framework's and only the options say so."""
+    network = found.network
+    if network.layers[0].gate is None and network.layers[0].cell != "rnn" and options.gate == "hard_sigmoid":
+        layers = tuple(soft_to_ours(layer, found.hard_slope) for layer in network.layers)
+        return network._replace(layers=layers)
+    return network
 
 
 def _config(

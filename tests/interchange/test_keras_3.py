@@ -97,8 +97,6 @@ def test_a_model_of_keras_has_the_same_predictions_and_loss_here(kind, gate, emb
         theirs.save_weights(path)
     else:
         theirs.save(path)
-    if suffix == ".weights.h5" and gate == "hard_sigmoid":
-        pytest.skip("weights alone do not tell that the hard sigmoid is Keras 3's")
     options = {"gate": gate} if suffix == ".weights.h5" and gate else {}
     model = imported(path, tmp_path, **options)
     ids = random_ids(8)
