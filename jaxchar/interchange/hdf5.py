@@ -1,18 +1,21 @@
-"""HDF5 files of any origin: arrays and attributes, read only where they are plain and inside the file."""
+"""HDF5 files of any origin as plain arrays and texts, read by a process of their own."""
 
-import io
+import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import struct
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxchar.errors import JaxcharError, quoted
+from jaxchar.interchange import hdf5_child
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-MOST_ATTRIBUTE_BYTES = 1 << 24
-MOST_MEMBERS = 10_000  # of a group
+SECONDS = 300  # that reading may take; the process has fewer of the processor
 
 
 def h5py_library() -> Any:
@@ -21,49 +24,71 @@ def h5py_library() -> Any:
     Raises:
         JaxcharError: it is not installed.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise JaxcharError(
-            "files of Keras need h5py, which is not installed; install it: pip install 'jaxchar[keras]'"
-        ) from error
+    require_h5py()
+    import h5py
+
     return h5py
 
 
-@contextmanager
-def opened(data: bytes) -> Iterator["Hdf5Group"]:
-    """Give the root group of a file's bytes."""
-    library = h5py_library()
-    with library.File(io.BytesIO(data), "r") as file:
-        yield Hdf5Group(file, len(data), library)
+def require_h5py() -> None:
+    """Raise a JaxcharError where h5py is not installed."""
+    if find_spec("h5py") is None:
+        raise JaxcharError(
+            "files of Keras need h5py, which is not installed; install it: pip install 'jaxchar[keras]'"
+        )
+
+
+def read_hdf5(data: bytes) -> "Hdf5Group":
+    """Return the root group of a file's bytes.
+
+    The file is read by another process, which alone ends where a damaged file crashes the HDF5 library.
+
+    Raises:
+        JaxcharError: the file is damaged, or h5py is not installed.
+    """
+    require_h5py()
+    command = [sys.executable, "-P", hdf5_child.__file__]
+    try:
+        done = subprocess.run(command, input=data, capture_output=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise JaxcharError("the HDF5 file is damaged: reading it does not end") from error
+    except OSError as error:
+        raise JaxcharError(f"the process that reads HDF5 files cannot be started: {error}") from error
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").splitlines()
+        said = lines[-1][:250] if done.returncode > 0 and lines else "it crashes the HDF5 library"
+        raise JaxcharError(f"the HDF5 file is damaged ({said})")
+    (length,) = struct.unpack("<Q", done.stdout[:8])
+    record = json.loads(done.stdout[8 : 8 + length])
+    return Hdf5Group(record, memoryview(done.stdout)[8 + length :])
 
 
 class Hdf5Group:
     """A group of an HDF5 file."""
 
-    def __init__(self, group: Any, num_bytes: int, library: Any) -> None:
-        """Wrap a group.
+    def __init__(self, record: dict[str, Any], contents: memoryview, path: str = "") -> None:
+        """Wrap what the reading process has found.
 
         Args:
-            group: h5py's.
-            num_bytes: of the file, which bounds what an array may claim.
-            library: h5py.
+            record: see :mod:`jaxchar.interchange.hdf5_child`.
+            contents: the bytes of all arrays.
+            path: of the group in the file.
         """
-        self._group, self._num_bytes, self._library = group, num_bytes, library
+        self._record, self._contents, self._path = record, contents, path
+
+    def _inside(self, path: str) -> str:
+        return "/".join(filter(None, [self._path, *path.split("/")]))
 
     def names(self) -> list[str]:
-        """Return the names of the members.
+        """Return the names of the groups inside."""
+        start = f"{self._path}/" if self._path else ""
+        inside = (path.removeprefix(start) for path in self._record["groups"] if path.startswith(start))
+        return [name for name in inside if name and "/" not in name]
 
-        Raises:
-            JaxcharError: there are more than any model has.
-        """
-        if len(self._group) > MOST_MEMBERS:
-            raise JaxcharError(f"it has a group of {len(self._group):,} members, more than any model has")
-        return list(self._group)
-
-    def has(self, name: str) -> bool:
-        """Whether there is a member of this name."""
-        return name in self._group
+    def has(self, path: str) -> bool:
+        """Whether there is a group or an array of this name."""
+        whole = self._inside(path)
+        return whole in self._record["groups"] or whole in self._record["arrays"]
 
     def group(self, path: str) -> "Hdf5Group":
         """Return a group inside.
@@ -71,10 +96,10 @@ class Hdf5Group:
         Raises:
             JaxcharError: there is none.
         """
-        member = self._member(path)
-        if not isinstance(member, self._library.Group):
-            raise JaxcharError(f"{quoted(path)} is no group of the file")
-        return Hdf5Group(member, self._num_bytes, self._library)
+        whole = self._inside(path)
+        if whole not in self._record["groups"]:
+            raise self._missing(whole)
+        return Hdf5Group(self._record, self._contents, whole)
 
     def array(self, path: str) -> np.ndarray:
         """Return an array inside.
@@ -82,66 +107,34 @@ class Hdf5Group:
         Raises:
             JaxcharError: there is none, or it is more than floating-point numbers that lie in this file.
         """
-        member = self._member(path)
-        if not isinstance(member, self._library.Dataset):
-            raise JaxcharError(f"{quoted(path)} is no array of the file")
-        if member.external or member.is_virtual:
-            raise JaxcharError(f"the array {quoted(path)} lies in another file; only one file is read")
-        if member.dtype.kind != "f":
-            raise JaxcharError(f"the array {quoted(path)} is of type {member.dtype}, expected floating-point numbers")
-        if member.nbytes > self._num_bytes:
-            raise JaxcharError(
-                f"the array {quoted(path)} claims {member.nbytes:,} bytes, but the file has {self._num_bytes:,} "
-                "(packed arrays are not read)"
-            )
-        return np.asarray(member[()])
+        whole = self._inside(path)
+        if whole not in self._record["arrays"]:
+            raise self._missing(whole)
+        dtype, shape, offset = self._record["arrays"][whole]
+        return np.frombuffer(self._contents, dtype, math.prod(shape), offset).reshape(shape)
 
     def text(self, name: str) -> str | None:
         """Return an attribute that is a text; None: there is none of this name."""
-        value = self._attribute(name)
-        if value is None:
-            return None
-        if isinstance(value, np.ndarray) and value.size == 1:
-            value = value.reshape(-1)[0]
-        return _text(value, name)
+        found = self.texts(name)
+        return None if found is None else "".join(found)
 
     def texts(self, name: str) -> list[str] | None:
         """Return an attribute that is a list of texts; Keras cuts a long one into ``name0``, ``name1``, ..."""
-        whole = self._attribute(name)
-        if whole is not None:
-            return [_text(value, name) for value in np.atleast_1d(whole).reshape(-1)]
-        parts: list[str] = []
-        for number in range(MOST_MEMBERS):
-            part = self._attribute(f"{name}{number}")
-            if part is None:
-                break
-            parts += [_text(value, name) for value in np.atleast_1d(part).reshape(-1)]
-        return parts or None
-
-    def _attribute(self, name: str) -> Any:
-        attributes = self._group.attrs
-        if name not in attributes:
-            return None
-        described = attributes.get_id(name)
-        if math.prod(described.shape or ()) * described.dtype.itemsize > MOST_ATTRIBUTE_BYTES:
+        attributes = self._record["groups"][self._path]
+        if f"{self._path}@{name}" in self._record["refused"]:
             raise JaxcharError(f"its attribute {quoted(name)} is larger than that of any model")
-        return attributes[name]
+        if name in attributes:
+            return attributes[name]
+        parts, number = [], 0
+        while f"{name}{number}" in attributes:
+            parts += attributes[f"{name}{number}"]
+            number += 1
+        return parts if number else None
 
-    def _member(self, path: str) -> Any:
-        """Return a member, to which a chain of plain links leads."""
-        member = self._group
-        for part in filter(None, path.split("/")):
-            if not isinstance(member, self._library.Group) or part not in member:
-                raise JaxcharError(f"the file has no {quoted(path)}")
-            if not isinstance(member.get(part, getlink=True), self._library.HardLink):
-                raise JaxcharError(f"{quoted(path)} is a link to elsewhere; only what lies in the file is read")
-            member = member[part]
-        return member
-
-
-def _text(value: Any, name: str) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8")
-    if isinstance(value, str):
-        return str(value)
-    raise JaxcharError(f"its attribute {quoted(name)} holds {quoted(value)}, expected a text")
+    def _missing(self, path: str) -> JaxcharError:
+        parts = path.split("/")
+        for end in range(len(parts), 0, -1):
+            part = "/".join(parts[:end])
+            if part in self._record["refused"]:
+                return JaxcharError(f"{quoted(part)} {self._record['refused'][part]}")
+        return JaxcharError(f"the file has no {quoted(path)}")

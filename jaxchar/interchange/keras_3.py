@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from jaxchar.config import Config
-from jaxchar.errors import JaxcharError
 from jaxchar.interchange.archive import Archive
-from jaxchar.interchange.hdf5 import Hdf5Group, h5py_library, opened
+from jaxchar.interchange.hdf5 import Hdf5Group, h5py_library, read_hdf5
 from jaxchar.interchange.keras_hdf5 import kind_of
 from jaxchar.interchange.keras_layers import (
     CELLS,
@@ -50,13 +49,13 @@ def read_keras_archive(archive: Archive) -> Found:
     description = json.loads(archive.read(CONFIG))
     metadata = json.loads(archive.read(METADATA)) if METADATA in archive.names else {}
     version = str(metadata.get("keras_version", "3"))[:20] if isinstance(metadata, dict) else "3"
-    with opened(archive.read(WEIGHTS)) as root:
-        stored, used = root.group("layers"), dict.fromkeys(("",), 0)
-        layers = []
-        for name, kind, settings in described_layers(description):
-            path = _path_of(kind, used)
-            arrays = {} if kind in IDLE or not stored.has(path) else _arrays(stored.group(path), kind)
-            layers.append(KerasLayer(name, kind, settings, arrays))
+    stored = read_hdf5(archive.read(WEIGHTS)).group("layers")
+    used: dict[str, int] = {}
+    layers = []
+    for name, kind, settings in described_layers(description):
+        path = _path_of(kind, used)
+        arrays = {} if kind in IDLE or not stored.has(path) else _arrays(stored.group(path), kind)
+        layers.append(KerasLayer(name, kind, settings, arrays))
     return network_of(layers, f"Keras {version}", 3)
 
 
@@ -100,10 +99,9 @@ def _path_of(kind: str, used: dict[str, int]) -> str:
 def _arrays(group: Hdf5Group, kind: str) -> dict[str, np.ndarray]:
     """Return the arrays of a layer by their names in Keras."""
     inner = "cell/vars" if kind in CELLS else "layer/vars" if kind == "TimeDistributed" else "vars"
-    try:
-        stored = group.group(inner)
-    except JaxcharError:
+    if not group.has(inner):
         return {}
+    stored = group.group(inner)
     parts = PARTS if kind in CELLS else ("embeddings",) if kind == "Embedding" else ("kernel", "bias")
     return {part: stored.array(str(place)) for place, part in enumerate(parts) if stored.has(str(place))}
 

@@ -113,8 +113,8 @@ def _named(path: str | Path) -> Iterator[None]:
 def _read(data: bytes, gate: Gate | None) -> Found | Described:
     """Return the network of a file's bytes."""
     if data.startswith(hdf5.SIGNATURE):
-        with hdf5.opened(data) as root:
-            return read_keras_weights(root) if root.has("layers") else read_keras_hdf5(root)
+        root = hdf5.read_hdf5(data)
+        return read_keras_weights(root) if root.has("layers") else read_keras_hdf5(root)
     if data.startswith(archive.SIGNATURE):
         members = archive.Archive(data)
         if WEIGHTS in members.names:
