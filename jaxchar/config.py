@@ -274,7 +274,7 @@ class ModelConfig(_Checked):
     embedding_size: Annotated[int, Interval(0, 65_536)] = 0  # size of learned input vectors; 0: one-hot
     tie_embeddings: bool = False  # the head shares the input vectors (Press and Wolf 2017)
     gate: Literal["sigmoid", "hard_sigmoid"] = "sigmoid"  # hard: clip(0.2 x + 0.5, 0, 1), as Keras 1
-    # gru: a second bias, with the recurrent product and so inside the reset gate's, as PyTorch and Keras 2 have.
+    # gru: a second bias, in the recurrent product and so inside the reset gate's, as PyTorch and Keras have.
     recurrent_bias: bool = False
     forget_bias: Annotated[float, Interval(-100, 100)] = 1.0  # initial value of the LSTM's forget bias
     # Initial values of the kernels: the head's, the input's and (unless orthogonal) the recurrent ones.
@@ -300,7 +300,8 @@ class ModelConfig(_Checked):
 
         if self.recurrent_bias and self.cell != "gru":
             raise JaxcharError(
-                f"--recurrent-bias is for --cell=gru, but it is {self.cell!r}, where two biases are one; leave "
+                f"--recurrent-bias is for --cell=gru, but it is {self.cell!r}, where two biases are one; "
+                f"leave "
                 "it out"
             )
         if self.tie_embeddings and not self.embedding_size:

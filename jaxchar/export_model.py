@@ -1,4 +1,4 @@
-"""Write a model for other frameworks: ``python -m jaxchar.export_model runs/mine mine.safetensors``."""
+"""Write a model for other frameworks: ``jaxchar export runs/mine mine.safetensors``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from jaxchar.terminal.visible import visible
 class Arguments:
     """Write a trained model for other frameworks."""
 
-    # A run's folder, its checkpoints folder, or one checkpoint's folder; then the file to write, whose suffix is
-    # the format: .safetensors, .keras, .pt, .onnx. A folder gets model.safetensors.
+    # A run's folder, its checkpoints folder, or one checkpoint's folder; then the file to write, whose suffix
+    # is the format: .safetensors, .keras, .pt, .onnx. A folder gets model.safetensors.
     paths: Annotated[tuple[str, ...], Positional, arg(metavar="[RUN FILE]", help_behavior_hint="")] = ()
     # Which checkpoint of the run. None: the best one if the run was validated, else the last one.
     which: Literal["last", "best"] | None = None
@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         typed = parse_command(Arguments, "export", arguments)
         if len(typed.paths) != 2:
             raise JaxcharError(
-                f"export needs a run and the file to write, for instance runs/mine mine.safetensors, but there are "
+                f"export needs a run and the file to write, for instance runs/mine mine.safetensors, but "
+                f"there are "
                 f"{len(typed.paths)} paths"
             )
         run, target = typed.paths

@@ -1,4 +1,4 @@
-"""Make a run of a model of Keras or PyTorch: ``python -m jaxchar.import_model model.h5 --vocabulary chars.json``."""
+"""Make a run of a model of Keras or PyTorch: ``jaxchar import model.h5 --vocabulary chars.json``."""
 
 import json
 import shlex
@@ -22,15 +22,17 @@ class Arguments:
 
     # The model: HDF5 or .keras of Keras, a state dictionary of PyTorch in .safetensors or .pt.
     file: Annotated[str | None, Positional, arg(metavar="[FILE]", help_behavior_hint="")] = None
-    # Which character each id means. JSON: a list, or an object from characters to ids or back. A text file: the
-    # characters in order. A pickle of plain containers; nothing in it is run.
+    # Which character each id means. JSON: a list, or an object from characters to ids or back. A text file:
+    # the characters in order. A pickle of plain containers; nothing in it is run.
     vocabulary: str | None = None
     run_dir: str | None = None  # where the run is made; None: a new folder in runs/
     # The gate function, where the file has weights alone. hard_sigmoid: clip(0.2 x + 0.5, 0, 1).
     gate: Literal["sigmoid", "hard_sigmoid"] | None = None
-    batching: Literal["streams", "windows"] | None = None  # how it reads text; None: as the file says, or streams
+    # How it reads text. None: as the file says, or streams.
+    batching: Literal["streams", "windows"] | None = None
     seq_len: int | None = None  # characters of a window; None: as the file says
-    return_sequences: bool | None = None  # whether every step predicts, or the last one; None: as the file says
+    # Whether every character predicts the next one, or the last of a window. None: as the file says.
+    return_sequences: bool | None = None
     lowercase: bool | None = None  # lower-case texts; None: if all letters that the model knows are small
     fill: str | None = None  # stands for every character that the model lacks; None: they are refused
     json: bool = False  # print one JSON object
@@ -76,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sizes = ", ".join(map(str, config.layer_sizes))
         reads = f"windows of {config.seq_len} characters" if config.context_limit else "streams of characters"
         print(
-            f"Imported {visible(made.imported.file)} ({visible(made.imported.origin)}): {config.cell} of {sizes} units, "
+            f"Imported {visible(made.imported.file)} ({visible(made.imported.origin)}): "
+            f"{config.cell} of {sizes} units, "
             f"{len(vocabulary)} characters, reads {reads}."
         )
         print(f"Write with it: {called_as('sample')} {shlex.quote(str(made.run_dir))}", file=sys.stderr)

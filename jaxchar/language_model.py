@@ -360,8 +360,8 @@ def load(path: str | Path, which: Which | None = None) -> LanguageModel:
     passed over for the next one that is whole, with a warning.
 
     Args:
-        path: what to load; or a ``.safetensors`` file that :func:`save` wrote, whose model has the same weights
-            to the bit and remembers no text.
+        path: what to load; or a ``.safetensors`` file that :func:`save` wrote, whose model has the same
+            weights to the bit and remembers no text.
         which: of a run's checkpoints, the "last", or the "best": that with the lowest validation loss.
             None takes the best where the run was validated, else the last.
 
@@ -390,8 +390,9 @@ def save(model: LanguageModel, path: str | Path, *, overwrite: bool = False) -> 
 
     Args:
         model: any.
-        path: a file whose suffix is the format: ``.safetensors`` (for jaxchar and PyTorch), ``.keras`` (Keras 3),
-            ``.pt`` (a state dictionary of PyTorch) or ``.onnx``; or a folder, for model.safetensors in it.
+        path: a file whose suffix is the format: ``.safetensors`` (for jaxchar and PyTorch), ``.keras``
+            (Keras 3), ``.pt`` (a state dictionary of PyTorch) or ``.onnx``; or a folder, for
+            model.safetensors in it.
         overwrite: whether files that are there may be replaced.
 
     Returns:

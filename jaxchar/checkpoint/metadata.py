@@ -25,8 +25,8 @@ class Metadata(NamedTuple):
     steps_per_epoch: int
     config: Config
     vocabulary: Vocabulary
-    # source, sha256, characters; encoding, where it is not UTF-8. Of a model that was made elsewhere: imported, the
-    # framework; source and sha256 are those of its file, and there are no characters.
+    # source, sha256, characters; encoding, where it is not UTF-8. Of a model that was made elsewhere:
+    # imported, the framework; source and sha256 are those of its file, and there are no characters.
     corpus: dict[str, Any]
     metrics: dict[str, float]  # at this step
     last: dict[str, float]  # step, val_loss and val_accuracy of the last evaluation, or nothing

@@ -114,22 +114,22 @@ SHORT_HELP = {
         },
         {
             "FILE": "HDF5, .keras, .weights.h5, .safetensors or .pt",
-            "--vocabulary FILE": "the characters in the order of their ids: JSON, a text file, or a pickle of "
-            "plain containers",
+            "--vocabulary FILE": "the characters in the order of their ids: JSON, a text file, or a pickle "
+            "of plain containers",
             "--run-dir FOLDER": "where the run is made (default: a new folder in runs/)",
             "--gate sigmoid|hard_sigmoid": "the gate function, if the file has weights alone",
             "--batching streams|windows": "how it reads text (default: as the file says, or streams)",
             "--seq-len N": "characters of a window, if the file does not say it",
-            "--no-return-sequences": "only the last character of a window predicts",
-            "--lowercase": "lower-case texts (default: if it knows no capital letters)",
+            "--return-sequences False": "only the last character of a window predicts",
+            "--lowercase True|False": "lower-case texts (default: if it knows no capital letters)",
             "--fill CHARACTER": "stands for every character that the model lacks",
             **MORE,
         },
     ),
     "export": ShortHelp(
         "RUN FILE [OPTIONS]",
-        "Write a trained model for other programs, with config.json, vocabulary.json and a model card beside it. "
-        "The suffix of FILE is the format.",
+        "Write a trained model for other programs, with config.json, vocabulary.json and a model card beside "
+        "it. The suffix of FILE is the format.",
         {
             "runs/mine mine.safetensors": "jaxchar, PyTorch, Hugging Face",
             "runs/mine mine.keras": "Keras 3",

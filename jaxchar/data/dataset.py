@@ -105,9 +105,11 @@ def load_own_dataset(
     """
     if "imported" in trained_on:
         raise AnotherCorpusError(
-            f"the model was imported from {' '.join(trained_on['source'])!r}, which does not say on what text it "
+            f"the model was imported from {' '.join(trained_on['source'])!r}, which does not say on what "
+            f"text it "
             "was trained; to score it, give a text with evaluate --corpus",
-            f"the model was imported from {' '.join(trained_on['source'])!r}, which does not say on what text it "
+            f"the model was imported from {' '.join(trained_on['source'])!r}, which does not say on what "
+            f"text it "
             "was trained; to score it, give EvaluationOptions a corpus",
         )
     corpus = reduce_corpus(_read_own(config, trained_on), config)

@@ -6,7 +6,6 @@ import struct
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,7 +118,7 @@ class Hdf5Group:
         return None if found is None else "".join(found)
 
     def texts(self, name: str) -> list[str] | None:
-        """Return an attribute that is a list of texts; Keras cuts a long one into ``name0``, ``name1``, ..."""
+        """Return an attribute that is a list of texts; Keras cuts a long one into ``name0``, ``name1`` and on."""
         attributes = self._record["groups"][self._path]
         if f"{self._path}@{name}" in self._record["refused"]:
             raise JaxcharError(f"its attribute {quoted(name)} is larger than that of any model")

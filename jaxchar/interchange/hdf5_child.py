@@ -1,7 +1,7 @@
-"""Reads an HDF5 file of any origin, as a process of its own: a damaged one can crash the HDF5 library, or hang it.
+"""Read an HDF5 file in a process of its own, which a damaged file may crash or hang.
 
-Bytes of the file on standard input; on standard output the length of a JSON object in 8 bytes, the object, and
-the bytes of all arrays. Nothing of jaxchar is imported here, so that the process starts quickly.
+The bytes of the file are on standard input. On standard output are the length of a JSON object in 8 bytes,
+the object, and the bytes of all arrays. Nothing of jaxchar is imported here, so that the process starts quickly.
 
     {"groups": {path: {attribute: [texts]}}, "arrays": {path: [dtype, shape, offset]}, "refused": {path: why}}
 """
@@ -29,6 +29,12 @@ class Reader:
     """What was found in a file so far."""
 
     def __init__(self, library: Any, num_bytes: int) -> None:
+        """Begin with nothing.
+
+        Args:
+            library: h5py.
+            num_bytes: of the file, which bounds what its arrays may claim together.
+        """
         self.library, self.num_bytes = library, num_bytes
         self.groups: dict[str, dict[str, list[str]]] = {}
         self.arrays: dict[str, tuple[str, list[int], int]] = {}
@@ -61,7 +67,9 @@ class Reader:
         elif member.dtype.kind != "f":
             self.refused[path] = f"is of type {member.dtype}, expected floating-point numbers"
         elif self.offset + num_bytes > self.num_bytes:
-            self.refused[path] = f"claims {num_bytes:,} bytes of a file of {self.num_bytes:,}; save it unpacked"
+            self.refused[path] = (
+                f"claims {num_bytes:,} bytes of a file of {self.num_bytes:,}; save it unpacked"
+            )
         else:
             array = np.ascontiguousarray(member[()], member.dtype.newbyteorder("<"))
             self.arrays[path] = (array.dtype.str, list(array.shape), self.offset)
@@ -86,7 +94,11 @@ def main() -> None:
     """Read what is on standard input."""
     data = sys.stdin.buffer.read()
     most = SPARE_BYTES + 8 * len(data)
-    for limit, value in ((resource.RLIMIT_CPU, SECONDS), (resource.RLIMIT_AS, most), (resource.RLIMIT_CORE, 0)):
+    for limit, value in (
+        (resource.RLIMIT_CPU, SECONDS),
+        (resource.RLIMIT_AS, most),
+        (resource.RLIMIT_CORE, 0),
+    ):
         hard = resource.getrlimit(limit)[1]
         if hard == resource.RLIM_INFINITY or value <= hard:
             resource.setrlimit(limit, (value, hard))

@@ -1,8 +1,8 @@
 """Models of Keras 3, read and written: ``.keras`` archives and ``.weights.h5``.
 
-    model.keras/config.json         the layers and their settings
-    model.keras/metadata.json       the version of Keras
-    model.keras/model.weights.h5    layers/lstm_1/cell/vars/0, 1, 2: named by class and number, not by layer
+model.keras/config.json         the layers and their settings
+model.keras/metadata.json       the version of Keras
+model.keras/model.weights.h5    layers/lstm_1/cell/vars/0, 1, 2: named by class and number, not by layer
 """
 
 import io

@@ -1,8 +1,8 @@
 """Models of Keras 1 and 2, and of Keras 3's older format, from HDF5: ``model.save``, ``model.save_weights``.
 
-    /                   attributes: model_config (JSON), keras_version; of weights alone: as model_weights
-    /model_weights      attribute: layer_names
-    /model_weights/NAME attribute: weight_names, the paths of the layer's arrays, in their order
+/                   attributes: model_config (JSON), keras_version; of weights alone: as model_weights
+/model_weights      attribute: layer_names
+/model_weights/NAME attribute: weight_names, the paths of the layer's arrays, in their order
 """
 
 import json
@@ -14,7 +14,9 @@ from jaxchar.interchange.hdf5 import Hdf5Group
 from jaxchar.interchange.keras_layers import Found, KerasLayer, described_layers, network_of
 
 # The last part of an array's name: lstm_1_W_i, lstm_1/kernel:0, lstm/lstm_cell/recurrent_kernel.
-PART = re.compile(r"(?:^|[_/])(recurrent_kernel|kernel|bias|embeddings|[WUb](?:_[ifcozrh])?)(?:_\d+)?(?::\d+)?$")
+PART = re.compile(
+    r"(?:^|[_/])(recurrent_kernel|kernel|bias|embeddings|[WUb](?:_[ifcozrh])?)(?:_\d+)?(?::\d+)?$"
+)
 # Of arrays whose names say nothing, by their number in a layer.
 IN_ORDER = {
     1: ("embeddings",),
@@ -96,4 +98,6 @@ def kind_of(name: str, arrays: dict[str, Any]) -> str:
         return "Embedding"
     if "kernel" in arrays or "W" in arrays:
         return "Dense"
-    raise JaxcharError(f"layer {quoted(name)} has arrays that no layer of a character model has: {sorted(arrays)}")
+    raise JaxcharError(
+        f"layer {quoted(name)} has arrays that no layer of a character model has: {sorted(arrays)}"
+    )

@@ -29,7 +29,15 @@ CELLS: dict[str, CellName] = {
 }
 # What does nothing outside of training.
 IDLE = frozenset(
-    "InputLayer Dropout SpatialDropout1D GaussianNoise GaussianDropout AlphaDropout ActivityRegularization".split()
+    (
+        "ActivityRegularization",
+        "AlphaDropout",
+        "Dropout",
+        "GaussianDropout",
+        "GaussianNoise",
+        "InputLayer",
+        "SpatialDropout1D",
+    )
 )
 DENSE = ("Dense", "TimeDistributedDense")
 KERAS_GRU_ORDER = (1, 0, 2)  # of z, r, h to make r, z, n
@@ -68,7 +76,8 @@ def network_of(layers: Sequence[KerasLayer], origin: str, keras: int | None) -> 
     Raises:
         JaxcharError: a layer is of another kind than a character model has; the message names it.
     """
-    embedding, head, recurrent = None, None, []
+    embedding, head = None, None
+    recurrent: list[Layer] = []
     described: list[dict[str, Any]] = []
     for layer in map(_unwrapped, layers):
         if layer.kind in IDLE:
@@ -91,7 +100,8 @@ def network_of(layers: Sequence[KerasLayer], origin: str, keras: int | None) -> 
         else:
             raise _misfit(
                 layer,
-                "has no counterpart; a model is an Embedding or one-hot input, layers of LSTM, GRU or SimpleRNN, "
+                "has no counterpart; a model is an Embedding or one-hot input, layers of LSTM, GRU or "
+                "SimpleRNN, "
                 "and one Dense",
             )
     if head is None:
@@ -151,7 +161,9 @@ def _gru(
     layer: KerasLayer, inputs: np.ndarray, recurrent: np.ndarray, bias: np.ndarray, keras: int | None
 ) -> Layer:
     settings = layer.settings
-    is_after = bias.ndim == 2 if settings is None or "b" in layer.arrays else settings.get("reset_after", False)
+    is_after = (
+        bias.ndim == 2 if settings is None or "b" in layer.arrays else settings.get("reset_after", False)
+    )
     if not is_after:
         raise _misfit(layer, RESET_BEFORE)
     first, second = bias if bias.ndim == 2 else (bias, np.zeros_like(bias))
@@ -233,7 +245,9 @@ def _array(layer: KerasLayer, *names: str) -> np.ndarray:
 def _function(value: Any) -> Any:
     """Return the name of a function that is given by name, or as Keras 3 writes an object."""
     if isinstance(value, dict):
-        return _function(value.get("config") if isinstance(value.get("config"), str) else value.get("class_name"))
+        return _function(
+            value.get("config") if isinstance(value.get("config"), str) else value.get("class_name")
+        )
     return value.lower() if isinstance(value, str) else value
 
 
@@ -248,7 +262,9 @@ def _check_output(layer: KerasLayer) -> None:
     settings = layer.settings or {}
     function = _function(settings.get("activation"))
     if layer.kind != "Softmax" and function not in ("softmax", "linear", None):
-        raise _misfit(layer, f"has the activation {quoted(function)}; the last layer must have softmax or none")
+        raise _misfit(
+            layer, f"has the activation {quoted(function)}; the last layer must have softmax or none"
+        )
 
 
 def _time_steps(settings: Sequence[dict[str, Any]]) -> int | None:
@@ -285,7 +301,9 @@ def described_layers(model: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """
     if not isinstance(model, dict) or model.get("class_name") not in ("Sequential", "Model", "Functional"):
         kind = model.get("class_name") if isinstance(model, dict) else model
-        raise JaxcharError(f"it is a model of the class {quoted(kind)}, expected Sequential, or a chain of layers")
+        raise JaxcharError(
+            f"it is a model of the class {quoted(kind)}, expected Sequential, or a chain of layers"
+        )
     inside = model.get("config")
     entries = inside.get("layers") if isinstance(inside, dict) else inside
     if not isinstance(entries, list):
@@ -299,7 +317,8 @@ def described_layers(model: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
         fed_by = _sources(entry.get("inbound_nodes"))
         if fed_by and fed_by != {before}:
             raise JaxcharError(
-                f"layer {quoted(name)} ({entry['class_name']}) reads {quoted(sorted(fed_by))}, but the layers "
+                f"layer {quoted(name)} ({entry['class_name']}) reads {quoted(sorted(fed_by))}, but the "
+                f"layers "
                 "must be a chain"
             )
         before = name

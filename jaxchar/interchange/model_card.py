@@ -1,4 +1,4 @@
-"""What lies beside exported weights: config.json, vocabulary.json, and a model card with the code that uses them."""
+"""What lies beside exported weights: config.json, vocabulary.json, and a model card with code to use them."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ tags: [character-level, recurrent-neural-network, text-generation]
 LAYER_CLASSES = {"lstm": "nn.LSTM", "gru": "nn.GRU", "rnn": "nn.RNN"}
 
 # A layer with our hard sigmoid, which PyTorch's own layers have not. Its parameters have the same names.
-HARD_LAYER = '''\
+HARD_LAYER = """\
 class Layer(nn.Module):  # like {base}, with clip(0.2 x + 0.5, 0, 1) for the sigmoid
     def __init__(self, inputs, size, batch_first=True):
         super().__init__()
@@ -38,7 +38,7 @@ class Layer(nn.Module):  # like {base}, with clip(0.2 x + 0.5, 0, 1) for the sig
         return torch.stack(outputs, 1), {state}
 
 
-'''
+"""
 HARD_PARTS = {
     "lstm": {
         "base": "nn.LSTM",
@@ -89,7 +89,14 @@ def torch_program(config: Config, vocabulary: Vocabulary) -> str:
     layer_class = "Layer" if is_hard else LAYER_CLASSES[config.cell]
     first = config.embedding_size or len(vocabulary)
     last, size = config.layer_sizes[-1], len(vocabulary)
-    lines = ["import json", "", "import torch", "from safetensors.torch import load_file", "from torch import nn", ""]
+    lines = [
+        "import json",
+        "",
+        "import torch",
+        "from safetensors.torch import load_file",
+        "from torch import nn",
+        "",
+    ]
     lines += ["" if not is_hard else "\n" + HARD_LAYER.format(**HARD_PARTS[config.cell]).rstrip("\n") + "\n"]
     lines += ["", "class CharRNN(nn.Module):", "    def __init__(self):", "        super().__init__()"]
     if config.embedding_size:
@@ -128,9 +135,12 @@ def model_card(config: Config, vocabulary: Vocabulary, weights: str, facts: dict
     """
     sizes = ", ".join(f"{size:,}" for size in config.layer_sizes)
     reads = f"vectors of {config.embedding_size} numbers" if config.embedding_size else "one-hot characters"
-    context = f"the last {config.context_limit:,} characters" if config.context_limit else "everything before it"
+    context = (
+        f"the last {config.context_limit:,} characters" if config.context_limit else "everything before it"
+    )
     rows = {
-        "network": f"{len(config.layer_sizes)} layer(s), each {IN_WORDS[config.cell]}, of {sizes} units; reads {reads}",
+        "network": f"{len(config.layer_sizes)} layer(s), each {IN_WORDS[config.cell]}, of {sizes} units; "
+        f"reads {reads}",
         "predicts": f"the next character, from {context}",
         "characters": f"{len(vocabulary):,}: {describe_characters(vocabulary.symbols)}",
         **facts,
@@ -141,8 +151,9 @@ def model_card(config: Config, vocabulary: Vocabulary, weights: str, facts: dict
     if not weights.endswith(".safetensors"):
         program = program.replace("from safetensors.torch import load_file\n", "")
     return (
-        f"{HEADER}\n# A character-level language model\n\nTrained or imported with "
-        f"[jaxchar](https://pypi.org/project/jaxchar/) {__version__}, a package for recurrent models of characters.\n\n"
+        f"{HEADER}\n# A character-level language model\n\nMade with jaxchar {__version__}, a Python "
+        f"package for "
+        "recurrent models of characters.\n\n"
         f"| | |\n| --- | --- |\n{table}\n\n{_use_in_jaxchar(weights)}"
         f"## With PyTorch\n\n```python\n{program}\n\nmodel = CharRNN()\nmodel.load_state_dict({load_line})\n"
         'ids = json.load(open("vocabulary.json", encoding="utf-8"))  # character to id\n'

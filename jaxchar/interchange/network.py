@@ -1,7 +1,7 @@
 """A network as plain arrays, which every reader makes and every writer takes; to and from our parameters.
 
-Letters: V symbols, D features, H hidden size, G gate columns. A kernel's blocks are in our order: i, f, g, o for
-the LSTM and r, z, n for the GRU, see :mod:`jaxchar.recurrence.cells`. All arrays are float32.
+Letters: V symbols, D features, H hidden size, G gate columns. A kernel's blocks are in our order: i, f, g, o
+for the LSTM and r, z, n for the GRU, see :mod:`jaxchar.recurrence.cells`. All arrays are float32.
 """
 
 from collections.abc import Sequence
@@ -73,7 +73,9 @@ def check(network: Network) -> Network:
     if network.embedding is not None:
         rows, columns = network.embedding.shape
         if rows != features:
-            raise JaxcharError(f"its embedding has {rows:,} rows, but its last layer predicts {features:,} symbols")
+            raise JaxcharError(
+                f"its embedding has {rows:,} rows, but its last layer predicts {features:,} symbols"
+            )
         features = columns
     first = network.layers[0]
     for layer in network.layers:
@@ -85,13 +87,15 @@ def check(network: Network) -> Network:
             )
         if layer.gate != first.gate:
             raise JaxcharError(
-                f"layer {quoted(layer.name)} has the gate function {layer.gate}, but {quoted(first.name)} has "
+                f"layer {quoted(layer.name)} has the gate function {layer.gate}, but {quoted(first.name)} "
+                f"has "
                 f"{first.gate}; all layers must have the same"
             )
         features = layer.hidden_size
     if network.projection is None and network.head.shape != (features, network.vocab_size):
         raise JaxcharError(
-            f"its last layer has weights of shape {list(network.head.shape)}, but {features:,} hidden units and "
+            f"its last layer has weights of shape {list(network.head.shape)}, but {features:,} hidden "
+            f"units and "
             f"{network.vocab_size:,} symbols need {[features, network.vocab_size]}"
         )
     return network
@@ -107,7 +111,8 @@ def _check_layer(layer: Layer, features: int) -> None:
     for name in expected:
         if found[name] != expected[name]:
             raise JaxcharError(
-                f"layer {quoted(layer.name)}, {IN_WORDS[layer.cell]} of {size:,} units that reads {features:,} "
+                f"layer {quoted(layer.name)}, {IN_WORDS[layer.cell]} of {size:,} units that reads "
+                f"{features:,} "
                 f"numbers, has {name} weights of shape {list(found[name])}, expected {list(expected[name])}"
             )
 
@@ -129,7 +134,7 @@ def floats(array: Any, name: str) -> np.ndarray:
 
 
 def blocks_in_order(array: np.ndarray, order: Sequence[int]) -> np.ndarray:
-    """Return an array with the equal blocks of its last axis in another order: new block k is old order[k]."""
+    """Return an array with the blocks of its last axis in another order: new block k is old order[k]."""
     blocks = np.split(array, len(order), axis=-1)
     return np.concatenate([blocks[position] for position in order], axis=-1)
 
@@ -145,7 +150,7 @@ def with_two_biases(layer: Layer, second: np.ndarray) -> Layer:
 
 
 def soft_to_ours(layer: Layer, slope: float) -> Layer:
-    """Return a layer whose gates were ``clip(slope x + 0.5, 0, 1)`` with ours, ``clip(0.2 x + 0.5, 0, 1)``.
+    """Return a layer with our hard sigmoid in place of ``clip(slope x + 0.5, 0, 1)``: the same function.
 
     What the gates see is scaled by slope / 0.2; what the tanh sees stays.
     """
@@ -177,7 +182,8 @@ def in_code_point_order(network: Network, symbols: Sequence[str]) -> tuple[Netwo
     vocabulary = Vocabulary("".join(symbols))
     if len(symbols) != network.vocab_size:
         raise JaxcharError(
-            f"the model has {network.vocab_size:,} symbols, but the vocabulary has {len(symbols):,}; give the "
+            f"the model has {network.vocab_size:,} symbols, but the vocabulary has {len(symbols):,}; give "
+            f"the "
             "vocabulary that it was trained with"
         )
     order = np.argsort(vocabulary.encode("".join(symbols)))

@@ -25,7 +25,8 @@ def onnx_library() -> Any:
         import onnx
     except ImportError as error:
         raise JaxcharError(
-            "files of ONNX need the onnx package, which is not installed; install it: pip install 'jaxchar[onnx]'"
+            "files of ONNX need the onnx package, which is not installed; install it: pip install "
+            "'jaxchar[onnx]'"
         ) from error
     return onnx
 
@@ -92,7 +93,7 @@ class _Graph:
     """The nodes and constants of a graph that is being made."""
 
     def __init__(self, onnx: Any) -> None:
-        self._onnx, self._nodes, self._constants = onnx, [], []
+        self._onnx, self._nodes, self._constants = onnx, list[Any](), list[Any]()
 
     def add(self, operator: str, inputs: list[str], *outputs: str, **settings: Any) -> None:
         self._nodes.append(self._onnx.helper.make_node(operator, inputs, list(outputs), **settings))

@@ -1,4 +1,4 @@
-"""Our own models as safetensors: the arrays of PyTorch's layout, with settings and vocabulary in the same file."""
+"""Our own models as safetensors: arrays in PyTorch's layout, with settings and vocabulary beside them."""
 
 import json
 from pathlib import Path
@@ -68,6 +68,8 @@ def _network(arrays: dict[str, np.ndarray], config: Config) -> Network:
         name = f"layers.{number}"
         second = array(f"{name}.bias_hh_l0") if config.recurrent_bias else None
         inputs, recurrent = array(f"{name}.weight_ih_l0").T, array(f"{name}.weight_hh_l0").T
-        layers.append(Layer(name, config.cell, config.gate, inputs, recurrent, array(f"{name}.bias_ih_l0"), second))
+        layers.append(
+            Layer(name, config.cell, config.gate, inputs, recurrent, array(f"{name}.bias_ih_l0"), second)
+        )
     projection = array("projection.weight").T if config.tie_embeddings else None
     return Network(embedding, tuple(layers), array("head.weight").T, array("head.bias"), projection)

@@ -83,7 +83,8 @@ def read_own_model(path: str | Path) -> Described:
         if KEY in texts:
             return read_ours(arrays, texts)
     raise JaxcharError(
-        f"{quoted_path(path)} was not written by jaxchar; make a run of it: jaxchar import FILE --vocabulary FILE",
+        f"{quoted_path(path)} was not written by jaxchar; make a run of it: jaxchar import FILE "
+        f"--vocabulary FILE",
     )
 
 
@@ -136,8 +137,10 @@ def _described(path: str | Path, found: Found, options: ImportOptions) -> Descri
     """Return a foreign network as one of ours."""
     if options.vocabulary is None:
         raise JaxcharError(
-            f"the model {quoted_path(path)} has {found.network.vocab_size:,} symbols, and the file does not say "
-            "which characters they are; give --vocabulary, a file with the characters in the order of their ids"
+            f"the model {quoted_path(path)} has {found.network.vocab_size:,} symbols, and the file does "
+            f"not say "
+            "which characters they are; give --vocabulary, a file with the characters in the order of "
+            "their ids"
         )
     symbols = read_vocabulary(options.vocabulary, found.network.vocab_size)
     network, vocabulary = in_code_point_order(_with_gate(found, options), symbols)
@@ -162,8 +165,10 @@ def _config(
     gate = network.layers[0].gate
     if gate is None and options.gate is None and network.layers[0].cell != "rnn":
         raise JaxcharError(
-            f"the file {quoted_path(path)} has weights alone and does not say which gate function they are for; "
-            "give --gate=sigmoid (TensorFlow's Keras, Keras 2.3 or newer) or --gate=hard_sigmoid (older Keras)"
+            f"the file {quoted_path(path)} has weights alone and does not say which gate function they are "
+            f"for; "
+            "give --gate=sigmoid (TensorFlow's Keras, Keras 2.3 or newer) or --gate=hard_sigmoid (older "
+            "Keras)"
         )
     settings: dict[str, Any] = model_settings(network, options.gate)
     if gate is not None and options.gate not in (None, gate):
@@ -183,19 +188,20 @@ def _reading(found: Found, options: ImportOptions) -> dict[str, Any]:
     every_step = options.return_sequences
     if every_step is None:
         every_step = True if found.return_sequences is None else found.return_sequences
-    seq_len = options.seq_len or found.seq_len
+    seq_len = found.seq_len if options.seq_len is None else options.seq_len
     batching = options.batching
     if batching is None:
         in_pieces = found.seq_len is not None and not found.stateful
         batching = "streams" if every_step and not in_pieces else "windows"
     if batching == "windows" and seq_len is None:
         raise JaxcharError(
-            "the model predicts from windows, and the file does not say how long they are; give --seq-len, the "
+            "the model predicts from windows, and the file does not say how long they are; give --seq-len, "
+            "the "
             "characters of a window"
         )
     return {
         "batching": batching,
-        "seq_len": seq_len or DEFAULT_SEQ_LEN,
+        "seq_len": DEFAULT_SEQ_LEN if seq_len is None else seq_len,
         "return_sequences": every_step,
         **({"stateful": True} if batching == "windows" and found.stateful else {}),
     }

@@ -1,6 +1,7 @@
-"""State dictionaries of PyTorch as networks, and back: ``nn.Embedding``, ``nn.LSTM``, ``nn.GRU``, ``nn.RNN``, ``nn.Linear``.
+"""State dictionaries of PyTorch as networks, and back.
 
-PyTorch keeps kernels transposed, [G, D], and two biases. Its blocks are i, f, g, o and r, z, n, as ours.
+Of ``nn.Embedding``, ``nn.LSTM``, ``nn.GRU``, ``nn.RNN`` and ``nn.Linear``. PyTorch keeps kernels transposed,
+[G, D], and two biases. Its blocks are i, f, g, o and r, z, n, as ours.
 """
 
 import io
@@ -16,7 +17,14 @@ from jaxchar.interchange.network import CellName, Gate, Layer, Network, check, f
 
 RECURRENT = re.compile(r"(.*?)(weight|bias)_(ih|hh|hr)(?:_l(\d{1,4}))?(_reverse)?$", re.DOTALL)
 CELLS: dict[int, CellName] = {4: "lstm", 3: "gru", 1: "rnn"}  # by the number of blocks
-NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights")  # in a checkpoint of training
+NESTED = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "network",
+    "weights",
+)  # in a checkpoint of training
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -48,7 +56,9 @@ def read_state_dict(arrays: Arrays, gate: Gate | None = "sigmoid") -> Found:
         recurrent.setdefault((prefix, int(number or 0)), {})[f"{what}_{side}"] = floats(array, name)
     layers = [_layer(key, recurrent[key], gate) for key in _in_order(list(recurrent))]
     if not layers:
-        raise JaxcharError("it has no recurrent layer (no weight_ih_l0); a model must have an LSTM, a GRU or an RNN")
+        raise JaxcharError(
+            "it has no recurrent layer (no weight_ih_l0); a model must have an LSTM, a GRU or an RNN"
+        )
     embedding, projection, head, bias = _ends(others, layers)
     return Found(check(Network(embedding, tuple(layers), head, bias, projection)), "PyTorch")
 
@@ -62,7 +72,8 @@ def _layer(key: tuple[str, int], arrays: dict[str, np.ndarray], gate: Gate | Non
     cell = CELLS.get(hidden.shape[1] // hidden.shape[0]) if hidden.shape[0] else None
     if cell is None or hidden.shape[1] % hidden.shape[0]:
         raise JaxcharError(
-            f"layer {quoted(name)} has recurrent weights of shape {list(arrays['weight_hh'].shape)}, expected "
+            f"layer {quoted(name)} has recurrent weights of shape {list(arrays['weight_hh'].shape)}, "
+            f"expected "
             "[4 H, H] of an LSTM, [3 H, H] of a GRU, or [H, H] of an RNN"
         )
     zeros = np.zeros(hidden.shape[1], np.float32)
@@ -94,7 +105,8 @@ def _ends(
     unused = [*odd, *(name for name in biases if name not in map(_bias_of, heads)), *rest[1:], *heads[1:]]
     if len(heads) != 1 or unused or len(projections) > 1:
         raise JaxcharError(
-            f"its arrays {quoted(sorted(unused or others))} have no place in a character model: an Embedding or "
+            f"its arrays {quoted(sorted(unused or others))} have no place in a character model: an "
+            f"Embedding or "
             "one-hot input, recurrent layers, and one Linear with a bias"
         )
     embedding = matrices[rest[0]] if rest else None
@@ -150,7 +162,9 @@ def read_torch_file(data: bytes) -> dict[str, np.ndarray]:
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
             break
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(value, torch.Tensor) for value in content.values()
+    ):
         raise JaxcharError("it holds no state dictionary; save one: torch.save(model.state_dict(), path)")
     return {str(name): _numbers(tensor, str(name), len(data), torch) for name, tensor in content.items()}
 

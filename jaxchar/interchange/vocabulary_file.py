@@ -19,16 +19,36 @@ MOST_CONTAINERS = 10_000  # in a pickle: nested ones would exhaust the stack of 
 PICKLE_SUFFIXES = (".pkl", ".pickle", ".p", ".pck")
 PICKLE_START = re.compile(rb"\x80[\x01-\x05]|\((?:d|l|t)?p\d+\n|\((?:d|l)q.|[}\])]q.", re.DOTALL)
 # Instructions that make plain containers, numbers and texts. None of them looks up a name or calls anything.
-PLAIN_OPCODES = frozenset(
-    "PROTO FRAME STOP MARK POP POP_MARK DUP "
-    "EMPTY_DICT DICT SETITEM SETITEMS EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 "
-    "NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT "
-    "STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 "
-    "MEMOIZE PUT BINPUT LONG_BINPUT GET BINGET LONG_BINGET".split()
+CONTAINERS = (
+    "EMPTY_DICT",
+    "DICT",
+    "EMPTY_LIST",
+    "LIST",
+    "EMPTY_TUPLE",
+    "TUPLE",
+    "TUPLE1",
+    "TUPLE2",
+    "TUPLE3",
 )
-CONTAINERS = frozenset("EMPTY_DICT DICT EMPTY_LIST LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3".split())
+PLAIN_OPCODES = (
+    *CONTAINERS,
+    *("PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP"),
+    *("SETITEM", "SETITEMS", "APPEND", "APPENDS", "NONE", "NEWTRUE", "NEWFALSE"),
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "GET", "BINGET", "LONG_BINGET"),
+)
 # What char-rnn's descendants call their tables, from a character to its id or back.
-TABLES = ("token_to_idx", "char_to_ix", "char_to_id", "char2idx", "stoi", "idx_to_token", "ix_to_char", "itos")
+TABLES = (
+    "token_to_idx",
+    "char_to_ix",
+    "char_to_id",
+    "char2idx",
+    "stoi",
+    "idx_to_token",
+    "ix_to_char",
+    "itos",
+)
 
 
 def read_vocabulary(path: str | Path, size: int) -> list[str]:
@@ -49,14 +69,17 @@ def read_vocabulary(path: str | Path, size: int) -> list[str]:
     except (OSError, RuntimeError, ValueError) as error:
         raise JaxcharError(f"cannot read --vocabulary {shown}: {reason_of(error)}") from error
     if len(data) > MOST_BYTES:
-        raise JaxcharError(f"--vocabulary {shown} has more than {MOST_BYTES:,} bytes; give a list of characters")
+        raise JaxcharError(
+            f"--vocabulary {shown} has more than {MOST_BYTES:,} bytes; give a list of characters"
+        )
     try:
         symbols = _symbols(_content(data, Path(path).suffix.lower(), size), size)
     except JaxcharError as error:
         raise JaxcharError(f"--vocabulary {shown} cannot be used: {error}") from error
     if len(symbols) != size:
         raise JaxcharError(
-            f"--vocabulary {shown} has {len(symbols):,} characters, but the model has {size:,} symbols; give the "
+            f"--vocabulary {shown} has {len(symbols):,} characters, but the model has {size:,} symbols; "
+            f"give the "
             "vocabulary that it was trained with"
         )
     return symbols
@@ -69,7 +92,9 @@ def _content(data: bytes, suffix: str, size: int) -> Any:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise JaxcharError(f"byte {error.start:,} is not UTF-8, and the file is no pickle; give JSON") from error
+        raise JaxcharError(
+            f"byte {error.start:,} is not UTF-8, and the file is no pickle; give JSON"
+        ) from error
     is_json = suffix == ".json"
     if is_json or text.lstrip()[:1] in ("{", "["):
         try:
@@ -93,11 +118,14 @@ def _unpickled(data: bytes) -> Any:
         for opcode, argument, _ in pickletools.genops(data):
             if opcode.name not in PLAIN_OPCODES:
                 raise JaxcharError(
-                    f"it is a pickle with the instruction {opcode.name}, which can run code; only dictionaries, "
+                    f"it is a pickle with the instruction {opcode.name}, which can run code; only "
+                    f"dictionaries, "
                     "lists, numbers and texts are read: write it as JSON"
                 )
             containers += opcode.name in CONTAINERS
-            too_far = opcode.name.endswith("PUT") and int(argument) > len(data)  # the table would be as long
+            too_far = opcode.name.endswith("PUT") and int(argument or 0) > len(
+                data
+            )  # the table would be as long
             if too_far or containers > MOST_CONTAINERS:
                 raise JaxcharError("it is a pickle that would take too much memory; write it as JSON")
         return _PlainUnpickler(io.BytesIO(data)).load()
@@ -126,13 +154,15 @@ def _symbols(content: Any, size: int) -> list[str]:
     """
     if isinstance(content, dict):
         for name in TABLES:
-            if isinstance(content.get(name), dict | list):
+            if isinstance(content.get(name), dict | list) and content[name]:
                 return _symbols(content[name], size)
         content = _by_id(content, size)
     elif isinstance(content, tuple) and len(content) == 2 and all(isinstance(part, dict) for part in content):
         content = _by_id(content[0], size)  # both tables, there and back
     elif not isinstance(content, list | tuple):
-        raise JaxcharError(f"it holds {quoted(content)}, expected a list, {{character: id}} or {{id: character}}")
+        raise JaxcharError(
+            f"it holds {quoted(content)}, expected a list, {{character: id}} or {{id: character}}"
+        )
     seen: set[str] = set()
     for position, symbol in enumerate(content):
         if not isinstance(symbol, str) or len(symbol) != 1:
@@ -146,14 +176,13 @@ def _symbols(content: Any, size: int) -> list[str]:
 def _by_id(table: dict[Any, Any], size: int) -> list[Any]:
     """Return the characters of ``{character: id}`` or ``{id: character}``, first id to last.
 
-    Where all keys and all values could be ids, as in {"0": "7"}, the one side that is of numbers is it. Ids
-    may begin at 1, as in Lua.
+    Ids may begin at 1, as in Lua.
     """
     if table and all(isinstance(value, int) and not isinstance(value, bool) for value in table.values()):
         pairs = [(value, key) for key, value in table.items()]
     else:
         try:
-            pairs = [(int(key), value) for key, value in table.items() if not isinstance(key, bool | float)]
+            pairs = [(int(key), value) for key, value in table.items() if type(key) in (int, str)]
         except (TypeError, ValueError) as error:
             raise JaxcharError(f"it has a key that is no id: {str(error)[:100]}") from error
     pairs = sorted(pairs, key=lambda pair: pair[0])

@@ -11,7 +11,13 @@ from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError, quoted_path, reason_of
 from jaxchar.files import written_whole
 from jaxchar.interchange.keras_3 import keras_archive
-from jaxchar.interchange.model_card import as_json, config_json, model_card, vocabulary_json
+from jaxchar.interchange.model_card import (
+    HEADER,
+    as_json,
+    config_json,
+    model_card,
+    vocabulary_json,
+)
 from jaxchar.interchange.network import from_params
 from jaxchar.interchange.onnx_graph import onnx_file
 from jaxchar.interchange.ours import texts_of
@@ -19,6 +25,7 @@ from jaxchar.interchange.tensors import safetensors_file
 from jaxchar.interchange.torch_state import state_dict, torch_file
 
 SUFFIXES = (".safetensors", ".keras", ".pt", ".pth", ".onnx")
+CONFIG, VOCABULARY, CARD = "config.json", "vocabulary.json", "README.md"  # beside them
 IN_A_FOLDER = "model.safetensors"  # where other tools look for the weights
 
 
@@ -32,6 +39,8 @@ def write_model(
     facts: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Write a model, with config.json, vocabulary.json and the model card README.md beside it.
+
+    Where the folder has another README.md, that stays, and the card has the name of the weights.
 
     Args:
         path: a file whose suffix is ``.safetensors``, ``.keras``, ``.pt`` or ``.onnx``; or a folder, for
@@ -58,14 +67,15 @@ def write_model(
         weights = safetensors_file(state_dict(network), texts)
     else:
         weights = torch_file(state_dict(network))
-    card = model_card(config, vocabulary, target.name, dict(facts or {}))
     contents = {
-        target.name: weights,
-        "config.json": as_json(config_json(config, vocabulary)).encode(),
-        "vocabulary.json": as_json(vocabulary_json(vocabulary)).encode("utf-8", "surrogatepass"),
-        "README.md": card.encode("utf-8", "surrogatepass"),
+        target: weights,
+        target.with_name(CONFIG): as_json(config_json(config, vocabulary)).encode(),
+        target.with_name(VOCABULARY): as_json(vocabulary_json(vocabulary)).encode("utf-8", "surrogatepass"),
     }
-    return _write(target.parent, contents, overwrite)
+    _check_free(target, contents, overwrite)
+    card = model_card(config, vocabulary, target.name, dict(facts or {}))
+    contents[_card_path(target, overwrite)] = card.encode("utf-8", "surrogatepass")
+    return _write(target.parent, contents)
 
 
 def _target(path: str | Path) -> Path:
@@ -88,20 +98,52 @@ def _target(path: str | Path) -> Path:
     return target
 
 
-def _write(folder: Path, contents: Mapping[str, bytes], overwrite: bool) -> list[Path]:
-    """Write all files whole, or none."""
-    files = [folder / name for name in contents]
-    there = [file.name for file in files if file.exists()]
+def _check_free(target: Path, contents: Mapping[Path, bytes], overwrite: bool) -> None:
+    """Raise a JaxcharError where a file would be lost.
+
+    Files beside the weights that are there with the same content, of another export of the model, stay.
+    """
+    folder = quoted_path(target.parent)
+    config = target.with_name(CONFIG)
+    if config.exists() and not _has(config, b'"model_type": "jaxchar"'):
+        raise JaxcharError(f"the folder {folder} has a {CONFIG} of something else; give another folder")
+    there = [
+        path.name
+        for path, content in contents.items()
+        if path.exists() and (path == target or _content(path) != content)
+    ]
     if there and not overwrite:
         raise JaxcharError(
-            f"the folder {quoted_path(folder)} has {', '.join(there)} already; give another folder, or replace "
-            "them with --overwrite"
+            f"the folder {folder} has {', '.join(there)} already; give another folder, or replace them with "
+            "--overwrite"
         )
+
+
+def _card_path(target: Path, overwrite: bool) -> Path:
+    """Return where the model card is written: README.md, or a name of its own where there is another one."""
+    card = target.with_name(CARD)
+    is_ours = _has(card, HEADER.encode())
+    return card if not card.exists() or (is_ours and overwrite) else target.with_suffix(".md")
+
+
+def _has(path: Path, start: bytes) -> bool:
+    return start in _content(path)[:1000]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _write(folder: Path, contents: Mapping[Path, bytes]) -> list[Path]:
+    """Write all files whole, or none; return them."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as all_written:
-            for file, content in zip(files, contents.values(), strict=True):
-                all_written.enter_context(written_whole(file)).write_bytes(content)
+            for path, content in contents.items():
+                all_written.enter_context(written_whole(path)).write_bytes(content)
     except OSError as error:
         raise JaxcharError(f"cannot write to {quoted_path(folder)}: {reason_of(error)}") from error
-    return files
+    return list(contents)

@@ -4,8 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
-
-# Where the module has another name than the command: ``import`` is a word of Python, and ``export`` its opposite.
+# Where the module has another name than the command: ``import`` is a word of Python, ``export`` its opposite.
 MODULES = {"import": "import_model", "export": "export_model"}
 
 

@@ -42,7 +42,8 @@ def import_model(
         _check_free(RunFolder(run_dir))
     imported = read_model(path, options)
     if run_dir is None:
-        run_dir = make_next_free(Path("runs") / name_for([imported.file]))
+        name = imported.file.removesuffix(".safetensors").removesuffix(".weights.h5")
+        run_dir = make_next_free(Path("runs") / name_for([name]))
     folder = RunFolder(run_dir)
     _write(folder, imported)
     return ImportedRun(folder.path, imported)

@@ -41,7 +41,10 @@ def gru(x, kernel, recurrent, bias, gate=sigmoid):
     h = np.zeros(recurrent.shape[0])
     hiddens = []
     for x_t in x:
-        (x_z, x_r, x_h), (h_z, h_r, h_h) = np.split(x_t @ kernel + bias[0], 3), np.split(h @ recurrent + bias[1], 3)
+        (x_z, x_r, x_h), (h_z, h_r, h_h) = (
+            np.split(x_t @ kernel + bias[0], 3),
+            np.split(h @ recurrent + bias[1], 3),
+        )
         z, r = gate(x_z + h_z), gate(x_r + h_r)
         h = z * h + (1 - z) * np.tanh(x_h + r * h_h)
         hiddens.append(h)
@@ -185,7 +188,9 @@ def keras_1_or_2(foreign, *, keras, settings=True, steps=None, gate="hard_sigmoi
         name = f"{kind.lower()}_{number}"
         described.append({"class_name": kind, "config": {"name": name, **config}})
         separator = "_" if keras == 1 else "/"
-        stored[name] = {f"{name}{separator}{part}{'' if keras == 1 else ':0'}": a for part, a in arrays.items()}
+        stored[name] = {
+            f"{name}{separator}{part}{'' if keras == 1 else ':0'}": a for part, a in arrays.items()
+        }
 
     if foreign.embedding is not None:
         part = "W" if keras == 1 else "embeddings"
@@ -208,7 +213,9 @@ def keras_1_or_2(foreign, *, keras, settings=True, steps=None, gate="hard_sigmoi
         add(kinds[foreign.cell], arrays, **config)
     if keras == 1:
         add("Dense", {"W": foreign.head, "b": foreign.head_bias}, activation="linear")
-        described.append({"class_name": "Activation", "config": {"name": "activation_1", "activation": "softmax"}})
+        described.append(
+            {"class_name": "Activation", "config": {"name": "activation_1", "activation": "softmax"}}
+        )
         stored["activation_1"] = {}
     else:
         add("Dense", {"kernel": foreign.head, "bias": foreign.head_bias}, activation="softmax")
@@ -217,7 +224,11 @@ def keras_1_or_2(foreign, *, keras, settings=True, steps=None, gate="hard_sigmoi
         group = file.create_group("model_weights") if settings else file
         if settings:
             file.attrs["keras_version"] = b"1.2.2" if keras == 1 else b"2.1.5"
-            layers = described if keras == 1 or not more.get("named") else {"name": "sequential_1", "layers": described}
+            layers = (
+                described
+                if keras == 1 or not more.get("named")
+                else {"name": "sequential_1", "layers": described}
+            )
             file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": layers}).encode()
         elif keras == 2:
             file.attrs["keras_version"] = b"2.1.5"

@@ -1,4 +1,4 @@
-"""Keras 3: archives and weights, with the equations in float64, and with Keras itself where it is installed."""
+"""Keras 3: archives and weights, there and back, and with Keras itself where it is installed."""
 
 import io
 import json
@@ -35,8 +35,12 @@ def keras():
 
 
 def imported(path, tmp_path, **options):
-    (tmp_path / "vocabulary.json").write_text(json.dumps({c: i for i, c in enumerate(SYMBOLS)}), encoding="utf-8")
-    return model_of(read_model(path, ImportOptions(vocabulary=str(tmp_path / "vocabulary.json"), **options)).model)
+    (tmp_path / "vocabulary.json").write_text(
+        json.dumps({c: i for i, c in enumerate(SYMBOLS)}), encoding="utf-8"
+    )
+    return model_of(
+        read_model(path, ImportOptions(vocabulary=str(tmp_path / "vocabulary.json"), **options)).model
+    )
 
 
 @pytest.mark.parametrize("options", OURS)
@@ -77,7 +81,9 @@ def theirs_of(keras, kind, gate, embedding, every_step=True, sizes=(6, 5)):
         options = {} if kind == "SimpleRNN" else {"recurrent_activation": gate}
         every = every_step or number < len(sizes)
         layers.append(
-            getattr(keras.layers, kind)(size, return_sequences=every, bias_initializer="random_normal", **options)
+            getattr(keras.layers, kind)(
+                size, return_sequences=every, bias_initializer="random_normal", **options
+            )
         )
         layers.append(keras.layers.Dropout(0.2))
     layers.append(keras.layers.Dense(V))
@@ -90,7 +96,9 @@ def theirs_of(keras, kind, gate, embedding, every_step=True, sizes=(6, 5)):
     ("kind", "gate", "embedding"),
     [("LSTM", "sigmoid", 4), ("LSTM", "hard_sigmoid", 0), ("GRU", "sigmoid", 0), ("SimpleRNN", None, 4)],
 )
-def test_a_model_of_keras_has_the_same_predictions_and_loss_here(kind, gate, embedding, suffix, tmp_path, keras):
+def test_a_model_of_keras_has_the_same_predictions_and_loss_here(
+    kind, gate, embedding, suffix, tmp_path, keras
+):
     theirs = theirs_of(keras, kind, gate, embedding)
     path = tmp_path / f"m{suffix}"
     if suffix == ".weights.h5":

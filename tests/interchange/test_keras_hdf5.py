@@ -9,8 +9,8 @@ pytest.importorskip("h5py")
 from foreign import (
     GATES,
     SYMBOLS,
-    V,
     Foreign,
+    V,
     h5_bytes,
     keras_1_or_2,
     log_softmax,
@@ -81,13 +81,21 @@ def test_weights_alone_of_keras_2_do_not_tell_the_gate(tmp_path, vocabulary):
 
 def test_fused_arrays_of_keras_1_are_in_the_order_i_f_c_o(tmp_path, vocabulary):
     foreign = Foreign("lstm", (6,))
-    check_logits(read(keras_1_or_2(foreign, keras=1, fused=True), tmp_path, vocabulary, seq_len=9), foreign, "hard_sigmoid")
+    check_logits(
+        read(keras_1_or_2(foreign, keras=1, fused=True), tmp_path, vocabulary, seq_len=9),
+        foreign,
+        "hard_sigmoid",
+    )
 
 
 def test_the_last_state_of_a_window_predicts_as_in_keras(tmp_path, vocabulary):
     foreign, steps = Foreign("lstm", (8,)), 7
     model = read(keras_1_or_2(foreign, keras=1, steps=steps), tmp_path, vocabulary)
-    assert (model.config.batching, model.config.seq_len, model.config.return_sequences) == ("windows", steps, False)
+    assert (model.config.batching, model.config.seq_len, model.config.return_sequences) == (
+        "windows",
+        steps,
+        False,
+    )
     ids = random_ids(40)
     expected = [
         -log_softmax(foreign.logits(ids[max(0, end - steps) : end], GATES["hard_sigmoid"])[-1])[ids[end]]
@@ -111,7 +119,10 @@ def test_a_fast_layer_for_gpus_has_its_kernels_laid_out_another_way(tmp_path, vo
     def write(file):
         file.attrs["keras_version"] = "2.2.4"
         file.attrs["layer_names"] = [b"cu", b"dense"]
-        for layer, contents in (("cu", arrays), ("dense", {"kernel:0": foreign.head, "bias:0": foreign.head_bias})):
+        for layer, contents in (
+            ("cu", arrays),
+            ("dense", {"kernel:0": foreign.head, "bias:0": foreign.head_bias}),
+        ):
             group = file.create_group(layer)
             group.attrs["weight_names"] = [f"{layer}/{part}".encode() for part in contents]
             for part, array in contents.items():
@@ -136,18 +147,53 @@ def changed(data, change):
 @pytest.mark.parametrize(
     ("cell", "keras", "change", "said"),
     [
-        ("lstm", 1, lambda layers: layers[0]["config"].update(activation="relu"), "'lstm_1' (LSTM) has activation"),
+        (
+            "lstm",
+            1,
+            lambda layers: layers[0]["config"].update(activation="relu"),
+            "'lstm_1' (LSTM) has activation",
+        ),
         ("lstm", 1, lambda layers: layers[0]["config"].update(go_backwards=True), "go_backwards"),
-        ("lstm", 2, lambda layers: layers[0]["config"].update(recurrent_activation="relu"), "gate function 'relu'"),
-        ("lstm", 2, lambda layers: layers[0].update(class_name="Bidirectional"), "'lstm_1' (Bidirectional) has no"),
-        ("lstm", 2, lambda layers: layers[0]["config"].update(return_sequences=False), "'lstm_2' (LSTM) reads only"),
-        ("lstm", 2, lambda layers: layers[-1]["config"].update(activation="tanh"), "'dense_1' (Dense) has the activation"),
-        ("gru", 2, lambda layers: layers[0]["config"].update(reset_after=False), "'gru_1' (GRU) applies the reset gate before"),
-        ("lstm", 2, lambda layers: layers.insert(1, {"class_name": "Lambda", "config": {"name": "f"}}), "'f' (Lambda) has no"),
+        (
+            "lstm",
+            2,
+            lambda layers: layers[0]["config"].update(recurrent_activation="relu"),
+            "gate function 'relu'",
+        ),
+        (
+            "lstm",
+            2,
+            lambda layers: layers[0].update(class_name="Bidirectional"),
+            "'lstm_1' (Bidirectional) has no",
+        ),
+        (
+            "lstm",
+            2,
+            lambda layers: layers[0]["config"].update(return_sequences=False),
+            "'lstm_2' (LSTM) reads only",
+        ),
+        (
+            "lstm",
+            2,
+            lambda layers: layers[-1]["config"].update(activation="tanh"),
+            "'dense_1' (Dense) has the activation",
+        ),
+        (
+            "gru",
+            2,
+            lambda layers: layers[0]["config"].update(reset_after=False),
+            "'gru_1' (GRU) applies the reset gate before",
+        ),
+        (
+            "lstm",
+            2,
+            lambda layers: layers.insert(1, {"class_name": "Lambda", "config": {"name": "f"}}),
+            "'f' (Lambda) has no",
+        ),
         ("lstm", 2, lambda layers: layers[1].update(class_name="GRU"), "'lstm_2' (GRU)"),
         ("lstm", 2, lambda layers: layers.pop(), "no Dense layer"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_one_line_that_names_the_layer(cell, keras, change, said, tmp_path, vocabulary):
     data = keras_1_or_2(Foreign(cell, (6, 5)), keras=keras, every_step=True)
     with pytest.raises(JaxcharError) as raised:

@@ -29,7 +29,9 @@ def test_the_runtime_has_our_logits_also_when_a_text_comes_in_two_pieces(options
     session = runtime.InferenceSession(weights, providers=["CPUExecutionProvider"])
     table = json.loads(vocabulary.read_text())
     text = "".join(SYMBOLS[i] for i in random_ids(25))
-    state = {i.name: np.zeros((1, 1, i.shape[2]), np.float32) for i in session.get_inputs() if i.name != "ids"}
+    state = {
+        i.name: np.zeros((1, 1, i.shape[2]), np.float32) for i in session.get_inputs() if i.name != "ids"
+    }
     logits = []
     for piece in (text[:10], text[10:]):
         found = session.run(None, {"ids": np.array([[table[c] for c in piece]]), **state})

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from foreign import SYMBOLS, V, Foreign, model_of, our_logits, random_ids, random_model, theirs_from
+from foreign import SYMBOLS, Foreign, V, model_of, our_logits, random_ids, random_model, theirs_from
 
 import jaxchar
 from jaxchar.errors import JaxcharError
@@ -16,7 +16,13 @@ from jaxchar.interchange.reading import ImportOptions, read_model
 from jaxchar.interchange.tensors import safetensors_file
 from jaxchar.interchange.torch_state import read_state_dict, state_dict
 
-NETWORKS = [("lstm", (6,), 0), ("lstm", (6, 5), 4), ("gru", (6, 6), 0), ("gru", (5,), 4), ("rnn", (6, 5, 4), 4)]
+NETWORKS = [
+    ("lstm", (6,), 0),
+    ("lstm", (6, 5), 4),
+    ("gru", (6, 6), 0),
+    ("gru", (5,), 4),
+    ("rnn", (6, 5, 4), 4),
+]
 
 
 def model_from(arrays):
@@ -35,7 +41,10 @@ def test_logits_equal_the_equations_of_pytorch(cell, sizes, embedding):
 
 def test_modules_of_one_layer_each_and_wrappers_are_recognised():
     foreign = Foreign("gru", (6, 5), 4)
-    names = {"rnn.weight_ih_l0": "module.rnn.2.weight_ih_l0", "rnn.weight_ih_l1": "module.rnn.10.weight_ih_l0"}
+    names = {
+        "rnn.weight_ih_l0": "module.rnn.2.weight_ih_l0",
+        "rnn.weight_ih_l1": "module.rnn.10.weight_ih_l0",
+    }
     arrays = {}
     for name, array in foreign.torch_arrays().items():
         for number, module in ((0, "module.rnn.2."), (1, "module.rnn.10.")):
@@ -62,7 +71,10 @@ def test_modules_of_one_layer_each_and_wrappers_are_recognised():
         (lambda a: [a.pop(name) for name in list(a) if name.startswith("rnn")], "no recurrent layer"),
         (lambda a: a.update({"decoder.bias": a["decoder.bias"] * np.nan}), "not finite"),
         (lambda a: a.update({"decoder.bias": a["decoder.bias"].astype(int)}), "floating-point"),
-        (lambda a: a.update({"rnn.weight_hh_l0": a["rnn.weight_hh_l0"][:-1]}), "'rnn.l0' has recurrent weights"),
+        (
+            lambda a: a.update({"rnn.weight_hh_l0": a["rnn.weight_hh_l0"][:-1]}),
+            "'rnn.l0' has recurrent weights",
+        ),
         (lambda a: a.update({"encoder.weight": a["encoder.weight"][:-1]}), "embedding has"),
     ],
 )
@@ -91,9 +103,9 @@ def test_a_network_there_and_back_has_the_same_bits(options):
     model = random_model(**options)
     network = from_params(model.params, model.config)
     back = read_state_dict(state_dict(network), model.config.gate).network
-    assert our_logits(model_of(Described(model.config, model.vocabulary, to_params(back, model.config))), "zq ab").tobytes() == (
-        our_logits(model, "zq ab").tobytes()
-    )  # fmt: skip
+    assert our_logits(
+        model_of(Described(model.config, model.vocabulary, to_params(back, model.config))), "zq ab"
+    ).tobytes() == (our_logits(model, "zq ab").tobytes())
 
 
 # ---- with PyTorch --------------------------------------------------------------------------------
@@ -142,7 +154,9 @@ def test_a_model_of_pytorch_has_the_same_logits_and_loss_here(kind, suffix, tmp_
         torch.save({"epoch": 3, "model_state_dict": theirs.state_dict()}, written)
         data = written.getvalue()
     else:
-        data = safetensors_file({name: t.numpy() for name, t in theirs.state_dict().items()}, {"format": "pt"})
+        data = safetensors_file(
+            {name: t.numpy() for name, t in theirs.state_dict().items()}, {"format": "pt"}
+        )
     (tmp_path / "m").write_bytes(data)
     (tmp_path / "chars.txt").write_text("".join(SYMBOLS), encoding="utf-8")
     model = model_of(read_model(tmp_path / "m", ImportOptions(vocabulary=str(tmp_path / "chars.txt"))).model)
