@@ -46,6 +46,13 @@ def read_hdf5(data: bytes) -> "Hdf5Group":
         JaxcharError: the file is damaged, or h5py is not installed.
     """
     require_h5py()
+    output = _output_of_child(data)
+    (length,) = struct.unpack("<Q", output[:8])
+    return Hdf5Group(json.loads(output[8 : 8 + length]), memoryview(output)[8 + length :])
+
+
+def _output_of_child(data: bytes) -> bytes:
+    """Return what the reading process finds in a file's bytes."""
     command = [sys.executable, "-P", hdf5_child.__file__]
     try:
         done = subprocess.run(command, input=data, capture_output=True, timeout=SECONDS, check=False)
@@ -57,9 +64,7 @@ def read_hdf5(data: bytes) -> "Hdf5Group":
         lines = done.stderr.decode(errors="replace").splitlines()
         said = lines[-1][:250] if done.returncode > 0 and lines else "it crashes the HDF5 library"
         raise JaxcharError(f"the HDF5 file is damaged ({said})")
-    (length,) = struct.unpack("<Q", done.stdout[:8])
-    record = json.loads(done.stdout[8 : 8 + length])
-    return Hdf5Group(record, memoryview(done.stdout)[8 + length :])
+    return done.stdout
 
 
 class Hdf5Group:
@@ -118,7 +123,7 @@ class Hdf5Group:
         return None if found is None else "".join(found)
 
     def texts(self, name: str) -> list[str] | None:
-        """Return an attribute that is a list of texts; Keras cuts a long one into ``name0``, ``name1`` and on."""
+        """Return an attribute that is a list of texts; Keras cuts a long one into ``name0``, ``name1``."""
         attributes = self._record["groups"][self._path]
         if f"{self._path}@{name}" in self._record["refused"]:
             raise JaxcharError(f"its attribute {quoted(name)} is larger than that of any model")

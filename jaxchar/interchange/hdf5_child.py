@@ -1,7 +1,8 @@
 """Read an HDF5 file in a process of its own, which a damaged file may crash or hang.
 
 The bytes of the file are on standard input. On standard output are the length of a JSON object in 8 bytes,
-the object, and the bytes of all arrays. Nothing of jaxchar is imported here, so that the process starts quickly.
+the object, and the bytes of all arrays. Nothing of jaxchar is imported here, so that the process starts
+quickly.
 
     {"groups": {path: {attribute: [texts]}}, "arrays": {path: [dtype, shape, offset]}, "refused": {path: why}}
 """
@@ -90,6 +91,18 @@ class Reader:
         return found
 
 
+def output_for(data: bytes) -> bytes:
+    """Return what is written on standard output for a file's bytes."""
+    import h5py
+
+    with h5py.File(io.BytesIO(data), "r") as file:
+        reader = Reader(h5py, len(data))
+        reader.walk(file)
+    record = {"groups": reader.groups, "arrays": reader.arrays, "refused": reader.refused}
+    header = json.dumps(record).encode()
+    return struct.pack("<Q", len(header)) + header + b"".join(reader.contents)
+
+
 def main() -> None:
     """Read what is on standard input."""
     data = sys.stdin.buffer.read()
@@ -103,18 +116,12 @@ def main() -> None:
         if hard == resource.RLIM_INFINITY or value <= hard:
             resource.setrlimit(limit, (value, hard))
     try:
-        import h5py
-
-        with h5py.File(io.BytesIO(data), "r") as file:
-            reader = Reader(h5py, len(data))
-            reader.walk(file)
-        record = {"groups": reader.groups, "arrays": reader.arrays, "refused": reader.refused}
-        header = json.dumps(record).encode()
+        output = output_for(data)
     except Exception as error:  # h5py raises many kinds
         said = (str(error).splitlines() or [""])[0][:200]
         print(f"{type(error).__name__}: {said}", file=sys.stderr)
         raise SystemExit(2) from None
-    sys.stdout.buffer.write(struct.pack("<Q", len(header)) + header + b"".join(reader.contents))
+    sys.stdout.buffer.write(output)
 
 
 if __name__ == "__main__":

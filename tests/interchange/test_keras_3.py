@@ -12,6 +12,7 @@ from foreign import SYMBOLS, V, model_of, our_logits, random_ids, random_model, 
 
 import jaxchar
 from jaxchar.errors import JaxcharError
+from jaxchar.interchange import hdf5, hdf5_child
 from jaxchar.interchange.reading import ImportOptions, read_model
 
 OURS = [
@@ -23,6 +24,12 @@ OURS = [
     {"cell": "gru", "sizes": (6,), "gate": "hard_sigmoid"},
     {"cell": "rnn", "sizes": (6, 5, 4), "embedding": 4},
 ]
+
+
+@pytest.fixture(autouse=True)
+def read_here(monkeypatch):
+    """Read these files, which are whole, without a process for each."""
+    monkeypatch.setattr(hdf5, "_output_of_child", hdf5_child.output_for)
 
 
 @pytest.fixture(scope="module")

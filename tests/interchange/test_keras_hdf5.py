@@ -21,7 +21,14 @@ from foreign import (
 )
 
 from jaxchar.errors import JaxcharError
+from jaxchar.interchange import hdf5, hdf5_child
 from jaxchar.interchange.reading import ImportOptions, read_model
+
+
+@pytest.fixture(autouse=True)
+def read_here(monkeypatch):
+    """Read these files, which are whole, without a process for each."""
+    monkeypatch.setattr(hdf5, "_output_of_child", hdf5_child.output_for)
 
 
 @pytest.fixture
