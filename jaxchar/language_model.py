@@ -18,7 +18,7 @@ from jaxchar.data.documents import require_documents
 from jaxchar.data.vocabulary import Unknown, Vocabulary
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
 from jaxchar.interchange.reading import read_own_model
-from jaxchar.interchange.writing import write_model
+from jaxchar.interchange.writing import IN_A_FOLDER, write_model
 from jaxchar.memory.text_memory import TextMemory
 from jaxchar.model.split import model_structure
 from jaxchar.sampling.memory_decoder import Remembering
@@ -360,16 +360,16 @@ def load(path: str | Path, which: Which | None = None) -> LanguageModel:
     passed over for the next one that is whole, with a warning.
 
     Args:
-        path: what to load; or a ``.safetensors`` file that :func:`save` wrote, whose model has the same
-            weights to the bit and remembers no text.
+        path: what to load; or a ``.safetensors`` file that :func:`save` wrote, or a folder with one, whose
+            model has the same weights to the bit and remembers no text.
         which: of a run's checkpoints, the "last", or the "best": that with the lowest validation loss.
             None takes the best where the run was validated, else the last.
 
     Raises:
         JaxcharError: there is no whole checkpoint.
     """
-    if is_weights_file(path):
-        config, vocabulary, params = read_own_model(path)
+    if (weights := weights_file(path)) is not None:
+        config, vocabulary, params = read_own_model(weights)
         graphdef, _ = model_structure(config, len(vocabulary))
         return LanguageModel(config, vocabulary, graphdef, params)
     loaded = load_checkpoint(path, weights_structure, which)
@@ -378,9 +378,14 @@ def load(path: str | Path, which: Which | None = None) -> LanguageModel:
     return from_checkpoint(loaded)
 
 
-def is_weights_file(path: str | Path) -> bool:
-    """Whether a path is that of weights in one file, and not of a run."""
-    return isinstance(path, str | Path) and Path(path).suffix == ".safetensors" and not Path(path).is_dir()
+def weights_file(path: str | Path) -> Path | None:
+    """Return the file of weights that a path is, or that the folder has; None: it is no such path."""
+    if not isinstance(path, str | Path) or "\0" in str(path):
+        return None
+    file, inside = Path(path).expanduser(), Path(path).expanduser() / IN_A_FOLDER
+    if file.suffix == ".safetensors" and not file.is_dir():
+        return file
+    return inside if inside.is_file() else None
 
 
 def save(model: LanguageModel, path: str | Path, *, overwrite: bool = False) -> list[Path]:

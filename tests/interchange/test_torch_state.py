@@ -179,3 +179,13 @@ def test_a_file_of_pytorch_that_runs_code_is_refused(tmp_path):
     with pytest.raises(JaxcharError, match="no plain tensors"):
         read_model(tmp_path / "evil.pt")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("settings", [{}, {"batching": "windows", "seq_len": 6}])
+def test_a_gru_with_two_biases_writes_what_its_logits_say(settings):
+    model = random_model("gru", (6, 5), two_biases=True, **settings)
+    text = "zq ab"
+    for _ in range(12):
+        logits = our_logits(model, text[-6:] if settings else text)[-1]
+        text += model.vocabulary.symbols[int(logits.argmax())]
+    assert model.generate("zq ab", 12, temperature=0) == text[5:]

@@ -53,6 +53,7 @@ def test_a_folder_gets_the_files_that_other_tools_look_for(tmp_path):
         assert np.array_equal(opened.get_tensor("head.bias"), model.params["head"]["bias"][...])
     config = json.loads(files[1].read_text())
     assert (config["model_type"], config["cell"], config["hidden_sizes"]) == ("jaxchar", "gru", [6])
+    assert jaxchar.load(tmp_path / "hub").config == model.config
     assert json.loads(files[2].read_text()) == {s: i for i, s in enumerate(sorted(SYMBOLS))}
     assert files[3].read_text().startswith("---\nlibrary_name: jaxchar\n")
 
