@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -14,6 +14,9 @@ from jaxchar.cli.parse import parse_command
 from jaxchar.errors import JaxcharError
 from jaxchar.terminal.invocation import called_as
 from jaxchar.terminal.visible import visible
+
+if TYPE_CHECKING:  # this imports JAX, which --help need not wait for
+    from jaxchar.training.imported import ImportedRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,24 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             fill=typed.fill,
         )
         made = import_model(typed.file, typed.run_dir, options)
-        config, vocabulary, _ = made.imported.model
-        record = {
-            "run_dir": str(made.run_dir),
-            "file": made.imported.file,
-            "sha256": made.imported.sha256,
-            "origin": made.imported.origin,
-            "cell": config.cell,
-            "hidden_sizes": list(config.layer_sizes),
-            "embedding_size": config.embedding_size,
-            "gate": config.gate,
-            "characters": len(vocabulary),
-            "batching": config.batching,
-            "seq_len": config.seq_len,
-            "return_sequences": config.return_sequences,
-        }
         if typed.json:
-            print(json.dumps(record))
+            print(json.dumps(_record(made)))
             return
+        config, vocabulary, _ = made.imported.model
         sizes = ", ".join(map(str, config.layer_sizes))
         reads = f"windows of {config.seq_len} characters" if config.context_limit else "streams of characters"
         print(
@@ -83,6 +72,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{len(vocabulary)} characters, reads {reads}."
         )
         print(f"Write with it: {called_as('sample')} {shlex.quote(str(made.run_dir))}", file=sys.stderr)
+
+
+def _record(made: "ImportedRun") -> dict[str, Any]:
+    """Return what was imported, as a JSON object."""
+    config, vocabulary, _ = made.imported.model
+    return {
+        "run_dir": str(made.run_dir),
+        "file": made.imported.file,
+        "sha256": made.imported.sha256,
+        "origin": made.imported.origin,
+        "cell": config.cell,
+        "hidden_sizes": list(config.layer_sizes),
+        "embedding_size": config.embedding_size,
+        "gate": config.gate,
+        "characters": len(vocabulary),
+        "batching": config.batching,
+        "seq_len": config.seq_len,
+        "return_sequences": config.return_sequences,
+    }
 
 
 if __name__ == "__main__":

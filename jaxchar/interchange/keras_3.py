@@ -17,6 +17,7 @@ import numpy as np
 from jaxchar.config import Config
 from jaxchar.interchange.archive import Archive
 from jaxchar.interchange.hdf5 import Hdf5Group, h5py_library, read_hdf5
+from jaxchar.interchange.keras_description import described_layers
 from jaxchar.interchange.keras_hdf5 import kind_of
 from jaxchar.interchange.keras_layers import (
     CELLS,
@@ -26,7 +27,6 @@ from jaxchar.interchange.keras_layers import (
     KERAS_GRU_ORDER,
     Found,
     KerasLayer,
-    described_layers,
     network_of,
 )
 from jaxchar.interchange.network import Layer, Network, blocks_in_order, untied

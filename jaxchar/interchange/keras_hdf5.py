@@ -11,7 +11,8 @@ from typing import Any
 
 from jaxchar.errors import JaxcharError, quoted
 from jaxchar.interchange.hdf5 import Hdf5Group
-from jaxchar.interchange.keras_layers import Found, KerasLayer, described_layers, network_of
+from jaxchar.interchange.keras_description import described_layers
+from jaxchar.interchange.keras_layers import Found, KerasLayer, network_of
 
 # The last part of an array's name: lstm_1_W_i, lstm_1/kernel:0, lstm/lstm_cell/recurrent_kernel.
 PART = re.compile(
