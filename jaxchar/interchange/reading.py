@@ -102,7 +102,7 @@ def _named(path: str | Path) -> Iterator[None]:
         yield
     except JaxcharError as error:
         raise JaxcharError(f"cannot import {quoted_path(path)}: {error.args[0]}") from error
-    except MemoryError:
+    except (ImportError, MemoryError):
         raise
     except Exception as error:  # the readers of other formats raise many kinds
         reason = (str(error).splitlines() or [""])[0][:200]
