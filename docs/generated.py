@@ -17,7 +17,9 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-COMMANDS = ("train", "sample", "evaluate", "memorization", "inspect", "bench")
+from jaxchar.terminal.invocation import module_of
+
+COMMANDS = ("train", "sample", "evaluate", "memorization", "inspect", "import", "export", "bench")
 KINDS = {
     int: "a whole number",
     float: "a number",
@@ -139,7 +141,7 @@ def _help(command: str) -> str:
         contextlib.redirect_stdout(printed),
         contextlib.suppress(SystemExit),
     ):
-        import_module(f"jaxchar.{command}").main(arguments=["--help-all"])
+        import_module(f"jaxchar.{module_of(command)}").main(arguments=["--help-all"])
     return printed.getvalue()
 
 

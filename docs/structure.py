@@ -35,6 +35,7 @@ FOLDERS = (
     "sampling",
     "terminal",
     "scoring",
+    "interchange",
     "language_model",
     "progress",
     "training",

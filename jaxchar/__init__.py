@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jaxchar.config import Config
     from jaxchar.data.vocabulary import Vocabulary
     from jaxchar.errors import JaxcharError
-    from jaxchar.language_model import LanguageModel, load
+    from jaxchar.language_model import LanguageModel, load, save
     from jaxchar.own_cells import register_cell
     from jaxchar.scoring.score import Score
     from jaxchar.text import Text
@@ -30,6 +30,7 @@ _HOMES = {
     "resume": "training.resume",
     "LanguageModel": "language_model",
     "load": "language_model",
+    "save": "language_model",
     "Score": "scoring.score",
     "Text": "text",
     "Vocabulary": "data.vocabulary",
@@ -48,6 +49,7 @@ __all__ = [
     "load",
     "register_cell",
     "resume",
+    "save",
 ]
 
 

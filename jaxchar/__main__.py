@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jaxchar.cli.commands import COMMANDS
 from jaxchar.cli.short_help import listed, terminal_width
-from jaxchar.terminal.invocation import called_as
+from jaxchar.terminal.invocation import called_as, module_of
 from jaxchar.version import __version__
 
 # What other tools call these commands.
@@ -22,6 +22,8 @@ OTHER_NAMES = {
     "evaluate": "eval test score validate perplexity",
     "memorization": "memorisation memorize copied overfit plagiarism",
     "inspect": "info show summary verify check describe",
+    "import": "convert from-keras from-torch load-keras import-model",
+    "export": "to-keras to-torch onnx convert-to save-as publish export-model",
     "bench": "benchmark speed race time",
 }
 EXAMPLES = ("train my_novel.txt", "train my_novel.txt --minutes 20", 'sample --prompt "It was "')
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if first == "help" and rest:  # jaxchar help train
         first, rest = rest[0], ["--help"]
     if first in COMMANDS:
-        import_module(f"jaxchar.{first}").main(arguments=rest)
+        import_module(f"jaxchar.{module_of(first)}").main(arguments=rest)
     elif first in ("-h", "--help", "--help-all", "help"):
         _show(overview())
     elif first in ("-V", "--version", "version"):
@@ -120,7 +122,7 @@ def _complete(arguments: Sequence[str]) -> None:
     from jaxchar.cli.arguments import completes_a_shell
     from jaxchar.cli.messages import one_line_errors
 
-    kinds = {name: import_module(f"jaxchar.{name}").Arguments for name in COMMANDS}
+    kinds = {name: import_module(f"jaxchar.{module_of(name)}").Arguments for name in COMMANDS}
     with one_line_errors():
         completes_a_shell(arguments)
         _, shell, *path = arguments

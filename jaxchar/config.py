@@ -278,6 +278,8 @@ class ModelConfig(_Checked):
     embedding_size: Annotated[int, Interval(0, 65_536)] = 0  # size of learned input vectors; 0: one-hot
     tie_embeddings: bool = False  # the head shares the input vectors (Press and Wolf 2017)
     gate: Literal["sigmoid", "hard_sigmoid"] = "sigmoid"  # hard: clip(0.2 x + 0.5, 0, 1), as Keras 1
+    # gru: a second bias, in the recurrent product and so inside the reset gate's, as PyTorch and Keras have.
+    recurrent_bias: bool = False
     forget_bias: Annotated[float, Interval(-100, 100)] = 1.0  # initial value of the LSTM's forget bias
     # Initial values of the kernels: the head's, the input's and (unless orthogonal) the recurrent ones.
     kernel_init: Literal["glorot_uniform", "lecun_normal", "uniform", "normal"] = "glorot_uniform"
@@ -300,6 +302,12 @@ class ModelConfig(_Checked):
                 f"{self.num_layers} and {quoted(self.hidden_size)}"
             )
 
+        if self.recurrent_bias and self.cell != "gru":
+            raise JaxcharError(
+                f"--recurrent-bias is for --cell=gru, but it is {self.cell!r}, where two biases are one; "
+                f"leave "
+                "it out"
+            )
         if self.tie_embeddings and not self.embedding_size:
             raise JaxcharError(
                 "--tie-embeddings needs input vectors to share, but --embedding-size is 0; give a size, such "

@@ -13,6 +13,7 @@ import jaxchar
 from docs import generated
 from jaxchar.model.char_rnn import num_parameters
 from jaxchar.model.split import split_model
+from jaxchar.terminal.invocation import module_of
 from jaxchar.training.step import make_program
 
 ROOT = Path(__file__).parent.parent
@@ -90,7 +91,7 @@ def test_every_command_of_the_readmes_exists():
     """What stands in a README can be typed: its modules, make targets, experiments and options."""
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
-    helps = {command: import_module(f"jaxchar.{command}") for command in generated.COMMANDS}
+    helps = {command: import_module(f"jaxchar.{module_of(command)}") for command in generated.COMMANDS}
     found = 0
     for readme in (ROOT / "README.md", ROOT / "experiments" / "README.md"):
         for block in re.findall(r"```(?:sh|console)\n(.*?)```", readme.read_text(), flags=re.DOTALL):

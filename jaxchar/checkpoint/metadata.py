@@ -25,7 +25,9 @@ class Metadata(NamedTuple):
     steps_per_epoch: int
     config: Config
     vocabulary: Vocabulary
-    corpus: dict[str, Any]  # source, sha256, characters; encoding, where it is not UTF-8
+    # source, sha256, characters; encoding, where it is not UTF-8. Of a model that was made elsewhere:
+    # imported, the framework; source and sha256 are those of its file, and there are no characters.
+    corpus: dict[str, Any]
     metrics: dict[str, float]  # at this step
     last: dict[str, float]  # step, val_loss and val_accuracy of the last evaluation, or nothing
     best: dict[str, float]  # step and val_loss of the best evaluation so far, or nothing
@@ -84,9 +86,10 @@ def _is_count(value: Any) -> bool:
 
 def _check_corpus(corpus: Any) -> None:
     keys = {"source", "sha256", "characters"}
-    holds = isinstance(corpus, dict) and corpus.keys() - {"encoding"} == keys
+    holds = isinstance(corpus, dict) and corpus.keys() - {"encoding", "imported"} == keys
     _require(holds, f"corpus does not hold {sorted(keys)}")
-    _require(isinstance(corpus.get("encoding", ""), str), "corpus encoding is no text")
+    for name in ("encoding", "imported"):
+        _require(isinstance(corpus.get(name, ""), str), f"corpus {name} is no text")
     source = corpus["source"]
     _require(
         isinstance(source, list | tuple) and all(isinstance(part, str) for part in source),

@@ -156,10 +156,11 @@ def _others(command: str) -> Iterable[tuple[str, Iterable[str]]]:
     from importlib import import_module
 
     from jaxchar.cli.commands import COMMANDS
+    from jaxchar.terminal.invocation import module_of
 
     for other in COMMANDS:
         if other != command:
-            yield other, flags_of(import_module(f"jaxchar.{other}").Arguments)
+            yield other, flags_of(import_module(f"jaxchar.{module_of(other)}").Arguments)
 
 
 def _is_number(argument: str) -> bool:

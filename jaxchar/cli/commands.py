@@ -1,11 +1,13 @@
 """The commands, by name."""
 
-# Every command is a module of this package that has a main().
+# Every command is a module of this package that has a main(), see jaxchar.terminal.invocation.module_of.
 COMMANDS = {
     "train": "train a model on your text",
     "sample": "write text with a model",
     "evaluate": "score a model on text",
     "memorization": "tell how much of what a model writes is copied",
     "inspect": "show what is in a checkpoint, and whether it is whole",
+    "import": "make a run of a model of Keras or PyTorch",
+    "export": "write a model for Keras, PyTorch, ONNX, Hugging Face",
     "bench": "measure the speed, beside other libraries",
 }

@@ -128,6 +128,12 @@ TABLES = {
     "evaluate": EVALUATE,
     "memorization": MEMORIZATION,
     "inspect": {"--ckpt": RUN},
+    "import": {
+        "--vocabulary": "vocab vocab-file dictionary dict charset characters tokenizer alphabet",
+        "--run-dir": "out-dir output-dir output out save-dir",
+        "--seq-len": "seq-length sequence-length maxlen window window-size context-length time-steps",
+    },
+    "export": {"--overwrite": "force replace f", "--which": "checkpoint"},
     "bench": {"--out": "output save results", "--peers": "against baselines frameworks"},
 }
 

@@ -14,6 +14,12 @@ from jaxchar.cli.short_help import show_short_help
 from jaxchar.errors import JaxcharError
 from jaxchar.terminal.invocation import called_as
 
+# How many arguments may belong to no option, and what they are.
+POSITIONALS = {
+    **dict.fromkeys(("sample", "evaluate", "memorization", "inspect"), (1, "one run")),
+    "import": (1, "one file"),
+    "export": (2, "a run and one file"),
+}
 # What tyro prints about a value that fits none of several types.
 NO_MATCH = re.compile(r"no type matching (.+?) could be instantiated from \[(.*?)\]\.?(?= |$)")
 
@@ -34,9 +40,8 @@ def parse_command(kind: type, command: str, arguments: Sequence[str] | None) -> 
     if show_short_help(command, typed, called_as(command)):
         raise SystemExit(0)
     line = scan(typed, kind, command)
-    takes_a_run = "run" in kind.__annotations__
-    if len(line.positionals) > takes_a_run:
-        takes = "one run" if takes_a_run else "only options"
+    most, takes = POSITIONALS.get(command, (0, "only options"))
+    if len(line.positionals) > most:
         raise JaxcharError(
             f"{command} takes {takes}, but there is also {line.positionals[-1]!r}; leave it out (a path with "
             "spaces needs quotation marks)"

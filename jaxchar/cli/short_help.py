@@ -104,6 +104,47 @@ SHORT_HELP = {
             **MORE,
         },
     ),
+    "import": ShortHelp(
+        "FILE [OPTIONS]",
+        "Make a run of a model of Keras or PyTorch, to sample and score it and to train it further. What the "
+        "file does not say is given by options.",
+        {
+            "m.h5 --vocabulary chars.json": "Keras 1 or 2; also .keras",
+            "m.safetensors --vocabulary chars.txt": "PyTorch; also .pt",
+            "w.h5 --vocabulary d.pkl --gate sigmoid": "weights alone",
+        },
+        {
+            "FILE": "HDF5, .keras, .weights.h5, .safetensors or .pt",
+            "--vocabulary FILE": "the characters in the order of their ids: JSON, a text file, or a pickle "
+            "of plain containers",
+            "--run-dir FOLDER": "where the run is made (default: a new folder in runs/)",
+            "--gate sigmoid|hard_sigmoid": "the gate function, if the file has weights alone",
+            "--batching streams|windows": "how it reads text (default: as the file says, or streams)",
+            "--seq-len N": "characters of a window, if the file does not say it",
+            "--return-sequences False": "only the last character of a window predicts",
+            "--lowercase True|False": "lower-case texts (default: if it knows no capital letters)",
+            "--fill CHARACTER": "stands for every character that the model lacks",
+            **MORE,
+        },
+    ),
+    "export": ShortHelp(
+        "RUN FILE [OPTIONS]",
+        "Write a trained model for other programs, with config.json, vocabulary.json and a model card beside "
+        "it. The suffix of FILE is the format.",
+        {
+            "runs/mine mine.safetensors": "jaxchar, PyTorch, Hugging Face",
+            "runs/mine mine.keras": "Keras 3",
+            "runs/mine mine.pt": "a state dictionary of PyTorch",
+            "runs/mine mine.onnx": "ONNX",
+        },
+        {
+            "RUN": "a run's folder, or one checkpoint's",
+            "FILE": "the file to write; a folder gets model.safetensors",
+            "--overwrite": "replace files that are there",
+            **WHICH,
+            **MORE,
+        },
+    ),
 }
 
 

@@ -103,6 +103,15 @@ def load_own_dataset(
         AnotherCorpusError: the text is another one.
         JaxcharError: the text is not there.
     """
+    if "imported" in trained_on:
+        raise AnotherCorpusError(
+            f"the model was imported from {' '.join(trained_on['source'])!r}, which does not say on what "
+            f"text it "
+            "was trained; to score it, give a text with evaluate --corpus",
+            f"the model was imported from {' '.join(trained_on['source'])!r}, which does not say on what "
+            f"text it "
+            "was trained; to score it, give EvaluationOptions a corpus",
+        )
     corpus = reduce_corpus(_read_own(config, trained_on), config)
     now = _identity(corpus)
     if (now.sha256, now.characters) != (trained_on["sha256"], trained_on["characters"]):

@@ -23,6 +23,7 @@ from jaxchar.recurrence.cells import (
     Cell,
     DropoutMasks,
     OwnLayer,
+    gru_with_two_biases,
     initial_carry,
 )
 from jaxchar.recurrence.fused import lookup
@@ -263,7 +264,8 @@ def _make_cell(config: ModelConfig, features: int, hidden_size: int, rngs: nnx.R
         return nnx.SimpleCell(features, hidden_size, **options)
     gate_fn = GATE_FUNCTIONS[config.gate]
     if config.cell == "gru":
-        return nnx.GRUCell(features, hidden_size, gate_fn=gate_fn, **options)
+        gru = gru_with_two_biases if config.recurrent_bias else nnx.GRUCell
+        return gru(features, hidden_size, gate_fn=gate_fn, **options)
     bias_init = _forget_bias_init(config.forget_bias)
     return nnx.OptimizedLSTMCell(features, hidden_size, gate_fn=gate_fn, bias_init=bias_init, **options)
 

@@ -136,6 +136,8 @@ def native_name_of(cell: Cell) -> str | None:
     """Return a cell's name in the C++ library; None for a cell that the library does not compute."""
     if cell.dtype not in (None, jnp.float32):
         return None
+    if recurrent_bias_of(cell) is not None:
+        return None
     gate_fn: Any = getattr(cell, "gate_fn", None)
     kinds = [kind for kind in CELL_KINDS.values() if isinstance(cell, kind.flax_type)]
     return kinds[0].native_names.get(gate_fn) if kinds else None
@@ -165,15 +167,42 @@ class Kernels(NamedTuple):
     inputs: jax.Array  # [D, G]
     recurrent: jax.Array  # [H, G]
     bias: jax.Array  # [G]
+    recurrent_bias: jax.Array | None  # [G], added to the recurrent product, where a GRU has two
 
 
 def kernels_of(cell: Cell) -> Kernels:
     """Return the weights of a layer whose cell has equations, see :func:`has_equations`."""
     if isinstance(cell, OwnLayer):
-        return Kernels(*(cell.weights[name][...] for name in ("input_kernel", "recurrent_kernel", "bias")))
-    # Flax keeps the bias with one or the other of the two products.
-    bias: Any = cell.dense_i.bias if cell.dense_h.bias is None else cell.dense_h.bias
-    return Kernels(cell.dense_i.kernel[...], cell.dense_h.kernel[...], bias[...])
+        inputs, recurrent, bias = (
+            cell.weights[name] for name in ("input_kernel", "recurrent_kernel", "bias")
+        )
+        return Kernels(inputs[...], recurrent[...], bias[...], None)
+    # Flax keeps one bias with one or the other of the two products.
+    only: Any = cell.dense_h.bias if cell.dense_i.bias is None else cell.dense_i.bias
+    return Kernels(cell.dense_i.kernel[...], cell.dense_h.kernel[...], only[...], recurrent_bias_of(cell))
+
+
+def gru_with_two_biases(features: int, hidden_size: int, *, rngs: nnx.Rngs, **options: Any) -> nnx.GRUCell:
+    """Return Flax's GRU with a bias, zero at first, in its recurrent product as well.
+
+    Args:
+        features: D.
+        hidden_size: H.
+        rngs: where the weights are drawn from.
+        options: as of ``nnx.GRUCell``.
+    """
+    cell = nnx.GRUCell(features, hidden_size, rngs=rngs, **options)
+    kernel_init, dtype = options["recurrent_kernel_init"], options["dtype"]
+    cell.dense_h = nnx.Linear(hidden_size, 3 * hidden_size, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
+    return cell
+
+
+def recurrent_bias_of(cell: Cell) -> jax.Array | None:
+    """Return the bias that is added to the recurrent product, [G], where a cell has two; else None."""
+    if isinstance(cell, OwnLayer) or cell.dense_i.bias is None or cell.dense_h.bias is None:
+        return None
+    bias: Any = cell.dense_h.bias
+    return bias[...]
 
 
 def masked_inputs(inputs: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
@@ -261,7 +290,7 @@ class LSTMEquations(NamedTuple):
 
 
 class GRUEquations(NamedTuple):
-    """r, z = gate(.); n = tanh(p_n + r q_n); h' = (1 - z) n + z h, q = h W_h (Cho; Flax, cuDNN)."""
+    """r, z = gate(.); n = tanh(p_n + r q_n); h' = (1 - z) n + z h, q = h W_h (+ b_h) (Cho; Flax, cuDNN)."""
 
     gate_fn: Callable[[jax.Array], jax.Array]
 

@@ -2,7 +2,7 @@
 
 With ``x W_x + b`` for all time steps formed before the loop, a step is
 
-    z_t = p_t + (h_{t-1} * m) W_h          the only matrix product inside the loop
+    z_t = p_t + (h_{t-1} * m) W_h          the only matrix product inside the loop (a GRU may add b_h to it)
     h_t, c_t = equations(z_t, c_{t-1})      element by element
 
 where ``m`` is the recurrent dropout mask. The reverse loop carries dh and dc alone,
@@ -45,8 +45,9 @@ TRANSPOSED_PRODUCT_RATIO = 4
 def unroll_fused(cell: Cell, inputs: jax.Array, carry: Carry, masks: DropoutMasks) -> tuple[Carry, jax.Array]:
     """Run a cell over a sequence; arguments and results as of :func:`jaxchar.recurrence.unroll.unroll`."""
     projected = project(cell, inputs, masks.inputs)
-    kernel = kernels_of(cell).recurrent.astype(cell.dtype or jnp.float32)
-    return _recur(equations_of(cell), projected, kernel, carry, masks.recurrent)
+    _, kernel, _, recurrent_bias = kernels_of(cell)
+    kernel = kernel.astype(cell.dtype or jnp.float32)
+    return _recur(equations_of(cell), projected, kernel, recurrent_bias, carry, masks.recurrent)
 
 
 def project(cell: Cell, inputs: jax.Array, mask: jax.Array | None = None) -> jax.Array:
@@ -57,7 +58,7 @@ def project(cell: Cell, inputs: jax.Array, mask: jax.Array | None = None) -> jax
         inputs: [T, B, D] features, or [T, B] integer ids.
         mask: dropout mask of the inputs, [B, D].
     """
-    (kernel, _, bias), dtype = kernels_of(cell), cell.dtype or jnp.float32
+    (kernel, _, bias, _), dtype = kernels_of(cell), cell.dtype or jnp.float32
     inputs, scale = masked_inputs(inputs, mask)
     if inputs.ndim == 3:
         return _sequence_product(inputs.astype(dtype), kernel.astype(dtype)) + bias
@@ -151,11 +152,12 @@ def _recur(
     equations: Equations,
     projected: jax.Array,
     kernel: jax.Array,
+    bias: jax.Array | None,
     carry: Carry,
     mask: jax.Array | None,
 ) -> tuple[Carry, jax.Array]:
-    """Loop over [T, B, G] projections with the recurrent kernel [H, G]; return as unroll does."""
-    carry, (hiddens, _) = _recur_saving(equations, projected, kernel, carry, mask)
+    """Loop over [T, B, G] projections with the recurrent kernel [H, G], bias [G]; return as unroll does."""
+    carry, (hiddens, _) = _recur_saving(equations, projected, kernel, bias, carry, mask)
     return carry, hiddens
 
 
@@ -163,25 +165,26 @@ def _masked(hidden: jax.Array, mask: jax.Array | None, dtype: Any) -> jax.Array:
     return (hidden if mask is None else hidden * mask).astype(dtype)
 
 
-def _recur_saving(equations, projected, kernel, carry, mask):
+def _recur_saving(equations, projected, kernel, bias, carry, mask):
     kernel_transposed = lax.optimization_barrier(kernel.T)
 
     def step(carry, projected_t):
         hidden = _masked(carry.hidden, mask, kernel.dtype)
         recurrent = _recurrent_product(hidden, kernel, kernel_transposed)
+        recurrent = recurrent if bias is None else recurrent + bias
         carry, saved = equations.forward(projected_t, recurrent, carry)
         return carry, (carry.hidden, saved)
 
     return lax.scan(step, carry, projected)
 
 
-def _recur_forward(equations, projected, kernel, carry, mask):
-    last, (hiddens, saved) = _recur_saving(equations, projected, kernel, carry, mask)
-    return (last, hiddens), (kernel, carry.hidden, mask, hiddens, saved)
+def _recur_forward(equations, projected, kernel, bias, carry, mask):
+    last, (hiddens, saved) = _recur_saving(equations, projected, kernel, bias, carry, mask)
+    return (last, hiddens), (kernel, bias, carry.hidden, mask, hiddens, saved)
 
 
 def _recur_backward(equations, residuals, cotangents):
-    kernel, first_hidden, mask, hiddens, saved = residuals
+    kernel, bias, first_hidden, mask, hiddens, saved = residuals
     d_carry, d_hiddens = cotangents
 
     def step(d_carry, at_t):
@@ -195,11 +198,12 @@ def _recur_backward(equations, residuals, cotangents):
 
     d_carry, d_projected = lax.scan(step, d_carry, (d_hiddens, saved), reverse=True)
     before = jnp.concatenate([first_hidden[None], hiddens[:-1]])  # h_{t-1} beside d_projected_t
-    d_recurrent = equations.recurrent_gradient(d_projected, saved).astype(kernel.dtype)
+    d_recurrent = equations.recurrent_gradient(d_projected, saved)
+    d_bias = None if bias is None else d_recurrent.sum((0, 1))
     before = _masked(before, mask, kernel.dtype)
-    d_kernel = _kernel_gradient(before, d_recurrent)
+    d_kernel = _kernel_gradient(before, d_recurrent.astype(kernel.dtype))
     d_mask = None if mask is None else jnp.zeros_like(mask)  # a mask is sampled, never trained
-    return d_projected, d_kernel, d_carry, d_mask
+    return d_projected, d_kernel, d_bias, d_carry, d_mask
 
 
 _recur.defvjp(_recur_forward, _recur_backward)

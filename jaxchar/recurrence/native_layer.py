@@ -55,7 +55,7 @@ def unroll_native(
     name = native_name_of(cell)
     assert name is not None, "callers ask native_name first"
     read = Inputs.of(*masked_inputs(inputs, masks.inputs))
-    kernel, recurrent, bias = kernels_of(cell)
+    kernel, recurrent, bias, _ = kernels_of(cell)
     weights = Weights(kernel, bias, recurrent)
     state = carry.cell if isinstance(carry, LSTMCarry) else None
     hiddens, state, hidden = run(name, read, weights, state, carry.hidden, masks.recurrent)

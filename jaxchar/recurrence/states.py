@@ -28,10 +28,13 @@ def unroll_states(cell: Cell, inputs: jax.Array, carry: Carry) -> tuple[Carry, d
     if not has_equations(cell):
         return _states_of_own(cell, inputs, carry), {}
     equations, dtype = equations_of(cell), cell.dtype or "float32"
-    kernel = kernels_of(cell).recurrent.astype(dtype)
+    weights = kernels_of(cell)
+    kernel, bias = weights.recurrent.astype(dtype), weights.recurrent_bias
 
     def step(carry: Carry, projected: jax.Array) -> tuple[Carry, tuple[Carry, dict[str, jax.Array]]]:
-        carry, saved = equations.forward(projected, matmul(carry.hidden.astype(dtype), kernel), carry)
+        recurrent = matmul(carry.hidden.astype(dtype), kernel)
+        recurrent = recurrent if bias is None else recurrent + bias
+        carry, saved = equations.forward(projected, recurrent, carry)
         return carry, (carry, equations.gates(saved))
 
     return lax.scan(step, carry, project(cell, inputs))[1]

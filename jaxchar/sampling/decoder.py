@@ -94,6 +94,7 @@ class JaxLayer:
     recurrent: jax.Array  # [G, H]
     inputs: jax.Array | None  # [G, D]; None in the first layer, whose inputs are the table's
     bias: jax.Array  # [G]
+    recurrent_bias: jax.Array | None  # [G], where a GRU has two
     equations: Equations = field(metadata={"static": True})
 
 
@@ -258,6 +259,8 @@ class JaxDecoder:
             else:
                 projected = self._product(features, layer.inputs) + layer.bias
             recurrent = self._product(before.hidden, layer.recurrent)
+            if layer.recurrent_bias is not None:
+                recurrent = recurrent + layer.recurrent_bias
             after, _ = layer.equations.forward(projected, recurrent, before)
             features = after.hidden
             carries.append(after)
@@ -299,11 +302,12 @@ def _layer(cell: Cell, is_first: bool, dtype: str) -> JaxLayer | OwnJaxLayer:
     if isinstance(cell, OwnLayer):
         return OwnJaxLayer({name: weight[...] for name, weight in cell.weights.items()}, cell.own, cell.dtype)
     transpose = partial(_transposed, dtype=dtype)
-    inputs, recurrent, bias = kernels_of(cell)
+    inputs, recurrent, bias, recurrent_bias = kernels_of(cell)
     return JaxLayer(
         recurrent=transpose(recurrent),
         inputs=None if is_first else transpose(inputs),
         bias=bias,
+        recurrent_bias=recurrent_bias,
         equations=equations_of(cell),
     )
 

@@ -227,7 +227,7 @@ def _like(array: jax.Array) -> jax.ShapeDtypeStruct:
 
 
 def _layer(cell: Cell, is_first: bool, name: str) -> NativeLayer:
-    kernel, recurrent, bias = kernels_of(cell)
+    kernel, recurrent, bias, _ = kernels_of(cell)
     inputs = jnp.zeros(0) if is_first else _in_panels(_in_blocks(kernel, name))
     return NativeLayer(
         inputs, _in_blocks(bias, name), _in_panels(_in_blocks(recurrent, name, recurrent=True))

@@ -4,6 +4,14 @@ import shutil
 import sys
 from pathlib import Path
 
+# Where the module has another name than the command: ``import`` is a word of Python, ``export`` its opposite.
+MODULES = {"import": "import_model", "export": "export_model"}
+
+
+def module_of(command: str) -> str:
+    """Return the name of a command's module in this package."""
+    return MODULES.get(command, command)
+
 
 def called_as(command: str = "") -> str:
     """Return how the user starts a command: ``jaxchar sample``, ``python -m jaxchar.sample``, ...
@@ -16,7 +24,7 @@ def called_as(command: str = "") -> str:
         return f"{_script_name(started)} {command}".strip()
     if started.name == "__main__.py" and started.parent.name == "jaxchar":
         return f"python -m jaxchar {command}".strip()
-    return f"python -m jaxchar.{command}" if command else "python -m jaxchar"
+    return f"python -m jaxchar.{module_of(command)}" if command else "python -m jaxchar"
 
 
 def called_as_experiment() -> str:

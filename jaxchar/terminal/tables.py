@@ -162,6 +162,8 @@ def _show_contents(console: Console, shown: dict[str, Any]) -> None:
         say(console, f"{heading}: {_pairs(shown[heading]) or 'none'}")
     corpus = shown["corpus"]
     source = " ".join(corpus["source"])
+    if "imported" in corpus:
+        source = f"unknown; imported from {source} ({corpus['imported']})"
     read_as = f", read as {corpus['encoding']}" if "encoding" in corpus else ""
     say(
         console, f"corpus: {source}, {corpus['characters']:,} characters{read_as}, SHA-256 {corpus['sha256']}"

@@ -92,6 +92,11 @@ def training_batches(config: Config, num_chars: int) -> Windows | Streams:
     )
 
 
+def enough_chars(config: Config) -> int:
+    """Return a number of characters that is enough for a step of training."""
+    return config.batch_size * config.seq_len + 1
+
+
 def last_character(config: Config, batches: Streams, text: Text, step: int) -> jax.Array:
     """Return the character, [] int32, that the first row of a batch ended with, so many steps done."""
     key, last = purpose_key(config.seed, SHUFFLE_KEY), jnp.int32(step - 1)
@@ -207,7 +212,10 @@ def _make_train_steps(
 @pinned()
 def state_structure(metadata: Metadata) -> TrainState:
     """Return the structure of the training state that a checkpoint's metadata promises."""
-    program = make_program(metadata.config, len(metadata.vocabulary), metadata.corpus["characters"])
+    config, num_chars = metadata.config, metadata.corpus["characters"]
+    if "imported" in metadata.corpus:  # the state is the same for every text
+        num_chars = enough_chars(config)
+    program = make_program(config, len(metadata.vocabulary), num_chars)
     return jax.eval_shape(program.initial_state)
 
 

@@ -24,7 +24,7 @@ from jaxchar.training.step import TrainState, state_structure
 NewCharacters = Literal["error", "add"]
 
 # What weights taken from another run depend on.
-ARCHITECTURE = ("cell", "layer_sizes", "embedding_size", "tie_embeddings", "gate")
+ARCHITECTURE = ("cell", "layer_sizes", "embedding_size", "tie_embeddings", "gate", "recurrent_bias")
 # The probability of all new characters together, over that of the known ones, is at most this at first.
 NEW_PROBABILITY = 1e-2
 

@@ -22,7 +22,7 @@ from jaxchar.cli.commands import COMMANDS
 from jaxchar.cli.train_settings import TypedSettings
 from jaxchar.config import Config
 from jaxchar.model.recipe import CHOSEN, LENGTH
-from jaxchar.terminal.invocation import called_as, called_as_experiment
+from jaxchar.terminal.invocation import called_as, called_as_experiment, module_of
 
 ROOT = Path(__file__).parent.parent.parent
 ALL = frozenset(field.name for field in dataclasses.fields(Config))
@@ -35,7 +35,7 @@ STARTED = {  # how the user started us: what Python puts into argv[0], and the p
 
 
 def arguments_of(command: str) -> type:
-    return import_module(f"jaxchar.{command}").Arguments
+    return import_module(f"jaxchar.{module_of(command)}").Arguments
 
 
 def answer(main, line: list[str], capsys) -> tuple[int, str, str]:
@@ -70,7 +70,7 @@ def test_jaxchar_alone_lists_every_command_with_one_line(capsys):
 
 
 def test_every_command_is_a_module_with_a_main():
-    assert all(callable(import_module(f"jaxchar.{command}").main) for command in COMMANDS)
+    assert all(callable(import_module(f"jaxchar.{module_of(command)}").main) for command in COMMANDS)
 
 
 @pytest.mark.parametrize("line", [[], ["--version"]])
@@ -113,7 +113,7 @@ def test_the_first_word_names_the_command_and_the_rest_is_its_command_line(monke
         ("benchmark", "jaxchar bench?"),
         ("--verson", "--version?"),
         ("--lr", "options come after the command"),
-        ("xyzzy", "there are train, sample, evaluate, memorization, inspect, bench"),
+        ("xyzzy", "there are train, sample, evaluate, memorization, inspect, import, export, bench"),
     ],
 )
 def test_a_command_that_does_not_exist_is_refused_with_the_nearest(typed, said, capsys):
@@ -158,7 +158,7 @@ def test_an_experiment_is_called_by_its_file(monkeypatch):
 @pytest.mark.parametrize("called", ["jaxchar {}", "python -m jaxchar.{}"])
 def test_the_first_help_is_a_screenful(command, called, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    called = called.format(command)
+    called = called.format(module_of(command) if "-m" in called else command)
     lines = short_help.short_help(short_help.SHORT_HELP[command], called).splitlines()
     assert lines[0].startswith(f"usage: {called} ")
     assert len(lines) <= 40
@@ -213,7 +213,7 @@ def test_an_experiment_shows_its_numbers(capsys, monkeypatch):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_all_help_has_every_option(command, capsys):
-    code, out, _ = answer(import_module(f"jaxchar.{command}").main, ["--help-all"], capsys)
+    code, out, _ = answer(import_module(f"jaxchar.{module_of(command)}").main, ["--help-all"], capsys)
     assert code == 0
     assert all(f"--{flag}" in out for flag in flags_of(arguments_of(command)))
 
@@ -301,7 +301,7 @@ FOREIGN = {
     [(command, typed, said) for command, flags in FOREIGN.items() for typed, said in flags.items()],
 )
 def test_a_wrong_option_is_answered_with_ours(command, typed, said, capsys):
-    error = one_line_error(import_module(f"jaxchar.{command}").main, [typed, "5"], capsys)
+    error = one_line_error(import_module(f"jaxchar.{module_of(command)}").main, [typed, "5"], capsys)
     assert f"there is no {typed.partition('=')[0]}" in error
     assert said in error
     assert "--help-all" in error
@@ -467,7 +467,7 @@ def test_the_newest_run_is_that_with_the_newest_checkpoint(tmp_path):
 )
 def test_a_run_that_is_not_there_is_one_line(command, line, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert said in one_line_error(import_module(f"jaxchar.{command}").main, line, capsys)
+    assert said in one_line_error(import_module(f"jaxchar.{module_of(command)}").main, line, capsys)
 
 
 # ---- a real run ----------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ KINDS = {
     "tied": {"embedding_size": 4, "tie_embeddings": True},
     "windows": {"cell": "gru", "batching": "windows"},
     "bfloat16": {"dtype": "bfloat16"},
+    "two biases": {"cell": "gru", "recurrent_bias": True},
 }
 
 
@@ -25,7 +26,8 @@ def surprises_of(logits, ids):
 
 
 def model_of(kind):
-    return make_model(**KINDS[kind])
+    model = make_model(**KINDS[kind])
+    return model.with_params(jax.tree.map(lambda weights: weights + 0.1, model.params))  # no bias is zero
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -37,7 +39,7 @@ def test_logits_are_those_of_the_score(kind):
     np.testing.assert_allclose(found, model.score(TEXT).surprises, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["lstm", "gru", "tied"])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "tied", "two biases"])
 def test_the_last_layers_states_times_the_head_are_the_logits(kind):
     model = model_of(kind)
     *_, top = model.hidden_states(TEXT, gates=True)

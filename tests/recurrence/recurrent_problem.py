@@ -10,7 +10,13 @@ import pytest
 from flax import nnx
 
 from jaxchar.recurrence import native
-from jaxchar.recurrence.cells import DropoutMasks, HiddenCarry, LSTMCarry, hard_sigmoid
+from jaxchar.recurrence.cells import (
+    DropoutMasks,
+    HiddenCarry,
+    LSTMCarry,
+    gru_with_two_biases,
+    hard_sigmoid,
+)
 from jaxchar.recurrence.unroll import unroll
 
 CELLS = {
@@ -18,6 +24,7 @@ CELLS = {
     "hard lstm": partial(nnx.OptimizedLSTMCell, gate_fn=hard_sigmoid),
     "gru": nnx.GRUCell,
     "hard gru": partial(nnx.GRUCell, gate_fn=hard_sigmoid),
+    "biased gru": gru_with_two_biases,
     "rnn": nnx.SimpleCell,
 }
 PARTS = {"lstm": ("cell", "hidden"), "gru": ("hidden",), "rnn": ("hidden",)}  # of a carry
@@ -41,6 +48,7 @@ def make_problem(name, T=4, B=3, D=4, H=3, masked=False, seed=0):
     rng = np.random.default_rng(seed)
     shapes = {"inputs": (T, B, D), "input_kernel": (D, G), "recurrent_kernel": (H, G), "bias": (G,)}
     shapes |= dict.fromkeys(PARTS[kind], (B, H))
+    shapes |= {"recurrent_bias": (G,)} if name.startswith("biased") else {}
     values = {key: rng.normal(size=shape) for key, shape in shapes.items()}
     values["input_kernel"] *= 2 / np.sqrt(D)  # wide enough that some hard gates are shut, some open
     values["recurrent_kernel"] *= 2 / np.sqrt(H)
@@ -84,6 +92,7 @@ def reference_forward(problem, values):
     for inputs in values["inputs"]:
         x = (inputs * problem.masks.get("inputs", 1)) @ values["input_kernel"] + values["bias"]
         q = (hidden * problem.masks.get("recurrent", 1)) @ values["recurrent_kernel"]
+        q = q + values.get("recurrent_bias", 0)
         cell, hidden = reference_step(problem.kind, x, q, cell, hidden)
         hiddens.append(hidden)
     outputs = {"hiddens": np.stack(hiddens), "hidden": hidden}
@@ -122,6 +131,8 @@ def make_cell(problem, dtype=jnp.float32):
     cell.dense_h.kernel[...] = jnp.asarray(problem.values["recurrent_kernel"], jnp.float32)
     biased = cell.dense_h if cell.dense_i.bias is None else cell.dense_i
     biased.bias[...] = jnp.asarray(problem.values["bias"], jnp.float32)
+    if "recurrent_bias" in problem.values:
+        cell.dense_h.bias[...] = jnp.asarray(problem.values["recurrent_bias"], jnp.float32)
     return cell
 
 
@@ -151,6 +162,8 @@ def run(problem, implementation, inputs=None, dtype=jnp.float32):
         "recurrent_kernel": d_cell.dense_h.kernel[...],
         "bias": bias[...],
     }
+    if "recurrent_bias" in values:
+        gradients["recurrent_bias"] = d_cell.dense_h.bias[...]
     return outputs, gradients | ({"inputs": d_inputs[0]} if d_inputs else {})
 
 
