@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jaxchar.scoring.score import Score
     from jaxchar.text import Text
     from jaxchar.training.launch import fit
+    from jaxchar.training.metrics import read_metrics
     from jaxchar.training.resume import resume
 
 # Loaded at first use, so that `--help` and a mistyped setting need not wait for JAX.
@@ -32,10 +33,22 @@ _HOMES = {
     "Score": "scoring.score",
     "Text": "text",
     "Vocabulary": "data.vocabulary",
+    "read_metrics": "training.metrics",
 }
 
 
-__all__ = ["Config", "JaxcharError", "LanguageModel", "Score", "Text", "Vocabulary", "fit", "load", "resume"]
+__all__ = [
+    "Config",
+    "JaxcharError",
+    "LanguageModel",
+    "Score",
+    "Text",
+    "Vocabulary",
+    "fit",
+    "load",
+    "read_metrics",
+    "resume",
+]
 
 
 def __getattr__(name: str) -> Any:

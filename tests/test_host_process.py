@@ -8,7 +8,7 @@ import promises
 import pytest
 
 from jaxchar.training import plot
-from jaxchar.training.run_folder import Series
+from jaxchar.training.metrics import Series
 
 pytestmark = promises.HOST
 
@@ -109,7 +109,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from jaxchar.training.plot import plot_loss
-from jaxchar.training.run_folder import Series
+from jaxchar.training.metrics import Series
 plot_loss({"val_loss": Series(np.arange(3), np.ones(3))}, "$mine_{", Path(sys.argv[1]))
 print("matplotlib.pyplot" in sys.modules)
 """
