@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-COMMANDS = ("train", "sample", "evaluate", "memorization", "inspect", "bench")
+COMMANDS = ("train", "sample", "evaluate", "memorization", "compare", "inspect", "bench")
 KINDS = {
     int: "a whole number",
     float: "a number",

@@ -127,6 +127,10 @@ TABLES = {
     "sample": SAMPLE,
     "evaluate": EVALUATE,
     "memorization": MEMORIZATION,
+    "compare": {
+        "--out": "output save plot picture png figure plot-file",
+        "give the folders of the runs themselves: {compare} runs/*": RUN,
+    },
     "inspect": {"--ckpt": RUN},
     "bench": {"--out": "output save results", "--peers": "against baselines frameworks"},
 }
@@ -159,7 +163,7 @@ def _in_words(typed: str, known: str) -> str:
         return f"there is no {typed}; jaxchar calls it {known}; see --help-all"
     from jaxchar.terminal.invocation import called_as
 
-    return f"there is no {typed}; {known.format(train=called_as('train'))}; see --help-all"
+    return f"there is no {typed}; {known.format(train=called_as('train'), compare=called_as('compare'))}; see --help-all"
 
 
 def _nearest(name: str, known: dict[str, str]) -> str | None:

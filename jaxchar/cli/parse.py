@@ -35,7 +35,8 @@ def parse_command(kind: type, command: str, arguments: Sequence[str] | None) -> 
         raise SystemExit(0)
     line = scan(typed, kind, command)
     takes_a_run = "run" in kind.__annotations__
-    if len(line.positionals) > takes_a_run:
+    takes_runs = "runs" in kind.__annotations__
+    if len(line.positionals) > takes_a_run and not takes_runs:
         takes = "one run" if takes_a_run else "only options"
         raise JaxcharError(
             f"{command} takes {takes}, but there is also {line.positionals[-1]!r}; leave it out (a path with "

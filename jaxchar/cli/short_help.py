@@ -104,6 +104,22 @@ SHORT_HELP = {
             **MORE,
         },
     ),
+    "compare": ShortHelp(
+        "[RUN ...] [OPTIONS]",
+        "Compare runs: the settings in which they differ, steps, time, best loss and size.",
+        {
+            "": "all runs in runs/",
+            "runs/a runs/b": "two of them",
+            "runs/* --out losses.png": "with a picture of their losses",
+            "runs/* --json": "figures for a program",
+        },
+        {
+            "[RUN ...]": "run folders, or folders that hold some (default: all in runs/)",
+            "--out FILE": "a PNG file to draw the losses of all runs into",
+            "--json": "print one JSON object",
+            **MORE,
+        },
+    ),
 }
 
 

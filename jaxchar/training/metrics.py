@@ -63,7 +63,8 @@ def metrics_in(file: Path) -> dict[str, Series]:
             points.setdefault(name, []).append((step, value))
     return {
         name: Series(
-            np.array([step for step, _ in pairs], np.int64), np.array([value for _, value in pairs], np.float64)
+            np.array([step for step, _ in pairs], np.int64),
+            np.array([value for _, value in pairs], np.float64),
         )
         for name, pairs in points.items()
     }

@@ -35,7 +35,17 @@ def test_a_last_line_cut_anywhere_is_left_out(tmp_path):
 
 @pytest.mark.parametrize(
     "line",
-    ["", "{", "[1]", "3", '{"loss": 2}', '{"step": "a"}', '{"step": 1, "loss": "x"}', '{"step": -1}', "[" * 9999]
+    [
+        "",
+        "{",
+        "[1]",
+        "3",
+        '{"loss": 2}',
+        '{"step": "a"}',
+        '{"step": 1, "loss": "x"}',
+        '{"step": -1}',
+        "[" * 9999,
+    ]
     + ['{"step": 1, "loss": 1' + "0" * 400 + "}", '{"step": true}', '{"step": 1.5}', "\udcff"],
 )
 def test_a_line_that_no_run_writes_is_named(line, tmp_path):
