@@ -128,7 +128,7 @@ TABLES = {
     "evaluate": EVALUATE,
     "memorization": MEMORIZATION,
     "compare": {
-        "--out": "output save plot picture png figure plot-file",
+        "--out": "output plot picture png figure plot-file",
         "give the folders of the runs themselves: {compare} runs/*": RUN,
     },
     "inspect": {"--ckpt": RUN},
@@ -163,7 +163,8 @@ def _in_words(typed: str, known: str) -> str:
         return f"there is no {typed}; jaxchar calls it {known}; see --help-all"
     from jaxchar.terminal.invocation import called_as
 
-    return f"there is no {typed}; {known.format(train=called_as('train'), compare=called_as('compare'))}; see --help-all"
+    named = {command: called_as(command) for command in ("train", "compare")}
+    return f"there is no {typed}; {known.format(**named)}; see --help-all"
 
 
 def _nearest(name: str, known: dict[str, str]) -> str | None:
