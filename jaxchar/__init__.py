@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from jaxchar.language_model import LanguageModel, load
     from jaxchar.scoring.score import Score
     from jaxchar.text import Text
+    from jaxchar.training.callbacks import Callback, Snapshot
     from jaxchar.training.launch import fit
     from jaxchar.training.metrics import read_metrics
     from jaxchar.training.resume import resume
 
 # Loaded at first use, so that `--help` and a mistyped setting need not wait for JAX.
 _HOMES = {
+    "Callback": "training.callbacks",
+    "Snapshot": "training.callbacks",
     "Config": "config",
     "JaxcharError": "errors",
     "fit": "training.launch",
@@ -38,10 +41,12 @@ _HOMES = {
 
 
 __all__ = [
+    "Callback",
     "Config",
     "JaxcharError",
     "LanguageModel",
     "Score",
+    "Snapshot",
     "Text",
     "Vocabulary",
     "fit",

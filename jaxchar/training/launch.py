@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from jaxchar.parallel.devices import make_mesh
 from jaxchar.parallel.processes import all_or_none, is_first
 from jaxchar.progress.display import TrainingDisplay
 from jaxchar.progress.guard import GuardedDisplay
+from jaxchar.training.callbacks import Callback, Callbacks, checked_callbacks
+from jaxchar.training.models import model_maker
 from jaxchar.training.planner import Planner, agreed_on
 from jaxchar.training.run_folder import RunFolder, make_next_free, name_for
 from jaxchar.training.setup import (
@@ -46,6 +48,7 @@ def fit(
     init_from: str | Path | None = None,
     keep_optimizer: bool = False,
     new_characters: NewCharacters = "error",
+    callbacks: Iterable[Callback] | None = None,
     display: TrainingDisplay | GuardedDisplay | None = None,
     **settings: Any,
 ) -> RunResult:
@@ -65,6 +68,8 @@ def fit(
             the same. Steps, epochs and the learning rate's schedule begin anew. See :func:`load_donor`.
         new_characters: what becomes of characters that the model of ``init_from`` does not know: "error"
             refuses the text, "add" adds them to the model.
+        callbacks: what is called when training begins, after each evaluation, and at the end; see
+            :class:`jaxchar.Callback`.
         display: where progress is shown; None takes standard output.
         settings: of :class:`jaxchar.Config`, by name; they are kept, and the others chosen around them.
 
@@ -73,10 +78,11 @@ def fit(
 
     Raises:
         JaxcharError: something given cannot be used; nothing has been written then.
+        Exception: what a callback has raised; the run is saved then.
     """
     started = time.monotonic()
     new: dict[str, Any] = {"name": name, "init_from": init_from, "keep_optimizer": keep_optimizer}
-    new |= {"new_characters": new_characters, "display": display}
+    new |= {"new_characters": new_characters, "callbacks": callbacks, "display": display}
     if isinstance(config, Config):
         if minutes is not None or settings:
             raise JaxcharError(
@@ -134,9 +140,11 @@ def _fit(
     init_from: str | Path | None,
     keep_optimizer: bool,
     new_characters: NewCharacters,
+    callbacks: Iterable[Callback] | None = None,
     display: TrainingDisplay | GuardedDisplay | None,
 ) -> RunResult:
     """Train a new model with these settings, or with those that a planner makes of them."""
+    called = checked_callbacks(callbacks)
     make_mesh(config.devices, 0 if planner else config.batch_size)  # before anything else uses JAX
     shown = guarded(display)
     with all_or_none():
@@ -170,7 +178,17 @@ def _fit(
             folder.create(config)
             folder.cut_logs({})  # of a run that died before its first checkpoint
         deadline = planner.deadline if planner else None
-        trainer = Trainer(config, dataset, program, state, folder, store, shown, deadline=deadline)
+        trainer = Trainer(
+            config,
+            dataset,
+            program,
+            state,
+            folder,
+            store,
+            shown,
+            deadline=deadline,
+            callbacks=Callbacks(called, model_maker(config, dataset)),
+        )
         return train(trainer, planned=planner is not None)
 
 

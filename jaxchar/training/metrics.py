@@ -55,19 +55,18 @@ def metrics_in(file: Path) -> dict[str, Series]:
         text = file.read_bytes() if file.exists() else b""
     except OSError as error:
         raise JaxcharError(f"{quoted_path(file)} cannot be read: {reason_of(error)}") from error
-    *whole, last = text.split(b"\n")  # what follows the last line break is empty, or half a line
+    whole = text.split(b"\n")[:-1]  # what follows the last line break is empty, or half a line
     points: dict[str, list[tuple[int, float]]] = {}
     for number, line in enumerate(whole, start=1):
         step, figures = _read_line(line, number, file)
         for name, value in figures.items():
             points.setdefault(name, []).append((step, value))
-    return {
-        name: Series(
-            np.array([step for step, _ in pairs], np.int64),
-            np.array([value for _, value in pairs], np.float64),
-        )
-        for name, pairs in points.items()
-    }
+    return {name: _series(pairs) for name, pairs in points.items()}
+
+
+def _series(points: list[tuple[int, float]]) -> Series:
+    steps, values = zip(*points, strict=True)
+    return Series(np.array(steps, np.int64), np.array(values, np.float64))
 
 
 def _read_line(line: bytes, number: int, file: Path) -> tuple[int, dict[str, float]]:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import shlex
 import time
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from jaxchar.parallel.devices import make_mesh
 from jaxchar.parallel.processes import all_or_none
 from jaxchar.progress.display import TrainingDisplay
 from jaxchar.progress.guard import GuardedDisplay
+from jaxchar.training.callbacks import Callback, Callbacks, checked_callbacks
+from jaxchar.training.models import model_maker
 from jaxchar.training.planner import Planner, agreed_on
 from jaxchar.training.run_folder import RunFolder
 from jaxchar.training.setup import (
@@ -54,6 +57,7 @@ def resume(
     corpus: str | PathLike[str] | None = None,
     initial_epoch: int | None = None,
     minutes: float | None = None,
+    callbacks: Iterable[Callback] | None = None,
     display: TrainingDisplay | GuardedDisplay | None = None,
 ) -> RunResult:
     """Go on with a run, bit for bit as if it had never stopped.
@@ -68,13 +72,17 @@ def resume(
             Later checkpoints are set aside in the run's folder, not destroyed.
         minutes: train on for so long, beyond the step at which the run was to end; everything else stays.
             A linear or cosine schedule then ends at another step, which is said.
+        callbacks: what is called on the way, see :class:`jaxchar.Callback`; nothing is called of a run
+            that is finished.
         display: where progress is shown; None takes standard output.
 
     Raises:
         JaxcharError: there is nothing whole to go on from, or a setting that enters the arithmetic
             differs from the checkpoint's.
+        Exception: what a callback has raised; the run is saved then.
     """
     started = time.monotonic()
+    called = checked_callbacks(callbacks)
     path = RunFolder(run_dir).path
     if not steps_in(path / FOLDER):
         raise JaxcharError(f"{str(path)!r} holds no run to go on with; give the folder of one")
@@ -95,7 +103,7 @@ def resume(
             _check_changes(loaded.metadata.config, config, path)
         check_same_everywhere(config, {**loaded.metadata.corpus, "step": loaded.metadata.step})
         with all_or_none():  # none touches the folder before all have read it
-            trainer = _continued(loaded, config, mesh, folder, store, shown, (started, minutes))
+            trainer = _continued(loaded, config, mesh, folder, store, shown, (started, minutes), called)
         return train(trainer)
 
 
@@ -107,6 +115,7 @@ def _continued(
     store: CheckpointStore,
     display: GuardedDisplay,
     time_allowed: tuple[float, float | None],
+    callbacks: list[Callback],
 ) -> Trainer:
     """Return the trainer that goes on from a checkpoint, in a folder made ready for it."""
     before = loaded.metadata
@@ -140,6 +149,7 @@ def _continued(
         display,
         resumed_from=before,
         deadline=deadline,
+        callbacks=Callbacks(callbacks, model_maker(config, dataset)),
     )
     if not trainer.is_finished:
         display.notice(f"Resuming {folder.path} at step {before.step:,}.")
