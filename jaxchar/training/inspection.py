@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import optax
 from flax import nnx
 
-from jaxchar.checkpoint.arrays import MEMORY, described_array, read_state
+from jaxchar.checkpoint.arrays import MEMORY, described_array, described_part, read_state
 from jaxchar.checkpoint.find import all_checkpoints
 from jaxchar.checkpoint.metadata import Metadata
 from jaxchar.checkpoint.record import read_metadata
@@ -15,7 +16,7 @@ from jaxchar.checkpoint.weights import read_memory
 from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, OptimizerConfig, RunConfig
 from jaxchar.errors import JaxcharError
 from jaxchar.model.split import model_structure
-from jaxchar.training.step import state_structure
+from jaxchar.training.step import TrainState, state_structure
 
 # What the JSON object of a checkpoint's contents takes from its metadata as it is.
 FROM_METADATA = (
@@ -157,7 +158,7 @@ def damage_report(checkpoint: Path) -> Verification:
     """Read all of one checkpoint, every array against its SHA-256, and tell what is damaged."""
     try:
         metadata = read_metadata(checkpoint)
-        structure = state_structure(metadata)
+        structure = _structure(checkpoint, metadata)
     except JaxcharError as error:
         return Verification(checkpoint, metadata=False, arrays=0, num_bytes=0, damage=[_reason(error)])
     damage: list[str] = []
@@ -177,6 +178,15 @@ def damage_report(checkpoint: Path) -> Verification:
         num_bytes=_num_bytes(everything),
         damage=list(dict.fromkeys(damage)),
     )
+
+
+def _structure(checkpoint: Path, metadata: Metadata) -> TrainState:
+    """Return the structure of a checkpoint's state; of a user's own optimizer, as the metadata list it."""
+    if metadata.config.optimizer != "custom":
+        return state_structure(metadata)
+    saved = described_part(checkpoint, "opt_state")
+    alone = saved.get("") if len(saved) == 1 else None
+    return state_structure(metadata, optax.identity())._replace(opt_state=saved if alone is None else alone)
 
 
 def _damaged_arrays(checkpoint: Path, structure: Any) -> list[str]:
@@ -207,7 +217,7 @@ def contents_of(checkpoint: Path) -> Contents:
         JaxcharError: the metadata are damaged.
     """
     metadata = read_metadata(checkpoint)
-    structure = state_structure(metadata)
+    structure = _structure(checkpoint, metadata)
     settings, defaults = metadata.config.to_json(), Config().to_json()
     return Contents(
         path=checkpoint,

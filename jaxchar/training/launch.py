@@ -7,6 +7,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import optax
+
 from jaxchar.ambient import pinned
 from jaxchar.checkpoint.find import Loaded
 from jaxchar.checkpoint.layout import FOLDER, steps_in
@@ -14,6 +16,7 @@ from jaxchar.config import Config
 from jaxchar.data.dataset import Dataset, split_anew
 from jaxchar.data.vocabulary import UnknownCharactersError, describe_characters
 from jaxchar.errors import JaxcharError, quoted
+from jaxchar.model.own_optimizer import CUSTOM, own_optimizer
 from jaxchar.model.recipe import Recipe
 from jaxchar.parallel.devices import make_mesh
 from jaxchar.parallel.processes import all_or_none, is_first
@@ -49,6 +52,7 @@ def fit(
     keep_optimizer: bool = False,
     new_characters: NewCharacters = "error",
     callbacks: Iterable[Callback] | None = None,
+    optimizer: str | optax.GradientTransformation | None = None,
     display: TrainingDisplay | GuardedDisplay | None = None,
     **settings: Any,
 ) -> RunResult:
@@ -70,6 +74,9 @@ def fit(
             refuses the text, "add" adds them to the model.
         callbacks: what is called when training begins, after each evaluation, and at the end; see
             :class:`jaxchar.Callback`.
+        optimizer: the name of one, as the setting; or any ``optax.GradientTransformation``, which is then
+            all that becomes of a gradient: its clipping, learning rate and decay are its own. Give it to
+            :func:`jaxchar.resume` again.
         display: where progress is shown; None takes standard output.
         settings: of :class:`jaxchar.Config`, by name; they are kept, and the others chosen around them.
 
@@ -83,13 +90,20 @@ def fit(
     started = time.monotonic()
     new: dict[str, Any] = {"name": name, "init_from": init_from, "keep_optimizer": keep_optimizer}
     new |= {"new_characters": new_characters, "callbacks": callbacks, "display": display}
+    if isinstance(optimizer, str):
+        settings["optimizer"], optimizer = optimizer, None
+    elif optimizer is not None:
+        own_optimizer(optimizer)  # refuses what is none
+        new["optimizer"] = optimizer
     if isinstance(config, Config):
         if minutes is not None or settings:
             raise JaxcharError(
                 "a jaxchar.Config sets everything, so --minutes and single settings cannot go with it; give "
                 "the text instead: jaxchar.fit('my.txt', minutes=20, hidden_size=512)"
             )
-        return _fit(config, None, run_dir, **new)
+        return _fit(config if optimizer is None else config.replace(optimizer=CUSTOM), None, run_dir, **new)
+    if optimizer is not None:
+        settings["optimizer"] = CUSTOM
     _check_corpus(config)
     return fit_text({"corpus": config, **settings}, run_dir, minutes, started, **new)
 
@@ -111,7 +125,7 @@ def fit_text(
         started: when it began, by ``time.monotonic()``.
         new: as the arguments of :func:`fit` from ``name`` on.
     """
-    planner = Planner(settings, minutes, started)
+    planner = Planner(settings, minutes, started, new.get("optimizer"))
     return _fit(planner.settings_to_load(), planner, run_dir, **new)
 
 
@@ -141,6 +155,7 @@ def _fit(
     keep_optimizer: bool,
     new_characters: NewCharacters,
     callbacks: Iterable[Callback] | None = None,
+    optimizer: optax.GradientTransformation | None = None,
     display: TrainingDisplay | GuardedDisplay | None,
 ) -> RunResult:
     """Train a new model with these settings, or with those that a planner makes of them."""
@@ -162,7 +177,8 @@ def _fit(
         if donor is not None:
             check_fit(donor, config)  # before the model is made, which takes a while
         with shown.phase("making the model ..."), after_this():
-            program = checked_program(config, dataset, make_mesh(config.devices, config.batch_size))
+            mesh = make_mesh(config.devices, config.batch_size)
+            program = checked_program(config, dataset, mesh, optimizer)
             state = program.initial_state()
         if donor is not None:
             state = transfer(donor, config, state, dataset.vocabulary)

@@ -19,6 +19,7 @@ from jaxchar.errors import JaxcharError
 from jaxchar.machine import memory_bytes
 from jaxchar.model.loss import MetricSums
 from jaxchar.model.optimizer import average_weights, make_optimizer
+from jaxchar.model.own_optimizer import check_own_optimizer, own_optimizer
 from jaxchar.model.predictions import sums_over_batch
 from jaxchar.model.split import model_structure, split_model
 from jaxchar.parallel.devices import make_mesh, replicated, split_rows
@@ -91,7 +92,13 @@ def total_steps(config: Config, steps_per_epoch: int) -> int:
     return steps if config.max_steps is None else min(steps, config.max_steps)
 
 
-def make_program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh | None = None) -> Program:
+def make_program(
+    config: Config,
+    vocab_size: int,
+    num_chars: int,
+    mesh: Mesh | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+) -> Program:
     """Build the functions that train on ``num_chars`` characters with ``vocab_size`` symbols.
 
     Args:
@@ -99,6 +106,10 @@ def make_program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh | N
         vocab_size: V.
         num_chars: N.
         mesh: the devices to split each batch over; None: the first one.
+        optimizer: the user's own, where ``config.optimizer`` is "custom".
+
+    Raises:
+        JaxcharError: the run has too many steps, or the optimizer cannot be used.
     """
     mesh = mesh or make_mesh()
     batches = training_batches(config, num_chars)
@@ -108,8 +119,12 @@ def make_program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh | N
             f"the run has {steps:,} steps and an epoch of {batches.steps_per_epoch:,}, more than can be "
             f"counted ({MOST_STEPS:,} steps, and as many characters an epoch); lower epochs, raise stride"
         )
-    optimizer = make_optimizer(config, batches.steps_per_epoch, steps)
-    graphdef, _ = model_structure(config, vocab_size)
+    graphdef, params = model_structure(config, vocab_size)
+    if config.optimizer == "custom" and optimizer is not None:
+        optimizer = own_optimizer(optimizer)
+        check_own_optimizer(optimizer, params)
+    else:
+        optimizer = make_optimizer(config, batches.steps_per_epoch, steps)
     one_step = _make_step(config, graphdef, batches, optimizer, mesh)
     everywhere = replicated(mesh)
     return Program(
@@ -179,9 +194,15 @@ def _make_train_steps(
 
 
 @pinned()
-def state_structure(metadata: Metadata) -> TrainState:
-    """Return the structure of the training state that a checkpoint's metadata promises."""
-    program = make_program(metadata.config, len(metadata.vocabulary), metadata.corpus["characters"])
+def state_structure(metadata: Metadata, optimizer: optax.GradientTransformation | None = None) -> TrainState:
+    """Return the structure of the training state that a checkpoint's metadata promises.
+
+    Args:
+        metadata: the checkpoint's.
+        optimizer: the user's own, where the run has one.
+    """
+    own = {} if optimizer is None else {"optimizer": optimizer}
+    program = make_program(metadata.config, len(metadata.vocabulary), metadata.corpus["characters"], **own)
     return jax.eval_shape(program.initial_state)
 
 
@@ -221,7 +242,8 @@ def _make_step(
         gradient = jax.grad(loss_of, has_aux=True)
         grads, (totals, carry) = gradient(before.params, batch, before.carry, key)
         finite = jnp.isfinite(totals.loss + optax.tree.sum(grads))
-        updates, opt_state = optimizer.update(grads, before.opt_state, before.params)
+        extras = {"value": totals.loss / totals.count} if config.optimizer == "custom" else {}
+        updates, opt_state = optimizer.update(grads, before.opt_state, before.params, **extras)
         params = optax.apply_updates(before.params, updates)
         average = before.average
         if average is not None:

@@ -1,4 +1,4 @@
-"""Callbacks: what they are given, that they change nothing, how they stop a run, and what an exception does."""
+"""Callbacks: what they are given, that they change nothing, how they stop a run, and their exceptions."""
 
 import jax
 import numpy as np
