@@ -52,6 +52,7 @@ SHORT_HELP = {
             "--learning-rate NUMBER": "size of each step",
             "--dropout NUMBER": "from 0 to below 1; more of it prevents overfitting on a short text",
             "--seed N": "another number gives another model",
+            "--seeds N": "train so many models with other seeds, and compare their losses",
             **MORE,
         },
     ),

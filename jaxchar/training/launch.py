@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from jaxchar.progress.display import TrainingDisplay
 from jaxchar.progress.guard import GuardedDisplay
 from jaxchar.training.callbacks import Callback, Callbacks, checked_callbacks
 from jaxchar.training.models import model_maker
-from jaxchar.training.planner import Planner, agreed_on
+from jaxchar.training.planner import Planner, agreed_on, part_of_time
 from jaxchar.training.run_folder import RunFolder, make_next_free, name_for
+from jaxchar.training.seeds import SeedsResult, check_seeds, read_plan, run_all, write_seeds
 from jaxchar.training.setup import (
     check_same_everywhere,
     checked_program,
@@ -157,6 +158,7 @@ def _fit(
     callbacks: Iterable[Callback] | None = None,
     optimizer: optax.GradientTransformation | None = None,
     display: TrainingDisplay | GuardedDisplay | None,
+    deadline: float | None = None,
 ) -> RunResult:
     """Train a new model with these settings, or with those that a planner makes of them."""
     called = checked_callbacks(callbacks)
@@ -193,7 +195,7 @@ def _fit(
             _check_no_run(folder)  # that has begun since
             folder.create(config)
             folder.cut_logs({})  # of a run that died before its first checkpoint
-        deadline = planner.deadline if planner else None
+        deadline = planner.deadline if planner else deadline
         trainer = Trainer(
             config,
             dataset,
@@ -206,6 +208,66 @@ def _fit(
             callbacks=Callbacks(called, model_maker(config, dataset)),
         )
         return train(trainer, planned=planner is not None)
+
+
+def fit_seeds(
+    config: Config | Mapping[str, Any],
+    folder: str | Path | None = None,
+    *,
+    seeds: int,
+    minutes: float | None = None,
+    started: float | None = None,
+    resume: Callable[..., RunResult] | None = None,
+    name: str | None = None,
+    display: TrainingDisplay | GuardedDisplay | None = None,
+    **new: Any,
+) -> SeedsResult:
+    """Train several runs of one setting with seeds that follow each other, one after the other.
+
+    Each is a run like any other, in ``folder/seed-0``, ``folder/seed-1``, ...; ``folder/seeds.json`` has the
+    median, the least and the greatest of their best validation losses.
+
+    Args:
+        config: all settings; or some by name, the text as ``corpus`` among them: the others are chosen once,
+            for all runs. Its ``seed`` is the first one.
+        folder: of the runs; None makes a new one in ``runs/``.
+        seeds: how many runs.
+        minutes: that all runs may take together, where settings are chosen.
+        started: when the time began, by ``time.monotonic()``; None: now.
+        resume: :func:`jaxchar.resume`, to go on with the runs that the folder holds already; None refuses it.
+        name: what a new folder in ``runs/`` is called; None: as the corpus is.
+        display: where progress is shown; None takes standard output.
+        new: as the arguments of :func:`fit` from ``init_from`` on.
+
+    Raises:
+        JaxcharError: something given cannot be used.
+    """
+    started, shown = time.monotonic() if started is None else started, guarded(display)
+    given = {} if isinstance(config, Config) else dict(config)
+    asked = config if isinstance(config, Config) else Planner(given, minutes, started).asked()
+    check_seeds(seeds, asked)
+    everything = vars(config) if isinstance(config, Config) else given
+    known = None if folder is None else read_plan(Path(folder).expanduser(), everything)
+    if known is not None and resume is None:
+        raise JaxcharError(f"{str(folder)!r} already holds runs; give another folder")
+    if known is None and not isinstance(config, Config):
+        known = plan_text(given, None if minutes is None else minutes / seeds, started, shown).config
+    settings = asked if known is None else known
+    path = _new_folder(name or name_for(settings.sources)) if folder is None else Path(folder).expanduser()
+    if is_first():
+        write_seeds(path, settings)
+
+    def run(number: int, config: Config, run_dir: Path) -> RunResult:
+        shown.notice(f"Run {number + 1} of {seeds}, seed {config.seed}: {run_dir}")
+        if resume is not None and steps_in(run_dir / FOLDER):
+            return resume(run_dir, callbacks=new.get("callbacks"), display=shown)
+        deadline = None if minutes is None else part_of_time(started, minutes, (number + 1) / seeds)
+        return _fit(config, None, run_dir, name=None, display=shown, deadline=deadline, **_NEW | new)
+
+    return run_all(path, settings, seeds, run, writes=is_first())
+
+
+_NEW: dict[str, Any] = {"init_from": None, "keep_optimizer": False, "new_characters": "error"}
 
 
 def _new_folder(name: str) -> Path:

@@ -76,7 +76,7 @@ class Planner:
     @property
     def deadline(self) -> float | None:
         """When training must stop, by ``time.monotonic()``; None where no time was given."""
-        return None if self._minutes is None else self._started + LATEST_SHARE * 60 * self._minutes - 2
+        return None if self._minutes is None else part_of_time(self._started, self._minutes)
 
     def settings_to_load(self) -> Config:
         """Return what is known before the text is: how it is read, and on which devices it is trained on."""
@@ -183,6 +183,11 @@ def _separator_of(dataset: Dataset) -> str | None:
     ids = dataset.whole
     parts = [dataset.vocabulary.decode(ids[part]) for part in parts_to_look_at(len(ids))]
     return detect_separator("\n".join(parts))
+
+
+def part_of_time(started: float, minutes: float, share: float = 1.0) -> float:
+    """Return when training must stop that may take a share of some minutes, by ``time.monotonic()``."""
+    return started + LATEST_SHARE * 60 * minutes * share - 2
 
 
 def _is_time(minutes: object) -> bool:
