@@ -76,7 +76,9 @@ def _train(
         callbacks.append(logger_named(typed.shown.logger))
     if begin.goes_on:
         if begin.seeds is not None:
-            raise JaxcharError("--seeds goes on with its runs by itself; give the same command without --resume")
+            raise JaxcharError(
+                "--seeds goes on with its runs by itself; give the same command without --resume"
+            )
         if begin.run_dir is None:
             raise JaxcharError("--resume and --initial-epoch need --run-dir, the run to continue")
         if typed.plan:

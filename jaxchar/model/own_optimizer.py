@@ -56,7 +56,7 @@ def _as_it_was(leaf: Any, first: Any) -> Any:
 
 
 def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key)
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def check_own_optimizer(optimizer: optax.GradientTransformationExtraArgs, params: Any) -> None:

@@ -237,7 +237,7 @@ def fit_seeds(
         resume: :func:`jaxchar.resume`, to go on with the runs that the folder holds already; None refuses it.
         name: what a new folder in ``runs/`` is called; None: as the corpus is.
         display: where progress is shown; None takes standard output.
-        new: as the arguments of :func:`fit` from ``init_from`` on.
+        new: ``init_from``, ``keep_optimizer``, ``new_characters`` and ``callbacks`` of :func:`fit`.
 
     Raises:
         JaxcharError: something given cannot be used.
@@ -252,7 +252,7 @@ def fit_seeds(
         raise JaxcharError(f"{str(folder)!r} already holds runs; give another folder")
     if known is None and not isinstance(config, Config):
         known = plan_text(given, None if minutes is None else minutes / seeds, started, shown).config
-    settings = asked if known is None else known
+    settings = asked if known is None else known.replace(corpus=asked.corpus)
     path = _new_folder(name or name_for(settings.sources)) if folder is None else Path(folder).expanduser()
     if is_first():
         write_seeds(path, settings)
@@ -260,7 +260,9 @@ def fit_seeds(
     def run(number: int, config: Config, run_dir: Path) -> RunResult:
         shown.notice(f"Run {number + 1} of {seeds}, seed {config.seed}: {run_dir}")
         if resume is not None and steps_in(run_dir / FOLDER):
-            return resume(run_dir, callbacks=new.get("callbacks"), display=shown)
+            return resume(
+                run_dir, corpus=settings.corpus, callbacks=new.get("callbacks"), display=shown
+            )  # refuses another text
         deadline = None if minutes is None else part_of_time(started, minutes, (number + 1) / seeds)
         return _fit(config, None, run_dir, name=None, display=shown, deadline=deadline, **_NEW | new)
 

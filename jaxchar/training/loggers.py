@@ -115,7 +115,11 @@ class WandB(Logger):
         self._library = _import("wandb", "wandb", "wandb")
 
     def _open(self, snapshot: Snapshot) -> None:
-        options = {"project": "jaxchar", "name": snapshot.run_dir.name, "dir": str(snapshot.run_dir)}
+        options: dict[str, Any] = {
+            "project": "jaxchar",
+            "name": snapshot.run_dir.name,
+            "dir": str(snapshot.run_dir),
+        }
         options |= {"config": snapshot.config.to_json(), **self._options}
         self._run = self._library.init(**options)
         self._run.define_metric("step")
