@@ -64,7 +64,7 @@ def _show_the_end(result: "RunResult | SeedsResult", display: GuardedDisplay) ->
 def _train(
     typed: TypedSettings, name: str | None, started: float, display: GuardedDisplay
 ) -> "RunResult | SeedsResult | None":
-    """Start or resume the run, or several, and return what came of it; None if only the plan was asked for."""
+    """Start or resume the run, or several; return what came of it, None if only the plan was asked for."""
     from jaxchar.training.launch import fit, fit_seeds, fit_text, plan_text
     from jaxchar.training.resume import resume
 

@@ -248,6 +248,8 @@ def fit_seeds(
     check_seeds(seeds, asked)
     everything = vars(config) if isinstance(config, Config) else given
     known = None if folder is None else read_plan(Path(folder).expanduser(), everything)
+    if known is None and folder is not None:
+        _check_no_run(RunFolder(folder))
     if known is not None and resume is None:
         raise JaxcharError(f"{str(folder)!r} already holds runs; give another folder")
     if known is None and not isinstance(config, Config):

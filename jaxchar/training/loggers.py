@@ -120,8 +120,8 @@ class WandB(Logger):
             "name": snapshot.run_dir.name,
             "dir": str(snapshot.run_dir),
         }
-        options |= {"config": snapshot.config.to_json(), **self._options}
-        self._run = self._library.init(**options)
+        options["config"] = snapshot.config.to_json()
+        self._run = self._library.init(**{**options, **self._options})
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
 

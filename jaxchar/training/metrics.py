@@ -30,7 +30,7 @@ def read_metrics(run: str | PathLike[str]) -> dict[str, Series]:
 
     Returns:
         For each name the steps, [N] int64, and the values, [N] float64. A figure is not logged at every
-        step, so N differs.
+        step, so N differs; what is logged twice at a step, with training and validation, is there once.
 
     Raises:
         JaxcharError: there is no such file, or a line of it is not what a run writes.
@@ -56,17 +56,15 @@ def metrics_in(file: Path) -> dict[str, Series]:
     except OSError as error:
         raise JaxcharError(f"{quoted_path(file)} cannot be read: {reason_of(error)}") from error
     whole = text.split(b"\n")[:-1]  # what follows the last line break is empty, or half a line
-    points: dict[str, list[tuple[int, float]]] = {}
+    points: dict[str, dict[int, float]] = {}
     for number, line in enumerate(whole, start=1):
         step, figures = _read_line(line, number, file)
         for name, value in figures.items():
-            points.setdefault(name, []).append((step, value))
-    return {name: _series(pairs) for name, pairs in points.items()}
-
-
-def _series(points: list[tuple[int, float]]) -> Series:
-    steps, values = zip(*points, strict=True)
-    return Series(np.array(steps, np.int64), np.array(values, np.float64))
+            points.setdefault(name, {})[step] = value
+    return {
+        name: Series(np.array(list(of), np.int64), np.array(list(of.values()), np.float64))
+        for name, of in points.items()
+    }
 
 
 def _read_line(line: bytes, number: int, file: Path) -> tuple[int, dict[str, float]]:

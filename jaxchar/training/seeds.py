@@ -19,7 +19,7 @@ class SeedsResult(NamedTuple):
     """What several runs of one setting came to."""
 
     folder: Path
-    runs: dict[int, RunResult]  # by seed, those that were trained
+    runs: dict[int, RunResult]  # by seed, those that were trained to their end
     stopped_by: int | None  # the signal that ended them early, if one did
 
     @property
@@ -94,8 +94,8 @@ def read_plan(folder: Path, given: Mapping[str, Any]) -> Config | None:
     changes = config.describe_changes(config.replace(**given), ignoring={"corpus"})  # a text may have moved
     if changes:
         raise JaxcharError(
-            f"the runs in {str(folder)!r} have other settings: {'; '.join(changes)}; leave them as they were, "
-            "or give another --run-dir"
+            f"the runs in {str(folder)!r} have other settings: {'; '.join(changes)}; leave them as they "
+            "were, or give another --run-dir"
         )
     return config
 
@@ -131,10 +131,9 @@ def run_all(
     for number in range(seeds):
         seed = config.seed + number
         result = run(number, config.replace(seed=seed), folder / f"seed-{seed}")
+        if result.stopped_by is not None:
+            return found._replace(stopped_by=result.stopped_by)
         found.runs[seed] = result
-        found = found._replace(stopped_by=result.stopped_by)
         if writes:
             write_seeds(folder, config, found)
-        if result.stopped_by is not None:
-            break
     return found

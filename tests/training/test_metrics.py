@@ -26,6 +26,13 @@ def test_each_figure_is_two_arrays_of_one_length(tmp_path):
     assert metrics["val_loss"]._asdict().keys() == {"steps", "values"}  # the columns of a data frame
 
 
+def test_what_is_logged_twice_at_a_step_is_there_once(tmp_path):
+    lines = [{"step": 5, "train_loss": 2.0, "seconds": 1.0}, {"step": 5, "val_loss": 3.0, "seconds": 1.0}]
+    metrics = jaxchar.read_metrics(write(tmp_path, [*lines, {"step": 6, "seconds": 2.0}]))
+    assert metrics["seconds"].steps.tolist() == [5, 6]
+    assert metrics["seconds"].values.tolist() == [1.0, 2.0]
+
+
 def test_a_last_line_cut_anywhere_is_left_out(tmp_path):
     last = json.dumps({"step": 12, "val_loss": 1.5, "note": 3})
     for length in range(1, len(last)):

@@ -53,12 +53,13 @@ def test_every_seed_is_the_run_that_it_is_alone_and_the_figures_are_of_all(tmp_p
 def test_the_command_stops_at_a_signal_and_goes_on_when_it_is_given_again(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my.txt").write_text(TEXT)
-    command = "my.txt --seeds 2 --run-dir runs/all --hidden-size 6 --max-steps 3 --sample-length 0".split()
+    options = "--seeds 2 --run-dir runs/all --hidden-size 6 --max-steps 3 --sample-length 0"
+    command = ["my.txt", *options.split()]
     monkeypatch.setattr("jaxchar.training.loggers.logger_named", lambda name: StopAt(1))
     with pytest.raises(SystemExit) as left:
         train.main(arguments=[*command, "--logger", "tensorboard"])
     assert left.value.code == 130
-    assert len(json.loads((tmp_path / "runs/all" / SEEDS).read_text())["runs"]) == 2
+    assert len(json.loads((tmp_path / "runs/all" / SEEDS).read_text())["runs"]) == 1
     assert peek(tmp_path / "runs/all/seed-1").step < 3
     assert capsys.readouterr().out.count("Plan:") == 1
 
@@ -112,6 +113,13 @@ def test_a_record_that_cannot_be_read_is_named(record, tmp_path):
     (tmp_path / SEEDS).write_text(record, errors="surrogateescape")
     with pytest.raises(JaxcharError, match=r"seeds\.json.* cannot be read"):
         fit_seeds(CONFIG, tmp_path, seeds=2, display=quiet())
+
+
+def test_a_folder_with_other_things_in_it_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(JaxcharError, match="is not empty and holds no run"):
+        fit_seeds(CONFIG, tmp_path, seeds=2, display=quiet())
+    assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == ["thesis.txt"]
 
 
 def test_runs_that_are_there_are_left_alone_without_resume(tmp_path):
