@@ -55,7 +55,9 @@ def main(
 
 
 def _show_the_end(result: "RunResult | SeedsResult", display: GuardedDisplay) -> None:
-    if hasattr(result, "in_words"):
+    from jaxchar.training.seeds import SeedsResult
+
+    if isinstance(result, SeedsResult):
         display.notice(result.in_words())
     else:
         display.finished(result.run_dir, result.summary, result.with_memory)
