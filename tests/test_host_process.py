@@ -75,6 +75,7 @@ changed("score", lambda: model.score("the test"))
 ids = jax.numpy.asarray(model.vocabulary.encode("the test of it"))
 from jaxchar.scoring.protocols import stateful_pass
 changed("evaluate", lambda: model.evaluate(ids, stateful_pass(len(ids))))
+changed("read_metrics", lambda: jaxchar.read_metrics(run))
 changed("a refusal", lambda: refused(lambda: model.generate("")))
 changed("another refusal", lambda: refused(lambda: jaxchar.fit(config, run)))
 newest = max(Path(run, "checkpoints").iterdir(), key=lambda path: int(path.name))
