@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from jaxchar.own_cells import register_cell
     from jaxchar.scoring.score import Score
     from jaxchar.text import Text
+    from jaxchar.training.callbacks import Callback, Snapshot
     from jaxchar.training.launch import fit
+    from jaxchar.training.metrics import read_metrics
     from jaxchar.training.resume import resume
 
 # Loaded at first use, so that `--help` and a mistyped setting need not wait for JAX.
 _HOMES = {
+    "Callback": "training.callbacks",
+    "Snapshot": "training.callbacks",
     "Config": "config",
     "JaxcharError": "errors",
     "fit": "training.launch",
@@ -34,19 +38,23 @@ _HOMES = {
     "Score": "scoring.score",
     "Text": "text",
     "Vocabulary": "data.vocabulary",
+    "read_metrics": "training.metrics",
     "register_cell": "own_cells",
 }
 
 
 __all__ = [
+    "Callback",
     "Config",
     "JaxcharError",
     "LanguageModel",
     "Score",
+    "Snapshot",
     "Text",
     "Vocabulary",
     "fit",
     "load",
+    "read_metrics",
     "register_cell",
     "resume",
     "save",

@@ -21,6 +21,7 @@ OTHER_NAMES = {
     "sample": "generate write predict gen complete chat",
     "evaluate": "eval test score validate perplexity",
     "memorization": "memorisation memorize copied overfit plagiarism",
+    "compare": "diff table leaderboard versus runs",
     "inspect": "info show summary verify check describe",
     "import": "convert from-keras from-torch load-keras import-model",
     "export": "to-keras to-torch onnx convert-to save-as publish export-model",

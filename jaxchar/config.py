@@ -332,8 +332,9 @@ class ModelConfig(_Checked):
 class OptimizerConfig(_Checked):
     """The update rule, its schedule, and the weight average."""
 
-    # muon: Muon for the recurrent kernels, AdamW for everything else.
-    optimizer: Literal["adam", "adamw", "muon", "rmsprop", "adagrad", "sgd"] = "adamw"
+    # muon: Muon for the recurrent kernels, AdamW for everything else. custom: one that is given in Python;
+    # clipping, learning rate, schedule and decay are its own then.
+    optimizer: Literal["adam", "adamw", "muon", "rmsprop", "adagrad", "sgd", "custom"] = "adamw"
     learning_rate: Rate = 4e-3  # the highest value of the schedule
     muon_learning_rate: Rate = 0.03  # the same for the weights that Muon updates
     beta1: Probability = 0.9  # Adam, AdamW: decay of the gradient's average

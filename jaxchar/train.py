@@ -16,6 +16,7 @@ from jaxchar.progress.guard import GuardedDisplay, shell_command, tolerant_outpu
 from jaxchar.training.signals import leaving_at_once
 
 if TYPE_CHECKING:  # this imports JAX, which --help need not wait for
+    from jaxchar.training.seeds import SeedsResult
     from jaxchar.training.summary import RunResult
 
 
@@ -48,20 +49,38 @@ def main(
         if result is None:
             return
         if is_first():
-            display.finished(result.run_dir, result.summary, result.with_memory)
+            _show_the_end(result, display)
         if result.stopped_by is not None:
             raise SystemExit(128 + result.stopped_by)
 
 
+def _show_the_end(result: "RunResult | SeedsResult", display: GuardedDisplay) -> None:
+    from jaxchar.training.seeds import SeedsResult
+
+    if isinstance(result, SeedsResult):
+        display.notice(result.in_words())
+    else:
+        display.finished(result.run_dir, result.summary, result.with_memory)
+
+
 def _train(
     typed: TypedSettings, name: str | None, started: float, display: GuardedDisplay
-) -> "RunResult | None":
-    """Start or resume the run and return its result; None if only the plan was asked for."""
-    from jaxchar.training.launch import fit, fit_text, plan_text
+) -> "RunResult | SeedsResult | None":
+    """Start or resume the run, or several; return what came of it, None if only the plan was asked for."""
+    from jaxchar.training.launch import fit, fit_seeds, fit_text, plan_text
     from jaxchar.training.resume import resume
 
     begin = typed.begin
+    callbacks = []
+    if typed.shown.logger is not None:
+        from jaxchar.training.loggers import logger_named
+
+        callbacks.append(logger_named(typed.shown.logger))
     if begin.goes_on:
+        if begin.seeds is not None:
+            raise JaxcharError(
+                "--seeds goes on with its runs by itself; give the same command without --resume"
+            )
         if begin.run_dir is None:
             raise JaxcharError("--resume and --initial-epoch need --run-dir, the run to continue")
         if typed.plan:
@@ -71,18 +90,32 @@ def _train(
             config=typed.config,
             initial_epoch=begin.initial_epoch,
             minutes=typed.minutes,
+            callbacks=callbacks,
             display=display,
         )
+    if typed.plan and begin.seeds is not None:
+        raise JaxcharError("--plan shows the plan of one run; leave --seeds out to see it")
     new: dict[str, Any] = {
         "name": name,
         "init_from": begin.init_from,
         "keep_optimizer": begin.keep_optimizer,
         "new_characters": begin.new_characters,
+        "callbacks": callbacks,
         "display": display,
     }
+    settings = {setting: getattr(typed.config, setting) for setting in typed.given or ()}
+    if begin.seeds is not None:
+        return fit_seeds(
+            typed.config if typed.given is None else settings,
+            begin.run_dir,
+            seeds=begin.seeds,
+            minutes=typed.minutes,
+            started=started,
+            resume=resume,
+            **new,
+        )
     if typed.given is None:
         return fit(typed.config, begin.run_dir, **new)
-    settings = {setting: getattr(typed.config, setting) for setting in typed.given}
     if typed.plan:
         plan_text(settings, typed.minutes, started, display)
         return None

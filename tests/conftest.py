@@ -81,9 +81,9 @@ def no_picture(request, monkeypatch):
 made = functools.lru_cache(64)(step.make_program)
 
 
-def remembered_program(config, vocab_size, num_chars, mesh=None):
+def remembered_program(config, vocab_size, num_chars, mesh=None, optimizer=None):
     """Make a program as make_program does, if it was not made before; where a text lies is no matter."""
-    return made(config.replace(corpus="python"), vocab_size, num_chars, mesh)
+    return made(config.replace(corpus="python"), vocab_size, num_chars, mesh, optimizer)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def programs_made_once():
 def unmeasured():
     """Choose settings for a text as for a machine of one speed: to measure it is to compile once more."""
     with pytest.MonkeyPatch.context() as patching:
-        patching.setattr("jaxchar.training.planner.seconds_per_step", lambda config, dataset: 0.01)
+        patching.setattr("jaxchar.training.planner.seconds_per_step", lambda *_: 0.01)
         yield
 
 

@@ -22,8 +22,9 @@ from jaxchar.terminal.invocation import module_of
 
 DOCS = Path(__file__).parent.parent / "docs"
 GROUPS = ("CorpusConfig", "BatchConfig", "ModelConfig", "OptimizerConfig", "RunConfig")
-PAGES = ("index", "tutorial", "command_line", "reference", "interchange")
+PAGES = ("index", "tutorial", "command_line", "reference", "interchange", "many_runs")
 RUN_PAGES = ("inside_jax",)  # whose programs are run, one after the other, with a small model
+TO_BE_RUN = ("many_runs",)  # pages whose programs are run one by one, and may use names of other packages
 # What every command takes, what jaxchar itself takes, and an example of a mistake.
 OF_ALL = {"--help", "--help-all", "--version", "--tyro-print-completion", "--lr"}
 INSTANCE_NAMES = {"config", "text", "surprises", "ranks"}  # set on an instance, not on its class
@@ -173,7 +174,9 @@ def test_there_are_commands_and_programs_to_check():
     assert len(blocks("tutorial", "python")) >= 4
 
 
-@pytest.mark.parametrize("program", [p for name in PAGES for p in blocks(name, "python")])
+@pytest.mark.parametrize(
+    "program", [p for name in PAGES if name not in TO_BE_RUN for p in blocks(name, "python")]
+)
 def test_a_program_parses_and_uses_names_that_exist(program):
     tree = ast.parse(program)
     for node in ast.walk(tree):
@@ -218,6 +221,38 @@ def test_the_programs_of_a_page_run(name, tmp_path, monkeypatch):
     assert own_cells.is_registered("leaky")
     leaky = jaxchar.Config(cell="leaky", hidden_size=4)
     assert len(jax.tree.leaves(split_model(leaky, 5))) == 5
+
+
+# ---- programs that are run -----------------------------------------------------------------------
+
+TEXT = "to be or not to be, that is the question\n" * 60
+SMALL = {"hidden_size": 6, "max_steps": 4, "sample_length": 0, "memory": "none"}
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize("number", range(len(blocks("many_runs", "python"))))
+def test_the_programs_about_many_runs_run(number, tmp_path, monkeypatch, capsys):
+    program = blocks("many_runs", "python")[number]
+    for name in ("pandas", "optuna"):
+        if f"import {name}" in program:
+            pytest.importorskip(name)
+    monkeypatch.chdir(tmp_path)
+    Path("my.txt").write_text(TEXT)
+    fit, resume = jaxchar.fit, jaxchar.resume
+    monkeypatch.setattr(jaxchar, "fit", lambda *given, **named: fit(*given, **SMALL | named), raising=False)
+    monkeypatch.setattr(jaxchar, "resume", lambda run, minutes, **named: resume(run, **named), raising=False)
+    from jaxchar.training import launch
+
+    fit_seeds = launch.fit_seeds
+    monkeypatch.setattr(
+        launch,
+        "fit_seeds",
+        lambda of, *given, **named: fit_seeds({**of, **SMALL}, *given, **named | {"seeds": 1}),
+    )
+    if "runs/mine" in program.replace('"runs/mine", minutes', "") or "compare_runs" in program:
+        fit("my.txt", "runs/mine", **SMALL)
+    exec(program.replace("n_trials=20", "n_trials=1"), {"jaxchar": jaxchar, "__name__": "page"})
+    assert capsys.readouterr().out
 
 
 # ---- pictures ------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import promises
 import pytest
 
 from jaxchar.training import plot
-from jaxchar.training.run_folder import Series
+from jaxchar.training.metrics import Series
 
 pytestmark = promises.HOST
 
@@ -75,6 +75,7 @@ changed("score", lambda: model.score("the test"))
 ids = jax.numpy.asarray(model.vocabulary.encode("the test of it"))
 from jaxchar.scoring.protocols import stateful_pass
 changed("evaluate", lambda: model.evaluate(ids, stateful_pass(len(ids))))
+changed("read_metrics", lambda: jaxchar.read_metrics(run))
 changed("a refusal", lambda: refused(lambda: model.generate("")))
 changed("another refusal", lambda: refused(lambda: jaxchar.fit(config, run)))
 newest = max(Path(run, "checkpoints").iterdir(), key=lambda path: int(path.name))
@@ -109,7 +110,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from jaxchar.training.plot import plot_loss
-from jaxchar.training.run_folder import Series
+from jaxchar.training.metrics import Series
 plot_loss({"val_loss": Series(np.arange(3), np.ones(3))}, "$mine_{", Path(sys.argv[1]))
 print("matplotlib.pyplot" in sys.modules)
 """

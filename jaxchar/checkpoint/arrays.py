@@ -79,7 +79,8 @@ def _this_process_alone() -> ocp.options.MultiprocessingOptions:
 
 def _describe(array: np.ndarray) -> dict[str, Any]:
     """Return what a record says of an array."""
-    digest = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+    as_bytes = np.ascontiguousarray(array).reshape(-1).view(np.uint8)  # bfloat16 has no buffer of its own
+    digest = hashlib.sha256(as_bytes.data).hexdigest()
     return {"shape": list(array.shape), "dtype": array.dtype.name, "sha256": digest}
 
 
@@ -142,6 +143,23 @@ def described_array(checkpoint: Path, name: str) -> jax.ShapeDtypeStruct | None:
         return None
     with damage_named(checkpoint):
         return jax.ShapeDtypeStruct(tuple(saved["shape"]), np.dtype(saved["dtype"]))
+
+
+def described_part(checkpoint: Path, part: str) -> dict[str, jax.ShapeDtypeStruct]:
+    """Return shape and type of every array of a part of the state, such as ``opt_state``, by its name in it.
+
+    Raises:
+        Damaged: the metadata are altered.
+    """
+    record = read_record(checkpoint)
+    with damage_named(checkpoint):
+        return {
+            name.removeprefix(part).removeprefix("."): jax.ShapeDtypeStruct(
+                tuple(saved["shape"]), jnp.dtype(saved["dtype"])
+            )
+            for name, saved in record["leaves"].items()
+            if name.split(".")[0] == part
+        }
 
 
 class Verified(NamedTuple):

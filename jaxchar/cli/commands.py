@@ -6,6 +6,7 @@ COMMANDS = {
     "sample": "write text with a model",
     "evaluate": "score a model on text",
     "memorization": "tell how much of what a model writes is copied",
+    "compare": "compare runs: settings, losses, one picture",
     "inspect": "show what is in a checkpoint, and whether it is whole",
     "import": "make a run of a model of Keras or PyTorch",
     "export": "write a model for Keras, PyTorch, ONNX, Hugging Face",

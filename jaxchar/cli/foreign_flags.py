@@ -81,7 +81,8 @@ TRAIN = {
     "--seed": SEED,
     "an accelerator is used where JAX finds one; --devices N says how many": DEVICE,
     "give the text itself: {train} my_novel.txt": FILES + " text",
-    "figures are in metrics.jsonl of the run's folder; leave it out": "wandb wandb-log tensorboard",
+    "--logger": "report-to",
+    "figures are sent elsewhere with --logger tensorboard or --logger wandb": "wandb wandb-log tensorboard",
     "a recurrent network has no attention heads; leave it out": "n-head n-heads nhead num-heads",
     "a model that writes reads forwards only; leave it out": "bidirectional rnn-bidirectional",
     "everything is compiled anyway; leave it out": "compile",
@@ -127,6 +128,10 @@ TABLES = {
     "sample": SAMPLE,
     "evaluate": EVALUATE,
     "memorization": MEMORIZATION,
+    "compare": {
+        "--out": "output plot picture png figure plot-file",
+        "give the folders of the runs themselves: {compare} runs/*": RUN,
+    },
     "inspect": {"--ckpt": RUN},
     "import": {
         "--vocabulary": "vocab vocab-file dictionary dict charset characters tokenizer alphabet",
@@ -165,7 +170,8 @@ def _in_words(typed: str, known: str) -> str:
         return f"there is no {typed}; jaxchar calls it {known}; see --help-all"
     from jaxchar.terminal.invocation import called_as
 
-    return f"there is no {typed}; {known.format(train=called_as('train'))}; see --help-all"
+    named = {command: called_as(command) for command in ("train", "compare")}
+    return f"there is no {typed}; {known.format(**named)}; see --help-all"
 
 
 def _nearest(name: str, known: dict[str, str]) -> str | None:

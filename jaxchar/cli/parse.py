@@ -19,6 +19,7 @@ POSITIONALS = {
     **dict.fromkeys(("sample", "evaluate", "memorization", "inspect"), (1, "one run")),
     "import": (1, "one file"),
     "export": (2, "a run and one file"),
+    "compare": (sys.maxsize, "runs"),
 }
 # What tyro prints about a value that fits none of several types.
 NO_MATCH = re.compile(r"no type matching (.+?) could be instantiated from \[(.*?)\]\.?(?= |$)")

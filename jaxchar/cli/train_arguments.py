@@ -23,6 +23,9 @@ class WhereToBegin:
     init_from: str | None = None
     # With --init-from: also keep the optimizer's state (moments). Steps, epochs and schedule start from 0.
     keep_optimizer: bool = False
+    # Train so many runs, with seed, seed + 1, ..., each in a folder of its own in --run-dir. The same command
+    # again goes on with them.
+    seeds: int | None = None
     # With --init-from: what to do with characters that its model does not know. add: add them to the model.
     new_characters: Literal["error", "add"] = "error"
 
@@ -62,6 +65,7 @@ class DisplayOptions:
 
     verbose: bool = False  # also show the model's layers
     plain: bool = False  # print only lines that never change in place; for screen readers
+    logger: Literal["tensorboard", "wandb"] | None = None  # where else to send the figures
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import optax
 import optax.contrib
 
 from jaxchar.config import OptimizerConfig
+from jaxchar.errors import JaxcharError
 
 # Three steps of the quintic iteration that comes nearest to an orthogonal matrix (Amsel, Persson, Musco
 # and Gower 2025, "The Polar Express"), with its safety factor of 1.01: for the square-ish kernels here
@@ -31,7 +32,17 @@ def make_optimizer(
         config: what to build.
         steps_per_epoch: turns the schedule's epochs into steps.
         total_steps: where a linear or cosine schedule ends.
+
+    Raises:
+        JaxcharError: the settings say "custom": only who gave that optimizer has it.
     """
+    if config.optimizer == "custom":
+        raise JaxcharError(
+            "--optimizer=custom stands for an optimizer that is given in Python; there, say "
+            "jaxchar.fit(..., optimizer=optax.adam(1e-3)), or give another --optimizer",
+            "optimizer='custom' stands for an optax.GradientTransformation; give that: "
+            "optimizer=optax.adam(1e-3)",
+        )
     parts = []
     if config.clip_value:
         parts.append(optax.clip(config.clip_value))

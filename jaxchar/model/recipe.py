@@ -173,7 +173,7 @@ def _shape(text: _Text, given: Mapping[str, Any], hidden_size: int) -> Config:
         "dropout": 0.2,  # costs time, so it is there when time is measured; see _with_length
         "recurrent_dropout": 0.0 if own_cell else 0.1,
         "optimizer": optimizer,
-        "learning_rate": _rounded(LEARNING_RATES[optimizer] * rate),
+        "learning_rate": _rounded(LEARNING_RATES.get(optimizer, LEARNING_RATES["adam"]) * rate),
         "muon_learning_rate": _rounded(MUON_LEARNING_RATE * math.sqrt(rate)),
         "clip_norm": 1.0,
         "schedule": "linear",

@@ -1,4 +1,4 @@
-"""What evaluate, memorization and inspect print: tables of scores, copied passages and contents."""
+"""What evaluate, compare, memorization and inspect print: tables of scores, runs, passages and contents."""
 
 import math
 from collections.abc import Iterator
@@ -96,6 +96,42 @@ def _interval_in_words(splits: dict[str, Any]) -> str:
         "is half the 95% confidence interval for text like this, from the means of blocks of consecutive "
         f"characters ({', '.join(blocks)}); for this text itself the figures are exact"
     )
+
+
+# ---- comparison ----------------------------------------------------------------------------------
+
+
+def comparison_table(result: dict[str, Any], picture: str | None) -> None:
+    """Print what ``jaxchar.compare`` found, a row a run, and where a picture was drawn."""
+    console = make_console()
+    table = make_table(console, "Run", *result["differing"])
+    for heading in ("Steps", "Seconds", "Best validation loss", "at step", "Parameters"):
+        table.add_column(heading, justify="right", overflow="fold")
+    for run in result["runs"]:
+        settings = (visible(_setting(run["settings"][name])) for name in result["differing"])
+        loss, step, parameters = run["best_val_loss"], run["best_step"], run["parameters"]
+        table.add_row(
+            visible(run["run"]),
+            *settings,
+            f"{run['steps']:,}",
+            f"{run['seconds']:,.1f}",
+            "" if loss is None else f"{loss:.4f}",
+            "" if step is None else f"{step:,}",
+            "" if parameters is None else f"{parameters:,}",
+        )
+    say(console, drawn(table, console))
+    if not result["same_text"]:
+        say(
+            console,
+            "These runs were not all judged on the same text in the same way: their losses do not compare.",
+        )
+    if picture is not None:
+        say(console, f"Wrote {picture}")
+
+
+def _setting(value: Any) -> str:
+    """Return the value of a setting as one types it."""
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 # ---- memorisation --------------------------------------------------------------------------------

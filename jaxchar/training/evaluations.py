@@ -3,7 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
-from jaxchar.model.loss import Means
+from jaxchar.model.loss import Means, bits_per_char
 
 # A validation loss so many times the best one, and so far above the training loss (nats), tells that the
 # training text is being learned by heart. Less than that comes and goes with the learning rate.
@@ -43,6 +43,13 @@ class Evaluations:
         else:
             self.best = self.best._replace(evaluations_since=self.best.evaluations_since + 1)
         return is_best
+
+    def last_metrics(self) -> dict[str, float]:
+        """Return the figures of the last evaluation, by their names in ``metrics.jsonl``."""
+        if self.last is None:
+            return {}
+        loss, accuracy = self.last.val_loss, self.last.val_accuracy
+        return {"val_loss": loss, "val_accuracy": accuracy, "val_bits_per_char": bits_per_char(loss)}
 
     def last_to_json(self) -> dict[str, Any]:
         """Return the last evaluation as a checkpoint's metadata have it; nothing where there is none."""

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import optax
 from flax import nnx
 
-from jaxchar.checkpoint.arrays import MEMORY, described_array, read_state
+from jaxchar.checkpoint.arrays import MEMORY, described_array, described_part, read_state
 from jaxchar.checkpoint.find import all_checkpoints
 from jaxchar.checkpoint.metadata import Metadata
 from jaxchar.checkpoint.record import read_metadata
@@ -16,7 +17,7 @@ from jaxchar.config import BatchConfig, Config, CorpusConfig, ModelConfig, Optim
 from jaxchar.errors import JaxcharError
 from jaxchar.model.split import model_structure
 from jaxchar.own_cells import UnknownCellError
-from jaxchar.training.step import state_structure
+from jaxchar.training.step import TrainState, state_structure
 
 # What the JSON object of a checkpoint's contents takes from its metadata as it is.
 FROM_METADATA = (
@@ -162,7 +163,7 @@ def damage_report(checkpoint: Path) -> Verification:
     """
     try:
         metadata = read_metadata(checkpoint)
-        structure = state_structure(metadata)
+        structure = _structure(checkpoint, metadata)
     except UnknownCellError:  # that is no damage
         raise
     except JaxcharError as error:
@@ -184,6 +185,15 @@ def damage_report(checkpoint: Path) -> Verification:
         num_bytes=_num_bytes(everything),
         damage=list(dict.fromkeys(damage)),
     )
+
+
+def _structure(checkpoint: Path, metadata: Metadata) -> TrainState:
+    """Return the structure of a checkpoint's state; of a user's own optimizer, as the metadata list it."""
+    if metadata.config.optimizer != "custom":
+        return state_structure(metadata)
+    saved = described_part(checkpoint, "opt_state")
+    alone = saved.get("") if len(saved) == 1 else None
+    return state_structure(metadata, optax.identity())._replace(opt_state=saved if alone is None else alone)
 
 
 def _damaged_arrays(checkpoint: Path, structure: Any) -> list[str]:
@@ -214,7 +224,7 @@ def contents_of(checkpoint: Path) -> Contents:
         JaxcharError: the metadata are damaged.
     """
     metadata = read_metadata(checkpoint)
-    structure = state_structure(metadata)
+    structure = _structure(checkpoint, metadata)
     settings, defaults = metadata.config.to_json(), Config().to_json()
     return Contents(
         path=checkpoint,

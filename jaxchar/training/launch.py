@@ -2,10 +2,12 @@
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
+
+import optax
 
 from jaxchar.ambient import pinned
 from jaxchar.checkpoint.find import Loaded
@@ -14,13 +16,17 @@ from jaxchar.config import Config
 from jaxchar.data.dataset import Dataset, split_anew
 from jaxchar.data.vocabulary import UnknownCharactersError, describe_characters
 from jaxchar.errors import JaxcharError, quoted
+from jaxchar.model.own_optimizer import CUSTOM, own_optimizer
 from jaxchar.model.recipe import Recipe
 from jaxchar.parallel.devices import make_mesh
 from jaxchar.parallel.processes import all_or_none, is_first
 from jaxchar.progress.display import TrainingDisplay
 from jaxchar.progress.guard import GuardedDisplay
-from jaxchar.training.planner import Planner, agreed_on
+from jaxchar.training.callbacks import Callback, Callbacks, checked_callbacks
+from jaxchar.training.models import model_maker
+from jaxchar.training.planner import Planner, agreed_on, part_of_time
 from jaxchar.training.run_folder import RunFolder, make_next_free, name_for
+from jaxchar.training.seeds import SeedsResult, check_seeds, read_plan, run_all, write_seeds
 from jaxchar.training.setup import (
     check_same_everywhere,
     checked_program,
@@ -46,6 +52,8 @@ def fit(
     init_from: str | Path | None = None,
     keep_optimizer: bool = False,
     new_characters: NewCharacters = "error",
+    callbacks: Iterable[Callback] | None = None,
+    optimizer: str | optax.GradientTransformation | None = None,
     display: TrainingDisplay | GuardedDisplay | None = None,
     **settings: Any,
 ) -> RunResult:
@@ -65,6 +73,11 @@ def fit(
             the same. Steps, epochs and the learning rate's schedule begin anew. See :func:`load_donor`.
         new_characters: what becomes of characters that the model of ``init_from`` does not know: "error"
             refuses the text, "add" adds them to the model.
+        callbacks: what is called when training begins, after each evaluation, and at the end; see
+            :class:`jaxchar.Callback`.
+        optimizer: the name of one, as the setting; or any ``optax.GradientTransformation``, which is then
+            all that becomes of a gradient: its clipping, learning rate and decay are its own. Give it to
+            :func:`jaxchar.resume` again.
         display: where progress is shown; None takes standard output.
         settings: of :class:`jaxchar.Config`, by name; they are kept, and the others chosen around them.
 
@@ -73,17 +86,25 @@ def fit(
 
     Raises:
         JaxcharError: something given cannot be used; nothing has been written then.
+        Exception: what a callback has raised; the run is saved then.
     """
     started = time.monotonic()
     new: dict[str, Any] = {"name": name, "init_from": init_from, "keep_optimizer": keep_optimizer}
-    new |= {"new_characters": new_characters, "display": display}
+    new |= {"new_characters": new_characters, "callbacks": callbacks, "display": display}
+    if isinstance(optimizer, str):
+        settings["optimizer"], optimizer = optimizer, None
+    elif optimizer is not None:
+        own_optimizer(optimizer)  # refuses what is none
+        new["optimizer"] = optimizer
     if isinstance(config, Config):
         if minutes is not None or settings:
             raise JaxcharError(
                 "a jaxchar.Config sets everything, so --minutes and single settings cannot go with it; give "
                 "the text instead: jaxchar.fit('my.txt', minutes=20, hidden_size=512)"
             )
-        return _fit(config, None, run_dir, **new)
+        return _fit(config if optimizer is None else config.replace(optimizer=CUSTOM), None, run_dir, **new)
+    if optimizer is not None:
+        settings["optimizer"] = CUSTOM
     _check_corpus(config)
     return fit_text({"corpus": config, **settings}, run_dir, minutes, started, **new)
 
@@ -105,7 +126,7 @@ def fit_text(
         started: when it began, by ``time.monotonic()``.
         new: as the arguments of :func:`fit` from ``name`` on.
     """
-    planner = Planner(settings, minutes, started)
+    planner = Planner(settings, minutes, started, new.get("optimizer"))
     return _fit(planner.settings_to_load(), planner, run_dir, **new)
 
 
@@ -134,9 +155,13 @@ def _fit(
     init_from: str | Path | None,
     keep_optimizer: bool,
     new_characters: NewCharacters,
+    callbacks: Iterable[Callback] | None = None,
+    optimizer: optax.GradientTransformation | None = None,
     display: TrainingDisplay | GuardedDisplay | None,
+    deadline: float | None = None,
 ) -> RunResult:
     """Train a new model with these settings, or with those that a planner makes of them."""
+    called = checked_callbacks(callbacks)
     make_mesh(config.devices, 0 if planner else config.batch_size)  # before anything else uses JAX
     shown = guarded(display)
     with all_or_none():
@@ -154,7 +179,8 @@ def _fit(
         if donor is not None:
             check_fit(donor, config)  # before the model is made, which takes a while
         with shown.phase("making the model ..."), after_this():
-            program = checked_program(config, dataset, make_mesh(config.devices, config.batch_size))
+            mesh = make_mesh(config.devices, config.batch_size)
+            program = checked_program(config, dataset, mesh, optimizer)
             state = program.initial_state()
         if donor is not None:
             state = transfer(donor, config, state, dataset.vocabulary)
@@ -169,9 +195,83 @@ def _fit(
             _check_no_run(folder)  # that has begun since
             folder.create(config)
             folder.cut_logs({})  # of a run that died before its first checkpoint
-        deadline = planner.deadline if planner else None
-        trainer = Trainer(config, dataset, program, state, folder, store, shown, deadline=deadline)
+        deadline = planner.deadline if planner else deadline
+        trainer = Trainer(
+            config,
+            dataset,
+            program,
+            state,
+            folder,
+            store,
+            shown,
+            deadline=deadline,
+            callbacks=Callbacks(called, model_maker(config, dataset)),
+        )
         return train(trainer, planned=planner is not None)
+
+
+def fit_seeds(
+    config: Config | Mapping[str, Any],
+    folder: str | Path | None = None,
+    *,
+    seeds: int,
+    minutes: float | None = None,
+    started: float | None = None,
+    resume: Callable[..., RunResult] | None = None,
+    name: str | None = None,
+    display: TrainingDisplay | GuardedDisplay | None = None,
+    **new: Any,
+) -> SeedsResult:
+    """Train several runs of one setting with seeds that follow each other, one after the other.
+
+    Each is a run like any other, in ``folder/seed-0``, ``folder/seed-1``, ...; ``folder/seeds.json`` has the
+    median, the least and the greatest of their best validation losses.
+
+    Args:
+        config: all settings; or some by name, the text as ``corpus`` among them: the others are chosen once,
+            for all runs. Its ``seed`` is the first one.
+        folder: of the runs; None makes a new one in ``runs/``.
+        seeds: how many runs.
+        minutes: that all runs may take together, where settings are chosen.
+        started: when the time began, by ``time.monotonic()``; None: now.
+        resume: :func:`jaxchar.resume`, to go on with the runs that the folder holds already; None refuses it.
+        name: what a new folder in ``runs/`` is called; None: as the corpus is.
+        display: where progress is shown; None takes standard output.
+        new: ``init_from``, ``keep_optimizer``, ``new_characters`` and ``callbacks`` of :func:`fit`.
+
+    Raises:
+        JaxcharError: something given cannot be used.
+    """
+    started, shown = time.monotonic() if started is None else started, guarded(display)
+    given = {} if isinstance(config, Config) else dict(config)
+    asked = config if isinstance(config, Config) else Planner(given, minutes, started).asked()
+    check_seeds(seeds, asked)
+    everything = vars(config) if isinstance(config, Config) else given
+    known = None if folder is None else read_plan(Path(folder).expanduser(), everything)
+    if known is None and folder is not None:
+        _check_no_run(RunFolder(folder))
+    if known is not None and resume is None:
+        raise JaxcharError(f"{str(folder)!r} already holds runs; give another folder")
+    if known is None and not isinstance(config, Config):
+        known = plan_text(given, None if minutes is None else minutes / seeds, started, shown).config
+    settings = asked if known is None else known.replace(corpus=asked.corpus)
+    path = _new_folder(name or name_for(settings.sources)) if folder is None else Path(folder).expanduser()
+    if is_first():
+        write_seeds(path, settings)
+
+    def run(number: int, config: Config, run_dir: Path) -> RunResult:
+        shown.notice(f"Run {number + 1} of {seeds}, seed {config.seed}: {run_dir}")
+        if resume is not None and steps_in(run_dir / FOLDER):
+            return resume(
+                run_dir, corpus=settings.corpus, callbacks=new.get("callbacks"), display=shown
+            )  # refuses another text
+        deadline = None if minutes is None else part_of_time(started, minutes, (number + 1) / seeds)
+        return _fit(config, None, run_dir, name=None, display=shown, deadline=deadline, **_NEW | new)
+
+    return run_all(path, settings, seeds, run, writes=is_first())
+
+
+_NEW: dict[str, Any] = {"init_from": None, "keep_optimizer": False, "new_characters": "error"}
 
 
 def _new_folder(name: str) -> Path:

@@ -1,6 +1,7 @@
 """The metrics of a run over its steps, and what is said of steps that were skipped."""
 
 import numpy as np
+import optax
 
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
@@ -26,6 +27,7 @@ class Log:
         self._schedule = make_schedule(
             config, config.learning_rate, self._steps_per_epoch, program.total_steps
         )
+        self._has_own_optimizer = config.optimizer == "custom"
         self._counts_skipped = config.skip_nonfinite
         self._skipped = int(state.skipped)
         self._folder = folder
@@ -34,12 +36,18 @@ class Log:
     def write(self, state: TrainState, seconds: float, **figures: float) -> None:
         """Write a line with these figures, where training is, and how long it took."""
         step = int(state.step)
-        smoothed, rate = float(state.smoothed_loss), float(self._schedule(np.int32(step)))
-        figures = {**figures, "smoothed_loss": smoothed, "learning_rate": rate}
+        figures = {**figures, "smoothed_loss": float(state.smoothed_loss), **self._learning_rate(state)}
         if self._counts_skipped:
             figures["skipped_steps"] = self._skipped
         where = {"step": step, "epoch": step / self._steps_per_epoch}
         self._folder.log_metrics({**where, **figures, "seconds": round(seconds, 3)})
+
+    def _learning_rate(self, state: TrainState) -> dict[str, float]:
+        """Return the learning rate; of a user's own optimizer, that in its state, if one is there."""
+        if not self._has_own_optimizer:
+            return {"learning_rate": float(self._schedule(np.int32(int(state.step))))}
+        found = optax.tree.get_all_with_path(state.opt_state, "learning_rate")
+        return {"learning_rate": float(found[0][1])} if found and np.ndim(found[0][1]) == 0 else {}
 
     def tell_skipped(self, state: TrainState) -> None:
         """Say that steps were skipped; end a run that skips a whole epoch.

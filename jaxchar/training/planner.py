@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 
 from jaxchar.config import Config, CorpusConfig
 from jaxchar.data.dataset import Dataset
@@ -37,7 +38,13 @@ SMALL_TEXT = 5_000  # training characters, below which a model learns letters an
 class Planner:
     """Chooses settings for a text, once it is loaded, so that a command ends when it is meant to."""
 
-    def __init__(self, given: Mapping[str, Any], minutes: float | None, started: float) -> None:
+    def __init__(
+        self,
+        given: Mapping[str, Any],
+        minutes: float | None,
+        started: float,
+        optimizer: optax.GradientTransformation | None = None,
+    ) -> None:
         """Take what the user wants.
 
         Args:
@@ -45,6 +52,7 @@ class Planner:
             minutes: that the whole command may take; None: what the text needs, and ``DEFAULT_MINUTES``
                 at the most.
             started: when it began, by ``time.monotonic()``.
+            optimizer: the user's own, if there is one.
 
         Raises:
             JaxcharError: a name is no setting, or the time is no positive number.
@@ -62,12 +70,13 @@ class Planner:
         self._given = dict(given)
         self._minutes = minutes
         self._started = started
+        self._own = () if optimizer is None else (optimizer,)
         self._other_seconds = OTHER_SECONDS
 
     @property
     def deadline(self) -> float | None:
         """When training must stop, by ``time.monotonic()``; None where no time was given."""
-        return None if self._minutes is None else self._started + LATEST_SHARE * 60 * self._minutes - 2
+        return None if self._minutes is None else part_of_time(self._started, self._minutes)
 
     def settings_to_load(self) -> Config:
         """Return what is known before the text is: how it is read, and on which devices it is trained on."""
@@ -95,7 +104,9 @@ class Planner:
         given = {**self._given, **({"corpus": config.corpus} if "corpus" in self._given else {})}
         given.setdefault("separator", _separator_of(dataset))
         with display.phase("measuring this machine ..."):
-            recipe = choose(facts, given, self._seconds_left, lambda asked: _measured(asked, dataset))
+            recipe = choose(
+                facts, given, self._seconds_left, lambda asked: _measured(asked, dataset, *self._own)
+            )
         recipe = recipe._replace(config=recipe.config.replace(corpus=config.corpus))
         for line in self._in_words(recipe, num_chars, dataset):
             display.notice(in_callers_words(line))
@@ -104,7 +115,7 @@ class Planner:
     def lengthened(self, dataset: Dataset, config: Config, step: int, display: GuardedDisplay) -> Config:
         """Return the settings of a run that goes on from a step for as long as there is time."""
         with display.phase("measuring this machine ..."):
-            seconds = _measured(config, dataset)
+            seconds = _measured(config, dataset, *self._own)
         steps_per_epoch = training_batches(config, len(dataset.splits["train"])).steps_per_epoch
         steps = max(1, int(self._seconds_left() / seconds))
         last = step + steps
@@ -174,21 +185,28 @@ def _separator_of(dataset: Dataset) -> str | None:
     return detect_separator("\n".join(parts))
 
 
+def part_of_time(started: float, minutes: float, share: float = 1.0) -> float:
+    """Return when training must stop that may take a share of some minutes, by ``time.monotonic()``."""
+    return started + LATEST_SHARE * 60 * minutes * share - 2
+
+
 def _is_time(minutes: object) -> bool:
     is_number = isinstance(minutes, numbers.Real) and not isinstance(minutes, bool)
     return is_number and 0 < float(minutes) < float("inf")  # type: ignore[arg-type]
 
 
-def _measured(config: Config, dataset: Dataset) -> float:
+def _measured(config: Config, dataset: Dataset, *own: optax.GradientTransformation) -> float:
     with after_this():
-        return seconds_per_step(config, dataset)
+        return seconds_per_step(config, dataset, *own)
 
 
-def seconds_per_step(config: Config, dataset: Dataset) -> float:
+def seconds_per_step(
+    config: Config, dataset: Dataset, optimizer: optax.GradientTransformation | None = None
+) -> float:
     """Measure how long a training step of a configuration takes on this machine, now."""
     mesh = make_mesh(config.devices, config.batch_size)
     ids = replicate(dataset.splits["train"], mesh)
-    program = make_program(config, len(dataset.vocabulary), len(ids), mesh)
+    program = make_program(config, len(dataset.vocabulary), len(ids), mesh, optimizer)
     state = replicate(program.initial_state(), mesh)
     train_steps = program.compiled_for(state, ids)
     done, chunk, microseconds, rates = 1, 1, 0, []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxchar.files import written_whole
-from jaxchar.training.run_folder import Series
+from jaxchar.training.metrics import Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,25 +4,34 @@ import contextlib
 import dataclasses
 import shlex
 import time
+from collections.abc import Iterable
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import optax
 from jax.sharding import Mesh
 
 from jaxchar.ambient import pinned
-from jaxchar.checkpoint.find import Loaded, checkpoint_of_epoch, load_checkpoint, peek
+from jaxchar.checkpoint.arrays import described_part
+from jaxchar.checkpoint.damage import Damaged
+from jaxchar.checkpoint.find import Loaded, all_checkpoints, checkpoint_of_epoch, load_checkpoint, peek
 from jaxchar.checkpoint.layout import FOLDER, checkpoints_of, steps_in
 from jaxchar.checkpoint.metadata import Metadata
 from jaxchar.checkpoint.provenance import describe_machine, library_versions
+from jaxchar.checkpoint.record import read_metadata
 from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.config import Config, RunConfig
 from jaxchar.data.dataset import AnotherCorpusError, Dataset, load_own_dataset
 from jaxchar.errors import JaxcharError, quoted
+from jaxchar.model.own_optimizer import CUSTOM, described, difference_of, own_optimizer
 from jaxchar.parallel.devices import make_mesh
 from jaxchar.parallel.processes import all_or_none
 from jaxchar.progress.display import TrainingDisplay
 from jaxchar.progress.guard import GuardedDisplay
+from jaxchar.training.callbacks import Callback, Callbacks, checked_callbacks
+from jaxchar.training.models import model_maker
 from jaxchar.training.planner import Planner, agreed_on
 from jaxchar.training.run_folder import RunFolder
 from jaxchar.training.setup import (
@@ -46,6 +55,15 @@ from jaxchar.training.transfer import (
 CHANGEABLE = {field.name for field in dataclasses.fields(RunConfig)} - {"seed"} | {"corpus"}
 
 
+class _Given(NamedTuple):
+    """What a resumed run is given beside its settings."""
+
+    started: float  # by time.monotonic()
+    minutes: float | None
+    callbacks: list[Callback]
+    optimizer: optax.GradientTransformation | None
+
+
 @pinned()
 def resume(
     run_dir: str | Path,
@@ -54,6 +72,8 @@ def resume(
     corpus: str | PathLike[str] | None = None,
     initial_epoch: int | None = None,
     minutes: float | None = None,
+    callbacks: Iterable[Callback] | None = None,
+    optimizer: optax.GradientTransformation | None = None,
     display: TrainingDisplay | GuardedDisplay | None = None,
 ) -> RunResult:
     """Go on with a run, bit for bit as if it had never stopped.
@@ -68,19 +88,27 @@ def resume(
             Later checkpoints are set aside in the run's folder, not destroyed.
         minutes: train on for so long, beyond the step at which the run was to end; everything else stays.
             A linear or cosine schedule then ends at another step, which is said.
+        callbacks: what is called on the way, see :class:`jaxchar.Callback`; nothing is called of a run
+            that is finished.
+        optimizer: the one that was given to :func:`jaxchar.fit`, if one was. Its state must have the same
+            arrays, by name, shape and type; that it computes the same is for the caller to see to.
         display: where progress is shown; None takes standard output.
 
     Raises:
         JaxcharError: there is nothing whole to go on from, or a setting that enters the arithmetic
             differs from the checkpoint's.
+        Exception: what a callback has raised; the run is saved then.
     """
     started = time.monotonic()
+    called = checked_callbacks(callbacks)
     path = RunFolder(run_dir).path
     if not steps_in(path / FOLDER):
         raise JaxcharError(f"{str(path)!r} holds no run to go on with; give the folder of one")
     if config is not None:
         _check_config(config)
-    asked = config or peek(path).config
+    before = peek(path).config
+    _check_own_optimizer(before, optimizer, path)
+    asked = config or before
     mesh = make_mesh(asked.devices, asked.batch_size)
     folder, store = open_run(run_dir, asked)
     shown = guarded(display)
@@ -89,13 +117,16 @@ def resume(
             until_trained.enter_context(store)
             start = path if initial_epoch is None else checkpoint_of_epoch(path, initial_epoch)
             with shown.phase("loading the checkpoint ..."):
-                loaded = load_checkpoint(start, state_structure)
+                if optimizer is not None:
+                    check_optimizer_state(start, optimizer)
+                loaded = load_checkpoint(start, partial(state_structure, optimizer=optimizer))
             config = config or loaded.metadata.config
             config = config if corpus is None else config.replace(corpus=corpus)
             _check_changes(loaded.metadata.config, config, path)
         check_same_everywhere(config, {**loaded.metadata.corpus, "step": loaded.metadata.step})
         with all_or_none():  # none touches the folder before all have read it
-            trainer = _continued(loaded, config, mesh, folder, store, shown, (started, minutes))
+            given = _Given(started, minutes, called, optimizer)
+            trainer = _continued(loaded, config, mesh, folder, store, shown, given)
         return train(trainer)
 
 
@@ -106,19 +137,18 @@ def _continued(
     folder: RunFolder,
     store: CheckpointStore,
     display: GuardedDisplay,
-    time_allowed: tuple[float, float | None],
+    given: _Given,
 ) -> Trainer:
     """Return the trainer that goes on from a checkpoint, in a folder made ready for it."""
     before = loaded.metadata
     with display.phase("loading the text ..."):
         dataset, config = _load_same_text(before, config, folder.path)
-    started, minutes = time_allowed
     deadline = None
-    if minutes is not None:
-        planner = Planner({}, minutes, started)
+    if given.minutes is not None:
+        planner = Planner({}, given.minutes, given.started, given.optimizer)
         deadline = planner.deadline
         config = agreed_on(planner.lengthened(dataset, config, before.step, display))
-    program = checked_program(config, dataset, mesh)
+    program = checked_program(config, dataset, mesh, given.optimizer)
     if before.step > program.total_steps:
         raise JaxcharError(
             f"the run is at step {before.step:,}, beyond the {program.total_steps:,} that are asked for; "
@@ -140,10 +170,45 @@ def _continued(
         display,
         resumed_from=before,
         deadline=deadline,
+        callbacks=Callbacks(given.callbacks, model_maker(config, dataset)),
     )
     if not trainer.is_finished:
         display.notice(f"Resuming {folder.path} at step {before.step:,}.")
     return trainer
+
+
+def _check_own_optimizer(before: Config, optimizer: Any, run_dir: Path) -> None:
+    """Raise a JaxcharError unless an optimizer is given exactly where the run was given one."""
+    path = str(run_dir)
+    if before.optimizer == CUSTOM and optimizer is None:
+        raise JaxcharError(
+            f"the run {path!r} was trained with an optimizer that was given in Python; go on with it there, "
+            f"and give it again: jaxchar.resume({path!r}, optimizer=...)"
+        )
+    if before.optimizer != CUSTOM and optimizer is not None:
+        raise JaxcharError(
+            f"the run {path!r} was trained with jaxchar's own {before.optimizer}; leave optimizer= out, or "
+            "begin a new run with jaxchar.fit(..., init_from=..., optimizer=...)"
+        )
+    if optimizer is not None:
+        own_optimizer(optimizer)  # refuses what is none
+
+
+def check_optimizer_state(start: Path, optimizer: optax.GradientTransformation) -> None:
+    """Raise a JaxcharError where an optimizer's state has other arrays than the newest checkpoint's."""
+    for checkpoint in all_checkpoints(start):
+        try:
+            metadata, saved = read_metadata(checkpoint), described_part(checkpoint, "opt_state")
+        except Damaged:  # it will be passed over
+            continue
+        then = {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in saved.items()}
+        difference = difference_of(then, described(state_structure(metadata, optimizer).opt_state))
+        if difference:
+            raise JaxcharError(
+                f"the optimizer is not the one that {str(checkpoint)!r} was saved with: of its state, "
+                f"{difference}; give the same one"
+            )
+        return
 
 
 def _check_config(config: Any) -> None:

@@ -9,31 +9,17 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError, quoted_path, reason_of
 from jaxchar.files import check_not_url, written_whole
+from jaxchar.training.metrics import METRICS, Series, metrics_in
 
 # What the files of a run are called. The logs grow while it lasts; on resuming they are cut back to
 # where they stood when the checkpoint was saved, so that nothing is told twice.
-CONFIG, METRICS, SAMPLES, SUMMARY, PICTURE = (
-    "config.json",
-    "metrics.jsonl",
-    "samples.txt",
-    "summary.json",
-    "loss.png",
-)
+CONFIG, SAMPLES, SUMMARY, PICTURE = "config.json", "samples.txt", "summary.json", "loss.png"
 LOGS = (METRICS, SAMPLES)
-
-
-class Series(NamedTuple):
-    """One figure over the steps of a run."""
-
-    steps: np.ndarray  # [N] int64
-    values: np.ndarray  # [N] float64
 
 
 class RunFolder:
@@ -98,14 +84,7 @@ class RunFolder:
 
     def metrics(self) -> dict[str, Series]:
         """Return every figure that was logged, by its name in ``metrics.jsonl``: train_loss, val_loss, ..."""
-        file = self.path / METRICS
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        points: dict[str, list[tuple[int, float]]] = {}
-        for record in map(json.loads, lines):
-            step = record.pop("step")
-            for name, value in record.items():
-                points.setdefault(name, []).append((step, value))
-        return {name: Series(*map(np.array, zip(*pairs, strict=True))) for name, pairs in points.items()}
+        return metrics_in(self.path / METRICS)
 
     def log_metrics(self, record: dict[str, Any]) -> None:
         """Add a line to the metrics."""

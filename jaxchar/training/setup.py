@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import optax
 from flax import nnx
 from jax.sharding import Mesh
 from rich.console import Console
@@ -77,8 +78,10 @@ def with_sources(dataset: Dataset, config: Config) -> Config:
     return config.replace(corpus=source[0] if len(source) == 1 else source)
 
 
-def checked_program(config: Config, dataset: Dataset, mesh: Mesh) -> Program:
-    """Build the program, refusing a text that is too short for the settings."""
+def checked_program(
+    config: Config, dataset: Dataset, mesh: Mesh, optimizer: optax.GradientTransformation | None = None
+) -> Program:
+    """Build the program, refusing a text that is too short for the settings; see :func:`make_program`."""
     num_chars = len(dataset.splits["train"])
     need = config.seq_len + 1 if config.batching == "windows" else config.batch_size * config.seq_len + 1
     if num_chars < need:
@@ -97,7 +100,8 @@ def checked_program(config: Config, dataset: Dataset, mesh: Mesh) -> Program:
     num_val = len(dataset.splits["validation"])
     if num_val:
         evaluation_batches(config, num_val)  # refuses a text that is too short
-    program = make_program(config, len(dataset.vocabulary), num_chars, mesh)
+    own = {} if optimizer is None else {"optimizer": optimizer}
+    program = make_program(config, len(dataset.vocabulary), num_chars, mesh, **own)
     check_memory(config, program)
     check_recurrence(config, program)
     return program

@@ -21,6 +21,7 @@ from jaxchar.errors import JaxcharError
 from jaxchar.machine import memory_bytes
 from jaxchar.model.loss import MetricSums
 from jaxchar.model.optimizer import average_weights, make_optimizer
+from jaxchar.model.own_optimizer import check_own_optimizer, own_optimizer
 from jaxchar.model.predictions import sums_over_batch
 from jaxchar.model.split import model_structure, split_model
 from jaxchar.own_cells import RegisteredCell, own_cell
@@ -109,7 +110,13 @@ def total_steps(config: Config, steps_per_epoch: int) -> int:
     return steps if config.max_steps is None else min(steps, config.max_steps)
 
 
-def make_program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh | None = None) -> Program:
+def make_program(
+    config: Config,
+    vocab_size: int,
+    num_chars: int,
+    mesh: Mesh | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+) -> Program:
     """Return the functions that train on ``num_chars`` characters with ``vocab_size`` symbols.
 
     A process builds and compiles them once for all runs of the same settings and sizes.
@@ -119,18 +126,28 @@ def make_program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh | N
         vocab_size: V.
         num_chars: N.
         mesh: the devices to split each batch over; None: the first one.
+        optimizer: the user's own, where ``config.optimizer`` is "custom".
+
+    Raises:
+        JaxcharError: the run has too many steps, or the optimizer cannot be used.
     """
     config = config.replace(corpus="python")  # the functions are the same, wherever the text lies
-    return _program(
-        config, vocab_size, num_chars, mesh or make_mesh(), (native.identity(), own_cell(config.cell))
-    )
+    if optimizer is not None:  # there is no saying which two of them do the same
+        return _program.__wrapped__(config, vocab_size, num_chars, mesh or make_mesh(), None, optimizer)
+    layer = native.identity(), own_cell(config.cell)
+    return _program(config, vocab_size, num_chars, mesh or make_mesh(), layer)
 
 
 @functools.lru_cache(16)
 def _program(
-    config: Config, vocab_size: int, num_chars: int, mesh: Mesh, _cell: tuple[str, RegisteredCell | None]
+    config: Config,
+    vocab_size: int,
+    num_chars: int,
+    mesh: Mesh,
+    _layer: tuple[str, RegisteredCell | None] | None,  # C++ library and cell: how a layer is computed
+    optimizer: optax.GradientTransformation | None = None,
 ) -> Program:
-    """Build the functions; C++ library and cell decide how a layer is computed."""
+    """Build the functions."""
     batches = training_batches(config, num_chars)
     steps = total_steps(config, batches.steps_per_epoch)
     if max(steps, batches.steps_per_epoch * config.batch_size * config.seq_len) > MOST_STEPS:
@@ -138,8 +155,12 @@ def _program(
             f"the run has {steps:,} steps and an epoch of {batches.steps_per_epoch:,}, more than can be "
             f"counted ({MOST_STEPS:,} steps, and as many characters an epoch); lower epochs, raise stride"
         )
-    optimizer = make_optimizer(config, batches.steps_per_epoch, steps)
-    graphdef, _ = model_structure(config, vocab_size)
+    graphdef, params = model_structure(config, vocab_size)
+    if config.optimizer == "custom" and optimizer is not None:
+        optimizer = own_optimizer(optimizer)
+        check_own_optimizer(optimizer, params)
+    else:
+        optimizer = make_optimizer(config, batches.steps_per_epoch, steps)
     one_step = _make_step(config, graphdef, batches, optimizer, mesh)
     everywhere = replicated(mesh)
     return Program(
@@ -210,12 +231,18 @@ def _make_train_steps(
 
 
 @pinned()
-def state_structure(metadata: Metadata) -> TrainState:
-    """Return the structure of the training state that a checkpoint's metadata promises."""
+def state_structure(metadata: Metadata, optimizer: optax.GradientTransformation | None = None) -> TrainState:
+    """Return the structure of the training state that a checkpoint's metadata promises.
+
+    Args:
+        metadata: the checkpoint's.
+        optimizer: the user's own, where the run has one.
+    """
     config, num_chars = metadata.config, metadata.corpus["characters"]
     if "imported" in metadata.corpus:  # the state is the same for every text
         num_chars = enough_chars(config)
-    program = make_program(config, len(metadata.vocabulary), num_chars)
+    own = {} if optimizer is None else {"optimizer": optimizer}
+    program = make_program(config, len(metadata.vocabulary), num_chars, **own)
     return jax.eval_shape(program.initial_state)
 
 
@@ -255,7 +282,8 @@ def _make_step(
         gradient = jax.grad(loss_of, has_aux=True)
         grads, (totals, carry) = gradient(before.params, batch, before.carry, key)
         finite = jnp.isfinite(totals.loss + optax.tree.sum(grads))
-        updates, opt_state = optimizer.update(grads, before.opt_state, before.params)
+        extras = {"value": totals.loss / totals.count} if config.optimizer == "custom" else {}
+        updates, opt_state = optimizer.update(grads, before.opt_state, before.params, **extras)
         params = optax.apply_updates(before.params, updates)
         average = before.average
         if average is not None:

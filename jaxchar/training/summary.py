@@ -14,8 +14,9 @@ from jaxchar.model.loss import Means, bits_per_char
 from jaxchar.progress.guard import GuardedDisplay, reason_of
 from jaxchar.scoring.reference_losses import reference_losses
 from jaxchar.training.evaluations import Evaluations
+from jaxchar.training.metrics import Series
 from jaxchar.training.plot import plot_loss
-from jaxchar.training.run_folder import PICTURE, SUMMARY, RunFolder, Series
+from jaxchar.training.run_folder import PICTURE, SUMMARY, RunFolder
 from jaxchar.training.step import TrainState
 
 REFERENCES = "reference_bits_per_char"

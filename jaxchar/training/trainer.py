@@ -22,6 +22,7 @@ from jaxchar.parallel.devices import replicate
 from jaxchar.parallel.processes import agree
 from jaxchar.progress.guard import GuardedDisplay
 from jaxchar.scoring.validation import make_validation
+from jaxchar.training.callbacks import Callbacks
 from jaxchar.training.due import Due
 from jaxchar.training.evaluations import Evaluations
 from jaxchar.training.log import Log
@@ -49,6 +50,7 @@ class Trainer:
         *,
         resumed_from: Metadata | None = None,
         deadline: float | None = None,
+        callbacks: Callbacks | None = None,
     ) -> None:
         """Take everything that a run is made of; see :func:`jaxchar.fit` for the usual way in.
 
@@ -62,6 +64,7 @@ class Trainer:
             display: where it is shown.
             resumed_from: the metadata of the checkpoint that the state is from.
             deadline: by ``time.monotonic()``; training stops then, wherever it is.
+            callbacks: what it calls on its way; None: nothing.
         """
         self.config = config
         self.dataset = dataset
@@ -74,6 +77,7 @@ class Trainer:
         self.evaluations = Evaluations()
         self.pace = Pace(deadline=deadline)
         saved_at = None if resumed_from is None else self.step
+        self._callbacks = callbacks or Callbacks()
         self._saver = Saver(config, dataset, program, folder, store, display, saved_at)
         self._sampler = Sampler(config, dataset, program)
         self._due = Due(config, self._steps_per_epoch, program.total_steps)
@@ -103,8 +107,13 @@ class Trainer:
             with self.display.live(self.program.total_steps):
                 stopped_by = self._train(requested)
                 self._save_the_end()
-            self.is_finished = not stopped_by and not self._out_of_time
-            return self.sum_up(stopped_by or None)
+            stopped_early = stopped_by or self._out_of_time or self._callbacks.asks_to_stop
+            self.is_finished = not stopped_early
+            result = self.sum_up(stopped_by or None)
+        self._callbacks.raise_error()
+        self._call_back("on_train_end", **_figures_of(result))
+        self._callbacks.raise_error()
+        return result
 
     def sum_up(self, stopped_by: int | None = None) -> RunResult:
         """Write the summary and the picture, unless they are there; either may fail, which is told."""
@@ -121,8 +130,9 @@ class Trainer:
     def _train(self, requested: Callable[[], int]) -> int:
         """Train to the end, or until a signal asks to stop; return the number of that signal, or 0."""
         train_steps = self._compiled()
+        self._call_back("on_train_begin", **self.evaluations.last_metrics())
         chunk, stopped_by, self._out_of_time = agree(1, requested(), 0)
-        while not self._due.is_last(self.step):
+        while not self._due.is_last(self.step) and not self._callbacks.asks_to_stop:
             if stopped_by:
                 return stopped_by
             chunk = self._train_chunk(train_steps, chunk)
@@ -135,6 +145,9 @@ class Trainer:
             chunk, stopped_by, self._out_of_time = agree(chunk, requested(), int(self.pace.is_late()))
         if self._out_of_time:
             self.display.notice(time_is_up(self.step, self.program.total_steps))
+        elif self._callbacks.asks_to_stop and self._callbacks.error is None:
+            total = self.program.total_steps
+            self.display.notice(f"A callback stopped the run at step {self.step:,} of {total:,}.")
         return 0
 
     def _announce_stop(self, number: int) -> None:
@@ -232,6 +245,16 @@ class Trainer:
             self.display.notice(
                 self.evaluations.by_heart(self._steps_per_epoch, self.config.keep_checkpoints > 0)
             )
+        known = {} if val is None else self.evaluations.last_metrics()
+        self._call_back("on_evaluation", train_loss=train.loss, train_accuracy=train.accuracy, **known)
+
+    def _call_back(self, method: str, **metrics: float) -> None:
+        """Call the callbacks; their time is not that of training."""
+        if self._callbacks:
+            with self._phase("calling back"):
+                self._callbacks.call(
+                    method, self.state, self.program.graphdef, metrics, self.config, self.folder.path
+                )
 
     def _sample_now(self) -> None:
         for sample in self._sampler.samples(self.state, self.step):
@@ -245,3 +268,8 @@ class Trainer:
     def _save_the_end(self) -> None:
         """Make sure that the last step is saved, or say that it is not."""
         self._saver.save_the_end(self.state, self.pace.seconds, self.evaluations)
+
+
+def _figures_of(result: RunResult) -> dict[str, float]:
+    """Return the numbers of a summary."""
+    return {name: value for name, value in result.summary.items() if isinstance(value, int | float)}

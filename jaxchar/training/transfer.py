@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from jaxchar.checkpoint.arrays import named_leaves
-from jaxchar.checkpoint.find import Loaded, load_checkpoint
+from jaxchar.checkpoint.find import Loaded, load_checkpoint, peek
 from jaxchar.checkpoint.metadata import Metadata
 from jaxchar.checkpoint.weights import weights_structure
 from jaxchar.config import Config
@@ -38,8 +38,13 @@ def load_donor(path: str | Path, *, keep_optimizer: bool = False) -> Loaded:
             that were trained. Otherwise their moving average is loaded, where the run kept one.
 
     Raises:
-        JaxcharError: no checkpoint there is whole.
+        JaxcharError: no checkpoint there is whole, or the optimizer is one that was given in Python.
     """
+    if keep_optimizer and peek(path).config.optimizer == "custom":
+        raise JaxcharError(
+            f"the run {str(path)!r} was trained with an optimizer that was given in Python, whose state "
+            "cannot be taken over; leave --keep-optimizer out"
+        )
     return load_checkpoint(path, _trained_structure if keep_optimizer else weights_structure)
 
 

@@ -113,7 +113,10 @@ def test_the_first_word_names_the_command_and_the_rest_is_its_command_line(monke
         ("benchmark", "jaxchar bench?"),
         ("--verson", "--version?"),
         ("--lr", "options come after the command"),
-        ("xyzzy", "there are train, sample, evaluate, memorization, inspect, import, export, bench"),
+        (
+            "xyzzy",
+            "there are train, sample, evaluate, memorization, compare, inspect, import, export, bench",
+        ),
     ],
 )
 def test_a_command_that_does_not_exist_is_refused_with_the_nearest(typed, said, capsys):
