@@ -12,7 +12,18 @@ from typing import NamedTuple
 PACKAGE = Path(__file__).parent.parent / "jaxchar"
 
 # Modules of the top folder that every other module may import. The other ones there are the commands.
-GROUND = ("version", "errors", "machine", "randomness", "files", "text", "cache", "config", "ambient")
+GROUND = (
+    "version",
+    "errors",
+    "machine",
+    "randomness",
+    "files",
+    "text",
+    "cache",
+    "config",
+    "ambient",
+    "tracing",
+)
 # A folder imports those before it, and none after it. (language_model is a module.)
 FOLDERS = (
     "data",

@@ -68,6 +68,7 @@ Probability = Annotated[float, Interval(0, 1, "[)")]  # below 1: a dropout rate,
 Fraction = Annotated[float, Interval(0, 1)]
 Seed = Annotated[int, Interval(0, 2**32 - 1)]
 Temperature = Annotated[float, Interval(0, 1_000)]  # 0 means greedy
+Precision = Literal["highest", "tf32", "default"]  # of products, see ModelConfig
 
 
 class _Checked:
@@ -284,6 +285,9 @@ class ModelConfig(_Checked):
     recurrent_dropout: Probability = 0.0  # on h in the recurrence, one mask per sequence (Keras: dropout_U)
     weight_dropout: Probability = 0.0  # on the recurrent kernels, one mask per step (AWD-LSTM's weight drop)
     dtype: Literal["float32", "bfloat16"] = "float32"  # type of matrix products; sums are in float32
+    # Of products of float32 numbers. highest: in float32. tf32: rounded to 10 bits, on NVIDIA cards. default:
+    # as the device does it unasked (TF32 on NVIDIA cards, bfloat16 on TPUs). On a processor all are the same.
+    precision: Precision = "highest"
     # How the recurrence is computed: scan is the reference, fused is faster, native is C++ for CPUs. auto:
     # native where it can be built, else fused.
     implementation: Literal["auto", "native", "fused", "scan"] = "auto"
@@ -296,6 +300,11 @@ class ModelConfig(_Checked):
                 f"{self.num_layers} and {quoted(self.hidden_size)}"
             )
 
+        if self.dtype != "float32" and self.precision == "tf32":
+            raise JaxcharError(
+                f"--precision=tf32 is for products of float32 numbers, but --dtype is {self.dtype!r}; leave "
+                "one of them out"
+            )
         if self.tie_embeddings and not self.embedding_size:
             raise JaxcharError(
                 "--tie-embeddings needs input vectors to share, but --embedding-size is 0; give a size, such "

@@ -24,6 +24,7 @@ from jaxchar.model.split import model_structure, split_model
 from jaxchar.parallel.devices import make_mesh, replicated, split_rows
 from jaxchar.randomness import DROPOUT_KEY, SHUFFLE_KEY, purpose_key
 from jaxchar.recurrence.cells import GATE_BLOCKS, Carry
+from jaxchar.tracing import check_precision, traced_for
 
 MOST_STEPS = 2**31 - 1  # counters are int32
 SMOOTHING = 0.999  # min-char-rnn's smoothed loss: 0.999 old + 0.001 new
@@ -111,12 +112,17 @@ def make_program(config: Config, vocab_size: int, num_chars: int, mesh: Mesh | N
     optimizer = make_optimizer(config, batches.steps_per_epoch, steps)
     graphdef, _ = model_structure(config, vocab_size)
     one_step = _make_step(config, graphdef, batches, optimizer, mesh)
-    everywhere = replicated(mesh)
+    initial_state = _make_initial_state(config, graphdef, vocab_size, optimizer)
+    device, everywhere = mesh.devices.flat[0], replicated(mesh)
+    check_precision(device, config.precision)
+    traced = traced_for(device.platform, config.precision)
     return Program(
         graphdef,
         batches,
-        jax.jit(_make_initial_state(config, graphdef, vocab_size, optimizer), out_shardings=everywhere),
-        jax.jit(_make_train_steps(config, batches, one_step), donate_argnums=0, out_shardings=everywhere),
+        jax.jit(traced(initial_state), out_shardings=everywhere),
+        jax.jit(
+            traced(_make_train_steps(config, batches, one_step)), donate_argnums=0, out_shardings=everywhere
+        ),
         steps,
         mesh,
     )
