@@ -11,6 +11,10 @@ RUN ?= $(if $(filter-out file,$(origin EXPERIMENT)),$(shell ls -td runs/$(EXPERI
 ARGS ?=
 TRAINER = $(if $(and $(CORPUS),$(filter file,$(origin EXPERIMENT))),jaxchar train,python experiments/$(EXPERIMENT).py)
 export CORPUS MINUTES RUN
+# What JAX needs for an accelerator: cuda12, cuda13 or tpu.
+EXTRA ?=
+$(if $(filter-out cuda12 cuda13 tpu,$(EXTRA)),$(error EXTRA is $(EXTRA), but it must be cuda12, cuda13 or tpu))
+WITH_EXTRA := $(if $(EXTRA),-with-$(EXTRA))
 
 BIN := .venv/bin
 READY := .venv/ready
@@ -22,7 +26,7 @@ PEERS_READY := .venv-peers/ready
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-install: $(READY) ## Make .venv and install the package with its development tools
+install: $(READY)$(WITH_EXTRA) ## Make .venv and install the package with its development tools, and EXTRA=cuda12, cuda13 or tpu
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("jaxchar needs Python 3.11 or newer: make PYTHON=python3.12")'
@@ -30,7 +34,11 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-train: $(READY) ## Train on CORPUS=my_novel.txt, or EXPERIMENT (shakespeare), for MINUTES=20, with ARGS="--seed 1"
+$(READY)-with-%: $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch $@
+
+train: $(READY)$(WITH_EXTRA) ## Train on CORPUS=my_novel.txt, or EXPERIMENT (shakespeare), for MINUTES=20, with ARGS="--seed 1"
 	$(BIN)/$(TRAINER) $${CORPUS:+"$$CORPUS"} $${MINUTES:+--minutes "$$MINUTES"} $(ARGS)
 
 sample: $(READY) ## Write text with the model of RUN (the newest; of EXPERIMENT, if given)
@@ -52,15 +60,19 @@ check: $(READY) ## Lint, format, types
 	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror jaxchar/recurrence/cpp/*; \
 	else echo "clang-format is not installed: the format of the C++ files was not checked"; fi
 
-bench: $(READY) ## Race training against the other ways that .venv has (bench.json, bench.png)
+bench: $(READY)$(WITH_EXTRA) ## Race training against the other ways that .venv has (bench.json, bench.png)
 	$(BIN)/python -m jaxchar.bench --plot bench.png $(ARGS)
 
-bench-peers: $(PEERS_READY) ## The same with PyTorch and Keras, in .venv-peers
+bench-peers: $(PEERS_READY)$(WITH_EXTRA) ## The same with PyTorch and Keras, in .venv-peers
 	.venv-peers/bin/python -m jaxchar.bench --plot bench.png $(ARGS)
 
 $(PEERS_READY): pyproject.toml $(READY)
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --editable '.[peers]'
+	@touch $@
+
+$(PEERS_READY)-with-%: $(PEERS_READY)
+	.venv-peers/bin/python -m pip install --quiet --editable '.[$*]'
 	@touch $@
 
 docs: $(DOCS_READY) ## Build the tutorial and the reference as pages in build/docs

@@ -406,7 +406,7 @@ class RunConfig(_Checked):
     seed: Seed = 0  # all randomness follows from (seed, step)
     # Keep other processes from writing to the run. Switch this off only where the file system has no locks.
     lock: bool = True
-    # Devices of each process that share a batch. None: all accelerators, or one CPU.
+    # Devices of each process that share a batch. None: one, which is as fast for all but large batches.
     devices: Count | None = None
     log_every: Count = 50  # steps between lines of training loss in metrics.jsonl
     eval_every: Count | None = None  # steps between evaluations; None: at the end of each epoch

@@ -15,6 +15,7 @@ from jaxchar.config import Config
 from jaxchar.data.dataset import Dataset, load_dataset
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
+from jaxchar.parallel.hardware import notice_of_device
 from jaxchar.parallel.processes import check_same_in_all, is_first
 from jaxchar.progress.display import TrainingDisplay
 from jaxchar.progress.guard import GuardedDisplay
@@ -118,8 +119,8 @@ def train(trainer: Trainer, *, planned: bool = False) -> RunResult:
             words_of_the_end(trainer.folder.path, trainer.step, total, best.evaluations_since, patience)
         )
         return trainer.sum_up()
-    if trainer.dataset.notice:
-        trainer.display.notice(trainer.dataset.notice)
+    for line in filter(None, (trainer.dataset.notice, notice_of_device(trainer.program.mesh))):
+        trainer.display.notice(in_callers_words(line))
     if not planned or trainer.display.verbose:
         show_what_is_trained(trainer.display, trainer.config, trainer.dataset, trainer.program)
     result = trainer.run()
