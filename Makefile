@@ -20,8 +20,9 @@ BIN := .venv/bin
 READY := .venv/ready
 DOCS_READY := .venv/docs-ready
 PEERS_READY := .venv-peers/ready
+ACCELERATORS_READY := .venv-accelerators/ready
 
-.PHONY: help install train sample evaluate test prove check bench bench-peers docs clean
+.PHONY: help install train sample evaluate test prove test-accelerators check bench bench-peers docs clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +53,18 @@ test: $(READY) ## Run the tests
 
 prove: $(READY) ## Run all tests and long proofs; print the table of promises
 	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "slow or not slow" $(ARGS)
+
+test-accelerators: $(ACCELERATORS_READY) ## Compile every program for a GPU and a TPU, which need not be there
+	.venv-accelerators/bin/python -m pytest -q -m "slow or not slow" tests/accelerators $(ARGS)
+
+# Of JAX's plug-ins the compilers are enough: what computes on a card is not needed.
+$(ACCELERATORS_READY): pyproject.toml
+	$(PYTHON) -m venv .venv-accelerators
+	.venv-accelerators/bin/python -m pip install --quiet --editable '.[dev]'
+	jax=$$(.venv-accelerators/bin/python -c 'import jax; print(jax.__version__)') && \
+	.venv-accelerators/bin/python -m pip install --quiet --no-deps jax-cuda12-plugin==$$jax jax-cuda12-pjrt==$$jax \
+	nvidia-cuda-nvcc-cu12 nvidia-cuda-nvrtc-cu12 libtpu
+	@touch $@
 
 check: $(READY) ## Lint, format, types
 	$(BIN)/ruff check .
@@ -84,4 +97,4 @@ $(DOCS_READY): $(READY)
 	@touch $@
 
 clean: ## Remove .venv and caches, but no run
-	rm -rf .venv .venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-peers .venv-accelerators .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

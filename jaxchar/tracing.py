@@ -66,6 +66,25 @@ def traced_for(platform: str | None = None, precision: Precision | None = None) 
         yield
 
 
+def host() -> jax.Device | None:
+    """Return this machine's processor as a device of JAX; None where JAX was told to leave it out."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return None
+
+
+@contextlib.contextmanager
+def on_host() -> Iterator[None]:
+    """Compute on the processor, where JAX may, until the block ends."""
+    device = None if jax.default_backend() == "cpu" else host()
+    if device is None:
+        yield
+        return
+    with jax.default_device(device), traced_for("cpu"):
+        yield
+
+
 def platform_of(arrays: Any) -> str:
     """Return the platform of the device that a pytree's arrays are on; JAX's default one for NumPy's."""
     on_devices = (leaf for leaf in jax.tree.leaves(arrays) if isinstance(leaf, jax.Array))

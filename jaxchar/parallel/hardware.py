@@ -21,7 +21,7 @@ def notice_of_device(mesh: Mesh) -> str:
     there, used = jax.local_device_count(), len(mesh.local_devices)
     if used < there:
         return (
-            f"Training on {used} of {there} x {device.device_kind}: a small model gains nothing from several; "
+            f"Training on {used} of {there} x {device.device_kind}: a small model gains nothing from more; "
             f"--devices={there} shares every batch between all"
         )
     return ""
@@ -33,12 +33,12 @@ def _why_no_gpu() -> str:
         return ""
     if not any(map(importlib.util.find_spec, CUDA_PLUGINS)):
         return (
-            "Training on the processor: a GPU was found, but this jax has no CUDA; make install EXTRA=cuda12, "
-            "or pip install 'jax[cuda12]'"
+            "Training on the processor: a GPU was found, but this jax has no CUDA; "
+            "make install EXTRA=cuda12, or pip install 'jax[cuda12]'"
         )
     return (
-        f"Training on the processor: a GPU was found, but JAX's CUDA cannot use it{_driver()}; CUDA 12 needs a "
-        "driver of 525 or newer, CUDA 13 one of 580 or newer, and nvidia-smi must show the card"
+        f"Training on the processor: a GPU was found, but JAX's CUDA cannot use it{_driver()}; "
+        "CUDA 12 needs a driver of 525 or newer, CUDA 13 one of 580 or newer; does nvidia-smi show the card?"
     )
 
 

@@ -32,11 +32,15 @@ from jaxchar.recurrence.cells import (
     equations_of,
     masked_inputs,
 )
-from jaxchar.tracing import Numerics, numerics
+from jaxchar.tracing import Numerics, numerics, traced_for
 
 # Up to this number of symbols, the gradient of a table lookup is faster as a product with one-hot rows than
 # as a scatter of T*B rows, on the machines measured (see experiments/README.md).
 ONE_HOT_PRODUCT_SYMBOLS = 512
+
+# Time steps that are compiled as one on accelerators, where every turn of a loop costs launches. On
+# processors unrolling is slower (see experiments/SPEED.md).
+ACCELERATOR_UNROLL = 8
 
 # If H is at least this multiple of B, the recurrent product is faster with both factors transposed, on the
 # CPUs measured (see experiments/README.md).
@@ -179,8 +183,14 @@ def _masked(hidden: jax.Array, mask: jax.Array | None, dtype: Any) -> jax.Array:
     return (hidden if mask is None else hidden * mask).astype(dtype)
 
 
+def _scan(how: Numerics, step: Any, carry: Any, at_t: Any, *, reverse: bool = False) -> Any:
+    unroll = 1 if how.on_processor else ACCELERATOR_UNROLL
+    with traced_for(*how):
+        return lax.scan(step, carry, at_t, reverse=reverse, unroll=unroll)
+
+
 def _recur_saving(equations, how, projected, kernel, carry, mask):
-    kernel_transposed = lax.optimization_barrier(kernel.T)
+    kernel_transposed = lax.optimization_barrier(kernel.T) if how.on_processor else kernel.T
 
     def step(carry, projected_t):
         hidden = _masked(carry.hidden, mask, kernel.dtype)
@@ -188,7 +198,7 @@ def _recur_saving(equations, how, projected, kernel, carry, mask):
         carry, saved = equations.forward(projected_t, recurrent, carry)
         return carry, (carry.hidden, saved)
 
-    return lax.scan(step, carry, projected)
+    return _scan(how, step, carry, projected)
 
 
 def _recur_forward(equations, how, projected, kernel, carry, mask):
@@ -209,7 +219,7 @@ def _recur_backward(equations, how, residuals, cotangents):
         d_hidden = _masked(d_hidden, mask, jnp.float32)
         return d_carry._replace(hidden=d_carry.hidden + d_hidden), d_projected
 
-    d_carry, d_projected = lax.scan(step, d_carry, (d_hiddens, saved), reverse=True)
+    d_carry, d_projected = _scan(how, step, d_carry, (d_hiddens, saved), reverse=True)
     before = jnp.concatenate([first_hidden[None], hiddens[:-1]])  # h_{t-1} beside d_projected_t
     d_recurrent = equations.recurrent_gradient(d_projected, saved).astype(kernel.dtype)
     before = _masked(before, mask, kernel.dtype)

@@ -9,7 +9,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from rich.console import Console
 
-from jaxchar.checkpoint.provenance import library_versions
+from jaxchar.checkpoint.provenance import describe_machine, library_versions
 from jaxchar.checkpoint.store import CheckpointStore, ReadOnlyStore
 from jaxchar.config import Config
 from jaxchar.data.dataset import Dataset, load_dataset
@@ -19,9 +19,9 @@ from jaxchar.parallel.hardware import notice_of_device
 from jaxchar.parallel.processes import check_same_in_all, is_first
 from jaxchar.progress.display import TrainingDisplay
 from jaxchar.progress.guard import GuardedDisplay
-from jaxchar.recurrence import native
 from jaxchar.recurrence.unroll import check_implementation
 from jaxchar.scoring.protocols import evaluation_batches
+from jaxchar.tracing import traced_for
 from jaxchar.training.describe import show_what_is_trained, words_of_the_end
 from jaxchar.training.run_folder import ReadOnlyFolder, RunFolder
 from jaxchar.training.step import Program, check_memory, make_program
@@ -60,7 +60,8 @@ def check_same_everywhere(config: Config, corpus: dict[str, Any]) -> None:
     The same text may lie in another place on each machine.
     """
     settings, text = {**config.to_json(), "corpus": None}, {**corpus, "source": None}
-    check_same_in_all(json.dumps([settings, text, library_versions(), native.identity()]))
+    recurrence = describe_machine()["recurrence"]
+    check_same_in_all(json.dumps([settings, text, library_versions(), recurrence]))
 
 
 def load_text(
@@ -106,8 +107,9 @@ def checked_program(config: Config, dataset: Dataset, mesh: Mesh) -> Program:
 def check_recurrence(config: Config, program: Program) -> None:
     """Raise a JaxcharError where the machine lacks the implementation that is asked for."""
     model = nnx.merge(program.graphdef, jax.eval_shape(program.initial_state).params)
-    for cell in model.cells:
-        check_implementation(cell, config.implementation)
+    with traced_for(program.mesh.devices.flat[0].platform):
+        for cell in model.cells:
+            check_implementation(cell, config.implementation)
 
 
 def train(trainer: Trainer, *, planned: bool = False) -> RunResult:

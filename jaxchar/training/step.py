@@ -65,6 +65,11 @@ def evaluation_params(state: TrainState) -> nnx.State:
     return state.params if state.average is None else state.average
 
 
+def figures_of(state: TrainState) -> TrainState:
+    """Return a state with its figures alone, which take one transfer together."""
+    return state._replace(params=nnx.State({}), opt_state=(), average=None, carry=())
+
+
 def training_batches(config: Config, num_chars: int) -> Windows | Streams:
     """Return how the configuration cuts ``num_chars`` characters of training text."""
     if config.batching == "streams":
