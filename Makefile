@@ -11,18 +11,23 @@ RUN ?= $(if $(filter-out file,$(origin EXPERIMENT)),$(shell ls -td runs/$(EXPERI
 ARGS ?=
 TRAINER = $(if $(and $(CORPUS),$(filter file,$(origin EXPERIMENT))),jaxchar train,python experiments/$(EXPERIMENT).py)
 export CORPUS MINUTES RUN
+# What JAX needs for an accelerator: cuda12, cuda13 or tpu.
+EXTRA ?=
+$(if $(filter-out cuda12 cuda13 tpu,$(EXTRA)),$(error EXTRA is $(EXTRA), but it must be cuda12, cuda13 or tpu))
+WITH_EXTRA := $(if $(EXTRA),-with-$(EXTRA))
 
 BIN := .venv/bin
 READY := .venv/ready
 DOCS_READY := .venv/docs-ready
 PEERS_READY := .venv-peers/ready
+ACCELERATORS_READY := .venv-accelerators/ready
 
-.PHONY: help install train sample evaluate test prove check bench bench-peers docs clean
+.PHONY: help install train sample evaluate test prove test-accelerators check bench bench-peers docs clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-install: $(READY) ## Make .venv and install the package with its development tools
+install: $(READY)$(WITH_EXTRA) ## Make .venv and install the package with its development tools, and EXTRA=cuda12, cuda13 or tpu
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("jaxchar needs Python 3.11 or newer: make PYTHON=python3.12")'
@@ -30,7 +35,11 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-train: $(READY) ## Train on CORPUS=my_novel.txt, or EXPERIMENT (shakespeare), for MINUTES=20, with ARGS="--seed 1"
+$(READY)-with-%: $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch $@
+
+train: $(READY)$(WITH_EXTRA) ## Train on CORPUS=my_novel.txt, or EXPERIMENT (shakespeare), for MINUTES=20, with ARGS="--seed 1"
 	$(BIN)/$(TRAINER) $${CORPUS:+"$$CORPUS"} $${MINUTES:+--minutes "$$MINUTES"} $(ARGS)
 
 sample: $(READY) ## Write text with the model of RUN (the newest; of EXPERIMENT, if given)
@@ -45,6 +54,18 @@ test: $(READY) ## Run the tests
 prove: $(READY) ## Run all tests and long proofs; print the table of promises
 	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "slow or not slow" $(ARGS)
 
+test-accelerators: $(ACCELERATORS_READY) ## Compile every program for a GPU and a TPU, which need not be there
+	.venv-accelerators/bin/python -m pytest -q -m "slow or not slow" tests/accelerators $(ARGS)
+
+# Of JAX's plug-ins the compilers are enough: what computes on a card is not needed.
+$(ACCELERATORS_READY): pyproject.toml
+	$(PYTHON) -m venv .venv-accelerators
+	.venv-accelerators/bin/python -m pip install --quiet --editable '.[dev]'
+	jax=$$(.venv-accelerators/bin/python -c 'import jax; print(jax.__version__)') && \
+	.venv-accelerators/bin/python -m pip install --quiet --no-deps jax-cuda12-plugin==$$jax jax-cuda12-pjrt==$$jax \
+	nvidia-cuda-nvcc-cu12 nvidia-cuda-nvrtc-cu12 libtpu
+	@touch $@
+
 check: $(READY) ## Lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -52,15 +73,19 @@ check: $(READY) ## Lint, format, types
 	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror jaxchar/recurrence/cpp/*; \
 	else echo "clang-format is not installed: the format of the C++ files was not checked"; fi
 
-bench: $(READY) ## Race training against the other ways that .venv has (bench.json, bench.png)
+bench: $(READY)$(WITH_EXTRA) ## Race training against the other ways that .venv has (bench.json, bench.png)
 	$(BIN)/python -m jaxchar.bench --plot bench.png $(ARGS)
 
-bench-peers: $(PEERS_READY) ## The same with PyTorch and Keras, in .venv-peers
+bench-peers: $(PEERS_READY)$(WITH_EXTRA) ## The same with PyTorch and Keras, in .venv-peers
 	.venv-peers/bin/python -m jaxchar.bench --plot bench.png $(ARGS)
 
 $(PEERS_READY): pyproject.toml $(READY)
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --editable '.[peers]'
+	@touch $@
+
+$(PEERS_READY)-with-%: $(PEERS_READY)
+	.venv-peers/bin/python -m pip install --quiet --editable '.[$*]'
 	@touch $@
 
 docs: $(DOCS_READY) ## Build the tutorial and the reference as pages in build/docs
@@ -72,4 +97,4 @@ $(DOCS_READY): $(READY)
 	@touch $@
 
 clean: ## Remove .venv and caches, but no run
-	rm -rf .venv .venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-peers .venv-accelerators .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

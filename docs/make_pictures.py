@@ -23,7 +23,8 @@ from PIL import Image
 
 from experiments.words_generator import CONFIG
 from jaxchar.data.vocabulary import Vocabulary
-from jaxchar.language_model import LanguageModel, load
+from jaxchar.language_model import LanguageModel
+from jaxchar.model_files import load
 
 PICTURES = Path(__file__).parent / "pictures"
 TEXT = "first citizen:\nbefore we proceed"  # how the corpus begins

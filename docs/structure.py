@@ -23,8 +23,9 @@ GROUND = (
     "own_cells",
     "config",
     "ambient",
+    "tracing",
 )
-# A folder imports those before it, and none after it. (language_model is a module.)
+# A folder imports those before it, and none after it. (language_model and model_files are modules.)
 FOLDERS = (
     "data",
     "recurrence",
@@ -37,6 +38,7 @@ FOLDERS = (
     "scoring",
     "interchange",
     "language_model",
+    "model_files",
     "progress",
     "training",
     "cli",
@@ -138,7 +140,7 @@ def picture() -> str:
 
 def _box(part: str, top: int) -> str:
     shown = ", ".join(_shown_names(part)) or "(a module)"
-    label = part if part in ("ground", "commands", "language_model") else f"{part}/"
+    label = part if part in ("ground", "commands", "language_model", "model_files") else f"{part}/"
     return (
         f'<rect x="{LEFT}" y="{top}" width="{BOX_WIDTH}" height="36" rx="4" fill="none" '
         'stroke="currentColor" stroke-opacity="0.5"/>'

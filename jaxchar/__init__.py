@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from jaxchar.config import Config
     from jaxchar.data.vocabulary import Vocabulary
     from jaxchar.errors import JaxcharError
-    from jaxchar.language_model import LanguageModel, load, save
+    from jaxchar.language_model import LanguageModel
+    from jaxchar.model_files import load, save
     from jaxchar.own_cells import register_cell
     from jaxchar.scoring.score import Score
     from jaxchar.text import Text
@@ -33,8 +34,8 @@ _HOMES = {
     "fit": "training.launch",
     "resume": "training.resume",
     "LanguageModel": "language_model",
-    "load": "language_model",
-    "save": "language_model",
+    "load": "model_files",
+    "save": "model_files",
     "Score": "scoring.score",
     "Text": "text",
     "Vocabulary": "data.vocabulary",

@@ -70,6 +70,7 @@ Fraction = Annotated[float, Interval(0, 1)]
 Seed = Annotated[int, Interval(0, 2**32 - 1)]
 Temperature = Annotated[float, Interval(0, 1_000)]  # 0 means greedy
 OwnCellName = Annotated[str, OwnCellNames()]
+Precision = Literal["highest", "tf32", "default"]  # of products, see ModelConfig
 
 
 class _Checked:
@@ -290,6 +291,9 @@ class ModelConfig(_Checked):
     recurrent_dropout: Probability = 0.0  # on h in the recurrence, one mask per sequence (Keras: dropout_U)
     weight_dropout: Probability = 0.0  # on the recurrent kernels, one mask per step (AWD-LSTM's weight drop)
     dtype: Literal["float32", "bfloat16"] = "float32"  # type of matrix products; sums are in float32
+    # Of products of float32 numbers. highest: in float32. tf32: rounded to 10 bits, on NVIDIA cards. default:
+    # as the device does it unasked (TF32 on NVIDIA cards, bfloat16 on TPUs). On a processor all are the same.
+    precision: Precision = "highest"
     # How the recurrence is computed: scan is the reference, fused is faster, native is C++ for CPUs. auto:
     # native where it can be built, else fused.
     implementation: Literal["auto", "native", "fused", "scan"] = "auto"
@@ -305,8 +309,12 @@ class ModelConfig(_Checked):
         if self.recurrent_bias and self.cell != "gru":
             raise JaxcharError(
                 f"--recurrent-bias is for --cell=gru, but it is {self.cell!r}, where two biases are one; "
-                f"leave "
-                "it out"
+                "leave it out"
+            )
+        if self.dtype != "float32" and self.precision == "tf32":
+            raise JaxcharError(
+                f"--precision=tf32 is for products of float32 numbers, but --dtype is {self.dtype!r}; leave "
+                "one of them out"
             )
         if self.tie_embeddings and not self.embedding_size:
             raise JaxcharError(
@@ -410,7 +418,7 @@ class RunConfig(_Checked):
     seed: Seed = 0  # all randomness follows from (seed, step)
     # Keep other processes from writing to the run. Switch this off only where the file system has no locks.
     lock: bool = True
-    # Devices of each process that share a batch. None: all accelerators, or one CPU.
+    # Devices of each process that share a batch. None: one, which is as fast for all but large batches.
     devices: Count | None = None
     log_every: Count = 50  # steps between lines of training loss in metrics.jsonl
     eval_every: Count | None = None  # steps between evaluations; None: at the end of each epoch

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jax
@@ -12,14 +11,10 @@ import numpy as np
 from flax import nnx
 
 from jaxchar.ambient import pinned
-from jaxchar.checkpoint.find import Loaded, Which, load_checkpoint
-from jaxchar.checkpoint.weights import weights_structure
 from jaxchar.config import MEMORY_CONTEXT, SAMPLE_LENGTH, Config, SampleConfig
 from jaxchar.data.documents import require_documents
 from jaxchar.data.vocabulary import Unknown, Vocabulary
-from jaxchar.errors import JaxcharError, in_callers_words, quoted
-from jaxchar.interchange.reading import read_own_model
-from jaxchar.interchange.writing import IN_A_FOLDER, write_model
+from jaxchar.errors import JaxcharError, quoted
 from jaxchar.memory.text_memory import TextMemory
 from jaxchar.model.inside import Inside
 from jaxchar.model.params import Params, state_of
@@ -48,7 +43,7 @@ class LanguageModel(Inside):
         state: nnx.State,
         remembering: Remembering | None = None,
     ) -> None:
-        """Wrap what makes a model; see :func:`load` for one from a checkpoint.
+        """Wrap what makes a model; see :func:`jaxchar.load` for one from a checkpoint.
 
         Args:
             config: all settings of its training.
@@ -415,68 +410,3 @@ def _listed(prompts: Iterable[str]) -> list[str]:
             "give a list of one"
         )
     return list(prompts)
-
-
-def load(path: str | Path, which: Which | None = None) -> LanguageModel:
-    """Load the model of a run folder, of its checkpoint folder, or of one checkpoint.
-
-    Where the run kept a weight average, the model has the average's weights. A damaged checkpoint is
-    passed over for the next one that is whole, with a warning.
-
-    Args:
-        path: what to load; or a ``.safetensors`` file that :func:`save` wrote, or a folder with one, whose
-            model has the same weights to the bit and remembers no text.
-        which: of a run's checkpoints, the "last", or the "best": that with the lowest validation loss.
-            None takes the best where the run was validated, else the last.
-
-    Raises:
-        JaxcharError: there is no whole checkpoint.
-    """
-    if (weights := weights_file(path)) is not None:
-        config, vocabulary, params = read_own_model(weights)
-        graphdef, _ = model_structure(config, len(vocabulary))
-        return LanguageModel(config, vocabulary, graphdef, params)
-    loaded = load_checkpoint(path, weights_structure, which)
-    for warning in loaded.warnings:
-        warnings.warn(in_callers_words(warning), stacklevel=2)
-    return from_checkpoint(loaded)
-
-
-def weights_file(path: str | Path) -> Path | None:
-    """Return the file of weights that a path is, or that the folder has; None: it is no such path."""
-    if not isinstance(path, str | Path) or "\0" in str(path):
-        return None
-    file, inside = Path(path).expanduser(), Path(path).expanduser() / IN_A_FOLDER
-    if file.suffix == ".safetensors" and not file.is_dir():
-        return file
-    return inside if inside.is_file() else None
-
-
-def save(model: LanguageModel, path: str | Path, *, overwrite: bool = False) -> list[Path]:
-    """Write a model for other programs: the network alone, without a text that it remembers.
-
-    Beside the weights, it writes config.json, vocabulary.json and the model card README.md.
-
-    Args:
-        model: any.
-        path: a file whose suffix is the format: ``.safetensors`` (for jaxchar and PyTorch), ``.keras``
-            (Keras 3), ``.pt`` (a state dictionary of PyTorch) or ``.onnx``; or a folder, for
-            model.safetensors in it.
-        overwrite: whether files that are there may be replaced.
-
-    Returns:
-        The files, weights first.
-
-    Raises:
-        JaxcharError: there is no such format, a package for it is missing, or the files cannot be written.
-    """
-    return write_model(path, model.config, model.vocabulary, model.state, overwrite=overwrite)
-
-
-def from_checkpoint(loaded: Loaded) -> LanguageModel:
-    """Return the model of a checkpoint that was loaded with :func:`weights_structure`."""
-    config, vocabulary = loaded.metadata.config, loaded.metadata.vocabulary
-    (weights,) = loaded.state.values()
-    graphdef, _ = model_structure(config, len(vocabulary))
-    remembering = None if loaded.memory is None else Remembering(loaded.memory)
-    return LanguageModel(config, vocabulary, graphdef, weights, remembering)

@@ -37,6 +37,6 @@ def describe_machine(devices: int = 1) -> dict[str, Any]:
         "device_count": devices,
         "processor": platform.machine(),
         "cores": num_cores(),
-        "recurrence": native.identity() or "fused",
+        "recurrence": (native.identity() if device.platform == "cpu" else "") or "fused",
         **({"compiler_settings": compiler} if compiler else {}),  # older checkpoints have none
     }

@@ -77,7 +77,7 @@ TRAIN = {
     "--sample-temperatures": "temperature temperatures temp diversity diversities",
     "--sample-length": "length gen-length max-gen-length sample-size",
     "--sample-prompt": "prompt prime primetext start-text seed-text start",
-    "--dtype": "precision fp16 bf16 amp half mixed-precision",
+    "--dtype": "fp16 bf16 amp half mixed-precision",
     "--seed": SEED,
     "an accelerator is used where JAX finds one; --devices N says how many": DEVICE,
     "give the text itself: {train} my_novel.txt": FILES + " text",

@@ -13,7 +13,9 @@ A text of many short documents is the same to streams: :class:`Documents` puts t
 order of the epoch, and what has an order is read like ids.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -21,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxchar.randomness import mixed
+from jaxchar.tracing import numerics
 
 SHUFFLE_ROUNDS = 6
 
@@ -235,9 +238,31 @@ def shuffled(numbers: jax.Array, count: int, key: jax.Array) -> jax.Array:
         return row * columns + column
 
     cells = permute(numbers.astype(jnp.uint32))
-    cells = jax.lax.while_loop(
+    beyond = rows * columns - count
+    walk = _walk if numerics().on_processor else partial(_looked_up, beyond=beyond)
+    return (walk(cells, permute, count) if beyond else cells).astype(jnp.int32)
+
+
+Permutation = Callable[[jax.Array], jax.Array]
+
+
+def _walk(cells: jax.Array, permute: Permutation, count: int) -> jax.Array:
+    """Permute the cells from ``count`` on until all are below."""
+    return jax.lax.while_loop(
         lambda cells: (cells >= count).any(),
         lambda cells: jnp.where(cells >= count, permute(cells), cells),
         cells,
     )
-    return cells.astype(jnp.int32)
+
+
+def _looked_up(cells: jax.Array, permute: Permutation, count: int, *, beyond: int) -> jax.Array:
+    """Return what :func:`_walk` does, without a loop whose end depends on data: an accelerator waits for it.
+
+    A table says where each of the ``beyond`` cells from ``count`` on leads to. With every doubling it says so
+    for twice as many steps, and no walk that begins below ``count`` has more steps beyond it than there are
+    cells.
+    """
+    table = permute(jnp.arange(count, count + beyond, dtype=jnp.uint32))
+    for _ in range((beyond - 1).bit_length()):
+        table = jnp.where(table >= count, table[table - count], table)
+    return jnp.where(cells >= count, table[cells - count], cells)

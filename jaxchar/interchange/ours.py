@@ -10,7 +10,8 @@ from flax import nnx
 from jaxchar.config import Config
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError, quoted
-from jaxchar.interchange.network import Layer, Network, floats, known_cell, to_params
+from jaxchar.interchange.network import Layer, Network, floats, known_cell
+from jaxchar.interchange.parameters import to_params
 from jaxchar.text import Text
 from jaxchar.version import __version__
 

@@ -20,9 +20,9 @@ from jaxchar.interchange.network import (
     in_code_point_order,
     model_settings,
     soft_to_ours,
-    to_params,
 )
 from jaxchar.interchange.ours import KEY, Described, read_ours
+from jaxchar.interchange.parameters import to_params
 from jaxchar.interchange.tensors import looks_like_safetensors, read_safetensors
 from jaxchar.interchange.torch_state import read_state_dict, read_torch_file
 from jaxchar.interchange.vocabulary_file import read_vocabulary

@@ -18,9 +18,9 @@ from jaxchar.interchange.model_card import (
     model_card,
     vocabulary_json,
 )
-from jaxchar.interchange.network import from_params
 from jaxchar.interchange.onnx_graph import onnx_file
 from jaxchar.interchange.ours import texts_of
+from jaxchar.interchange.parameters import from_params
 from jaxchar.interchange.tensors import safetensors_file
 from jaxchar.interchange.torch_state import state_dict, torch_file
 

@@ -12,6 +12,7 @@ from jaxchar.memory.lookup import Reading
 from jaxchar.memory.text_index import TextIndex
 from jaxchar.memory.trust import trusted_surprises
 from jaxchar.recurrence import native
+from jaxchar.tracing import host, on_host
 
 MOST_SYMBOLS = 1 << 16  # ids of more do not fit into two bytes
 
@@ -71,8 +72,9 @@ class TextMemory:
 
     def counts(self, read: np.ndarray, reading: Reading) -> Counts:
         """Return the counts before each of the characters ``read[first:]``, [N] ids."""
-        if native.is_available():
-            return native_memory.count_text(self.index, self.num_symbols, read, reading)
+        if native.is_available() and host() is not None:
+            with on_host():
+                return native_memory.count_text(self.index, self.num_symbols, read, reading)
         return lookup.count_text(self.index, read, reading)
 
     def surprises(
@@ -88,5 +90,6 @@ class TextMemory:
         """
         counts = self.counts(np.asarray(read), Reading(0, growing, is_own_text))
         before = Counts(*(np.asarray(part)[foreseen.positions] for part in counts))
-        mixed = mixed_surprises(Gate.fitted(), *foreseen[1:], before, np.float32(self.num_symbols))
+        with on_host():
+            mixed = mixed_surprises(Gate.fitted(), *foreseen[1:], before, np.float32(self.num_symbols))
         return trusted_surprises(foreseen.surprises, np.asarray(mixed)) if growing else np.asarray(mixed)

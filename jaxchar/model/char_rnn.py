@@ -28,6 +28,7 @@ from jaxchar.recurrence.cells import (
 )
 from jaxchar.recurrence.fused import lookup
 from jaxchar.recurrence.unroll import unroll
+from jaxchar.tracing import traced_for
 
 Initializer = Callable[..., jax.Array]
 
@@ -90,15 +91,17 @@ class CharRNN(nnx.Module):
         Returns:
             Logits [B, T, V] float32, and the state after the last step.
         """
-        hiddens, carry = self._hiddens(inputs, carry, dropout_key)
-        return jnp.swapaxes(self._logits(hiddens), 0, 1), carry
+        with traced_for(precision=self.config.precision):
+            hiddens, carry = self._hiddens(inputs, carry, dropout_key)
+            return jnp.swapaxes(self._logits(hiddens), 0, 1), carry
 
     def last_logits(
         self, inputs: jax.Array, carry: tuple[Carry, ...], dropout_key: jax.Array | None = None
     ) -> tuple[jax.Array, tuple[Carry, ...]]:
         """Predict the character after the last input character only: logits [B, V]."""
-        hiddens, carry = self._hiddens(inputs, carry, dropout_key)
-        return self._logits(hiddens[-1]), carry
+        with traced_for(precision=self.config.precision):
+            hiddens, carry = self._hiddens(inputs, carry, dropout_key)
+            return self._logits(hiddens[-1]), carry
 
     def initial_carry(self, batch_size: int) -> tuple[Carry, ...]:
         """Return the zero state of every layer, [batch_size, H] each part."""

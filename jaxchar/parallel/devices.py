@@ -21,11 +21,10 @@ AXIS = "batch"
 def make_mesh(devices: int | None = 1, batch_size: int = 0) -> Mesh:
     """Return a mesh of devices to split a batch over.
 
-    A processor counts as one device unless more are asked for, which must happen before JAX is first used.
+    Of a processor's cores, JAX makes one device unless more are asked for before JAX is first used.
 
     Args:
-        devices: how many of each process; None takes all accelerators that the batch can be split
-            between evenly, or one processor.
+        devices: how many of each process; None: one.
         batch_size: of all processes together; 0 where it does not matter.
 
     Raises:
@@ -35,9 +34,7 @@ def make_mesh(devices: int | None = 1, batch_size: int = 0) -> Mesh:
         with contextlib.suppress(RuntimeError):  # JAX has begun; what it has is counted below
             jax.config.update("jax_num_cpu_devices", devices)
     start_jax()
-    there = jax.local_device_count()
-    if devices is None:
-        devices = 1 if jax.default_backend() == "cpu" else _most_even(there, batch_size)
+    there, devices = jax.local_device_count(), devices or 1
     if devices > there:
         raise JaxcharError(f"--devices is {devices}, but there are {there} here; {_remedy(there)}")
     count = devices * jax.process_count()
@@ -49,12 +46,6 @@ def make_mesh(devices: int | None = 1, batch_size: int = 0) -> Mesh:
     everywhere = range(jax.process_count())
     chosen = [device for process in everywhere for device in jax.local_devices(process)[:devices]]
     return Mesh(np.array(chosen), (AXIS,), axis_types=(AxisType.Auto,))
-
-
-def _most_even(there: int, batch_size: int) -> int:
-    """Return the largest number of devices, of each process, that a batch can be split between evenly."""
-    fitting = (n for n in range(there, 0, -1) if batch_size % (n * jax.process_count()) == 0)
-    return next(fitting, 1)
 
 
 def _remedy(there: int) -> str:

@@ -13,6 +13,7 @@ from flax import nnx
 from jax import lax
 
 from jaxchar.errors import JaxcharError, quoted
+from jaxchar.tracing import numerics
 
 
 class LSTMCarry(NamedTuple):
@@ -236,6 +237,14 @@ class Equations(Protocol):
         """Return the gates of a step by their names, [..., H] each, from what ``forward`` saved."""
 
 
+def _computed_once(activations: jax.Array) -> jax.Array:
+    """Keep XLA from computing activations twice on a processor, once for c' and once for h'.
+
+    On an accelerator it would be a kernel more in every time step.
+    """
+    return lax.optimization_barrier(activations) if numerics().on_processor else activations
+
+
 def _gate_derivative(gate_fn: Callable) -> Callable[[jax.Array], jax.Array]:
     """Return the gate function's derivative as a function of its value."""
     if gate_fn is hard_sigmoid:
@@ -258,8 +267,7 @@ class LSTMEquations(NamedTuple):
         return jnp.tanh(z * half) * half + (1 - half)
 
     def forward(self, projected, recurrent, carry):
-        # Without the barrier XLA computes the activations twice, once for c' and once for h'.
-        activations = lax.optimization_barrier(self._activate(projected + recurrent))
+        activations = _computed_once(self._activate(projected + recurrent))
         i, f, g, o = jnp.split(activations, 4, axis=-1)
         cell = f * carry.cell + i * g
         tanh_cell = jnp.tanh(cell)
@@ -297,7 +305,7 @@ class GRUEquations(NamedTuple):
     def forward(self, projected, recurrent, carry):
         size = carry.hidden.shape[-1]
         gates = self.gate_fn(projected[..., : 2 * size] + recurrent[..., : 2 * size])
-        r, z = jnp.split(lax.optimization_barrier(gates), 2, axis=-1)
+        r, z = jnp.split(_computed_once(gates), 2, axis=-1)
         recurrent_n = recurrent[..., 2 * size :]
         n = jnp.tanh(projected[..., 2 * size :] + r * recurrent_n)
         return HiddenCarry((1 - z) * n + z * carry.hidden), (r, z, n, recurrent_n, carry.hidden)

@@ -83,7 +83,7 @@ class _Unusable(Exception):
 
 
 def is_available() -> bool:
-    """Return whether JAX computes on a CPU, and the library is or can be built."""
+    """Return whether the library, which is for this machine's processor, is or can be built."""
     return library() is not None
 
 
@@ -108,7 +108,7 @@ def why_not() -> str:
 @functools.cache
 def tell_why_slower() -> None:
     """Warn, once a process, that the recurrence runs in JAX instead of C++."""
-    if jax.default_backend() == "cpu" and why_not():
+    if why_not():
         _log.warning("The recurrence runs in JAX, about half as fast as in C++: %s.", why_not())
 
 
@@ -124,8 +124,6 @@ def forget() -> None:
 @functools.cache
 def _attempt() -> Library | Missing:
     """Load the library from the first folder that has it, else build it in the first suitable folder."""
-    if jax.default_backend() != "cpu":
-        return Missing(f"JAX computes on {jax.default_backend()}", "it is for processors")
     recipe, folders = _recipe(), folders_for_compiled()
     for built in (file for folder in folders for file in sorted(folder.glob(f"native-{recipe}-*.so"))):
         with suppress(_Unusable):

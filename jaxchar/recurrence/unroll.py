@@ -37,6 +37,7 @@ from jaxchar.recurrence.cells import (
 from jaxchar.recurrence.fused import lookup, project, unroll_fused
 from jaxchar.recurrence.native_layer import unroll_native
 from jaxchar.recurrence.scan import unroll_scan
+from jaxchar.tracing import numerics
 
 # What other folders import from here.
 __all__ = [
@@ -90,7 +91,7 @@ def unroll(
         implementation = "scan"
     if implementation == "auto":
         implementation = "native" if native_name(cell) else "fused"
-        if implementation == "fused" and could_be_native(cell):
+        if implementation == "fused" and could_be_native(cell) and numerics().on_processor:
             native.tell_why_slower()
     check_implementation(cell, implementation)
     run = {"native": unroll_native, "fused": unroll_fused, "scan": unroll_scan}[implementation]
@@ -114,9 +115,12 @@ def check_implementation(cell: Cell, implementation: Implementation) -> None:
 
 
 def native_name(cell: Cell) -> str | None:
-    """Return a cell's name in the C++ library; None if the library is missing or does not compute it."""
+    """Return a cell's name in the C++ library; None if the library is missing or does not compute it.
+
+    It computes on processors alone, and so it does for programs that are traced for one.
+    """
     name = native_name_of(cell)
-    return name if name is not None and native.is_available() else None
+    return name if name is not None and numerics().on_processor and native.is_available() else None
 
 
 def could_be_native(cell: Cell) -> bool:
@@ -125,6 +129,8 @@ def could_be_native(cell: Cell) -> bool:
 
 
 def _why_not(cell: Cell) -> str:
+    if not numerics().on_processor:
+        return f", but this is a {numerics().platform}; give --implementation=auto"
     if could_be_native(cell):
         return f", but {native.why_not()}, or give --implementation=auto"
     return "; give --implementation=auto"

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxchar.config import Precision
 from jaxchar.model.char_rnn import CharRNN
 from jaxchar.recurrence.cells import Carry, Equations, OwnLayer, equations_of, kernels_of, own_step
 from jaxchar.recurrence.fused import project
@@ -25,6 +26,7 @@ from jaxchar.recurrence.unroll import Cell
 from jaxchar.sampling.context import Context, StreamContext, WindowContext
 from jaxchar.sampling.filters import TracedParams, draw
 from jaxchar.sampling.noise import noise_of, noise_rows
+from jaxchar.tracing import numerics
 
 MOST_PIECE = 4096  # characters a call at the most
 
@@ -126,6 +128,7 @@ class JaxDecoder:
     head_bias: jax.Array  # [V]
     zero_carry: tuple[Carry, ...]  # [1, H] each part: where every text begins
     dtype: str = field(metadata={"static": True})  # what the operands of products are rounded to
+    precision: Precision = field(metadata={"static": True})  # of those products
     rows: Rows = field(metadata={"static": True})  # how the texts of a batch are computed
 
     @classmethod
@@ -147,6 +150,7 @@ class JaxDecoder:
             head_bias=_rounded(head_bias, dtype),
             zero_carry=model.initial_carry(1),
             dtype=dtype,
+            precision=model.config.precision,
             rows=rows,
         )
 
@@ -286,9 +290,10 @@ class JaxDecoder:
     def _product(self, rows: jax.Array, transposed: jax.Array) -> jax.Array:
         """Return ``rows @ transposed.T``, which reads both along their rows."""
         rows = _rounded(rows, self.dtype)
+        precision = numerics()._replace(precision=self.precision).of_products
         if len(rows) == 1:  # XLA would move the row about before a product of matrices
-            return (transposed @ rows[0])[None]
-        return lax.dot_general(rows, transposed, (((1,), (1,)), ((), ())))
+            return jnp.matmul(transposed, rows[0], precision=precision)[None]
+        return lax.dot_general(rows, transposed, (((1,), (1,)), ((), ())), precision=precision)
 
 
 def _table(cell: Cell, symbols: jax.Array) -> jax.Array:

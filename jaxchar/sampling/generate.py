@@ -19,7 +19,7 @@ Letters: B texts, R rows read side by side, T characters a window, V vocabulary 
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -29,15 +29,18 @@ from flax import nnx
 from jaxchar.config import SamplingParams
 from jaxchar.model.char_rnn import CharRNN
 from jaxchar.recurrence import native
+from jaxchar.recurrence.unroll import native_name
 from jaxchar.sampling.context import Context, StreamContext, WindowContext, batched, row_of
-from jaxchar.sampling.decoder import MOST_PIECE, Decoder, JaxDecoder
+from jaxchar.sampling.decoder import MOST_PIECE, Decoder, JaxDecoder, Rows
 from jaxchar.sampling.filters import TracedParams
 from jaxchar.sampling.memory_decoder import MemoryDecoder, Remembering
 from jaxchar.sampling.native_decoder import NativeDecoder
 from jaxchar.sampling.noise import noise_rows
+from jaxchar.tracing import host, numerics, platform_of, traced_for
 
 FIRST_PIECE = 8  # characters: the first ones come at once
 PIECE_SECONDS = 0.04  # how long a call should last, which bounds the wait for the next piece
+HOST_OPERATIONS = 10_000_000  # a character, which take a processor about 100 microseconds
 READ_CHARS = 128  # of a prompt, a call: one compilation serves prompts of any lengths
 
 DecoderKind = Literal["auto", "one by one", "batched"]
@@ -59,18 +62,39 @@ class Generator:
             graphdef: the model's structure.
             window: seq_len of a model trained on windows; None for one that carries its state.
             decoder: what reads and writes. "auto": on a processor C++ if it can be had, else JAX one text
-                after another; on other devices JAX with batched products.
+                after another; on other devices JAX with batched products, or a few texts on the processor.
             remembering: a memory beside the network; None: the network alone.
         """
-        self._window = window
-        self._remembering = remembering
         self._graphdef = graphdef
+        self._window = window
         self._kind: DecoderKind = decoder
+        self._remembering = remembering
 
-    def prepare(self, params: nnx.State) -> Decoder:
-        """Return the model's weights as sampling needs them."""
-        network = _prepared(params, self._graphdef, self._kind, native.is_available())
+    def prepare(self, params: nnx.State, texts: int = 1) -> Decoder:
+        """Return the model's weights as sampling so many texts at a time needs them, and where.
+
+        The weights stay where they are, or go to this machine's processor if that is faster.
+        """
+        if self.is_on_host(params, texts):
+            params = jax.device_put(params, host())
+        with traced_for(platform_of(params)):
+            network = _prepared(params, self._graphdef, self._kind, native.is_available())
         return network if self._remembering is None else MemoryDecoder.of(network, self._remembering)
+
+    def is_on_host(self, params: nnx.State, texts: int) -> bool:
+        """Return whether weights on an accelerator are to write so many texts on the processor.
+
+        An accelerator launches some ten kernels for a character and waits for them. In that time, the C++
+        decoder writes it, where the model is small and the texts are few. A memory is on the processor in any
+        case.
+        """
+        if platform_of(params) == "cpu" or self._kind != "auto" or host() is None:
+            return False
+        operations = 2 * texts * sum(leaf.size for leaf in jax.tree.leaves(params) if leaf.ndim == 2)
+        model = nnx.merge(self._graphdef, params)
+        is_faster = operations <= HOST_OPERATIONS or self._remembering is not None
+        with traced_for("cpu"):
+            return is_faster and all(native_name(cell) for cell in model.cells)
 
     # ---- one text --------------------------------------------------------------------------------
 
@@ -88,8 +112,10 @@ class Generator:
         key: jax.Array,
     ) -> Iterator[np.ndarray]:
         """Yield the ids of ``length`` new characters of one text, [n] at a time, unfiltered."""
-        config = SamplingParams(temperature=temperature)
-        for ids, _ in self.pieces(self.prepare(params), batched([context]), key[None], length, config):
+        config, decoder = SamplingParams(temperature=temperature), self.prepare(params)
+        if platform_of(context) != platform_of(decoder.table):
+            context = jax.device_put(context, decoder.table.sharding)
+        for ids, _ in self.pieces(decoder, batched([context]), key[None], length, config):
             yield ids[0]
 
     # ---- many texts ------------------------------------------------------------------------------
@@ -106,7 +132,7 @@ class Generator:
     def extended(self, decoder: Decoder, contexts: Context, texts: Sequence[np.ndarray]) -> Context:
         """Return the B contexts after each has read on, the ids of a text, [N] with any N, each."""
         for slices, lengths in _in_slices(texts):
-            contexts = _read(decoder, contexts, slices, lengths)
+            contexts = _call(_read, decoder, contexts, slices, lengths)
         return contexts
 
     def pieces(
@@ -143,9 +169,8 @@ class Generator:
                 np.full(len(keys), count, np.int32) if active is None else count * active.astype(np.int32)
             )
             started = time.perf_counter()
-            contexts, ids = _sample(
-                decoder, contexts, keys, np.int32(start + done), counts, traced, filters=config.filters
-            )
+            given = contexts, keys, np.int32(start + done), counts, traced
+            contexts, ids = _call(_sample, decoder, *given, filters=config.filters)
             sampled = np.asarray(ids)[:, :count]
             seconds = time.perf_counter() - started
             yield sampled, contexts
@@ -169,9 +194,9 @@ class Generator:
         """
         before_each = []
         for slices, lengths in _in_slices([text]):
-            contexts, logits = _token_logits(decoder, contexts, slices, lengths)
+            contexts, logits = _call(_token_logits, decoder, contexts, slices, lengths)
             before_each.append(np.asarray(logits)[0, : lengths[0]])
-        _, after = _token_logits(decoder, contexts, *_ANY_CHARACTER)
+        _, after = _call(_token_logits, decoder, contexts, *_ANY_CHARACTER)
         return np.concatenate([*before_each, np.asarray(after)[0, :1]]), contexts
 
     def _begun(self, decoder: Decoder, first: np.ndarray) -> Context:
@@ -219,11 +244,17 @@ def _sample(
 
 
 def _decoder_of(model: CharRNN, kind: DecoderKind) -> Decoder:
-    if kind != "auto":
-        return JaxDecoder.of(model, kind)
-    if jax.default_backend() != "cpu":
-        return NativeDecoder.of(model) or JaxDecoder.of(model, "batched")
-    return NativeDecoder.of(model) or JaxDecoder.of(model, "one by one")
+    with traced_for(precision=model.config.precision):
+        if kind != "auto":
+            return JaxDecoder.of(model, kind)
+        rows: Rows = "one by one" if numerics().on_processor else "batched"
+        return NativeDecoder.of(model) or JaxDecoder.of(model, rows)
+
+
+def _call(compiled: jax.stages.Wrapped, decoder: Decoder, *given: Any, **static: Any) -> Any:
+    """Call a compiled function of a decoder, for the platform that the decoder is on."""
+    with traced_for(platform_of(decoder.table)):
+        return compiled(decoder, *given, **static)
 
 
 _ANY_CHARACTER = (np.zeros((1, READ_CHARS), np.int32), np.ones(1, np.int32))  # a slice of text

@@ -22,6 +22,7 @@ from jaxchar.sampling.context import Context, MemoryContext
 from jaxchar.sampling.decoder import MOST_PIECE, Decoder
 from jaxchar.sampling.filters import TracedParams, draw
 from jaxchar.sampling.noise import noise_of, noise_rows
+from jaxchar.tracing import numerics, platform_of
 
 
 class Remembering(NamedTuple):
@@ -47,7 +48,11 @@ class MemoryDecoder:
     def of(cls, decoder: Decoder, remembering: Remembering) -> "MemoryDecoder":
         """Put a memory beside a network."""
         share, longest = np.float32(remembering.share), np.int32(remembering.longest)
-        parts = jax.device_put((remembering.memory.index, Gate.fitted(), share, longest))
+        elsewhere = platform_of(decoder.table) != jax.default_backend()
+        parts = jax.device_put(
+            (remembering.memory.index, Gate.fitted(), share, longest),
+            decoder.table.sharding if elsewhere else None,
+        )
         return cls(decoder, *parts)
 
     @property
@@ -135,7 +140,7 @@ class MemoryDecoder:
         """Return the logarithms of the mixtures, [B, V], for the network's logits, [B, V]."""
         history, lengths = contexts.history, contexts.length
         given = self.index, self.gate, history, lengths, logits, self.share, self.longest
-        if native.is_available():
+        if numerics().on_processor and native.is_available():
             return native_memory.mix(*given)
         return jax.pure_callback(_mixed_in_numpy, jax.ShapeDtypeStruct(logits.shape, jnp.float32), *given)
 

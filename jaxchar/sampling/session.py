@@ -23,6 +23,7 @@ from jaxchar.sampling.noise import text_keys
 from jaxchar.sampling.prompt import Fitted, check_known, check_stop, checked_prompt, fitted
 
 DOCUMENTS_TOGETHER = 64  # sampled side by side
+MANY = 1_000_000  # texts that no processor writes side by side
 MOST_TRIES = 10  # numbers tried for each document asked for, where a model writes empty ones
 
 
@@ -81,6 +82,16 @@ class TextSession:
     @pinned()
     def _decoder(self) -> Decoder:
         return self._generator.prepare(self._params)
+
+    @cached_property
+    @pinned()
+    def _decoder_of_many(self) -> Decoder:
+        return self._generator.prepare(self._params, MANY)
+
+    def _decoder_of(self, texts: int) -> Decoder:
+        """Return what writes so many texts side by side: with an accelerator, a few on the processor."""
+        one, several = (self._generator.is_on_host(self._params, each) for each in (1, texts))
+        return self._decoder if one == several else self._decoder_of_many
 
     def fitted(self, text: str, what: str = "prompt") -> Fitted:
         """Return a text reduced as the training text was, see :func:`jaxchar.sampling.prompt.fitted`."""
@@ -173,9 +184,10 @@ class TextSession:
         self, prompts: Sequence[np.ndarray], config: SampleConfig, first: int
     ) -> Iterator[list[str]]:
         tails, active = [""] * len(prompts), np.ones(len(prompts), bool)
+        decoder = self._decoder_of(len(prompts))
         pieces = self._generator.pieces(
-            self._decoder,
-            self._generator.contexts(self._decoder, prompts),
+            decoder,
+            self._generator.contexts(decoder, prompts),
             text_keys(config.seed, range(first, first + len(prompts))),
             config.length,
             config,

@@ -27,6 +27,7 @@ from jaxchar.config import Config
 from jaxchar.data.batches import Batch, Streams
 from jaxchar.errors import JaxcharError
 from jaxchar.scoring.score import Predictions, columns_of
+from jaxchar.tracing import platform_of, traced_for
 
 STEP_CHARS = 32  # characters read between two steps
 RATE = 1e-3
@@ -84,6 +85,11 @@ def learn_while_reading(
         raise JaxcharError(
             f"a network learns from 2 characters or more, but the text has {len(ids)}; give more"
         )
+    with traced_for(platform_of(params)):
+        return _learned(graphdef, params, ids, training_ids)
+
+
+def _learned(graphdef: nnx.GraphDef, params: nnx.State, ids: np.ndarray, training_ids: np.ndarray) -> Learned:
     typical = _typical_gradients(graphdef, params, _pieces(training_ids))
     weights = _StepSizes.of(params, typical)
     protocol = Streams(_padded_length(len(ids)), STEP_CHARS, 1, whole=True)

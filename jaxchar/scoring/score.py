@@ -24,6 +24,7 @@ from jaxchar.ambient import random_key
 from jaxchar.data.batches import Blocks, Streams, Windows
 from jaxchar.model.loss import bits_per_char
 from jaxchar.model.predictions import logits_of_targets
+from jaxchar.tracing import platform_of, traced_for
 
 Protocol = Windows | Streams | Blocks
 
@@ -75,7 +76,8 @@ def predict(
     call = partial(_predict_steps, graphdef=graphdef, protocol=protocol, steps=_steps_per_call(protocol))
     pieces = []
     for start in range(0, steps, _steps_per_call(protocol)):
-        carry, records = call(params, ids, carry, np.int32(start))
+        with traced_for(platform_of(params)):
+            carry, records = call(params, ids, carry, np.int32(start))
         *columns, weights = (np.asarray(column)[: steps - start] for column in records)
         real = (weights > 0) & (columns[0] < num_chars)
         pieces.append([column[real] for column in columns])

@@ -17,6 +17,7 @@ from jaxchar.model.predictions import sums_over_batch
 from jaxchar.parallel.devices import make_mesh, replicate, replicated, split_rows
 from jaxchar.recurrence import native
 from jaxchar.scoring.protocols import evaluation_batches
+from jaxchar.tracing import traced_for
 
 
 def make_evaluation(
@@ -53,7 +54,8 @@ def _evaluation(
         totals, _ = lax.fori_loop(0, batches.steps_per_epoch, body, (MetricSums.zero(), zero_carry))
         return totals
 
-    return jax.jit(evaluate, out_shardings=replicated(mesh))
+    traced = traced_for(mesh.devices.flat[0].platform)  # the model sees to its precision
+    return jax.jit(traced(evaluate), out_shardings=replicated(mesh))
 
 
 def make_validation(

@@ -10,18 +10,19 @@ from flax import nnx
 from jax.sharding import Mesh
 from rich.console import Console
 
-from jaxchar.checkpoint.provenance import library_versions
+from jaxchar.checkpoint.provenance import describe_machine, library_versions
 from jaxchar.checkpoint.store import CheckpointStore, ReadOnlyStore
 from jaxchar.config import Config
 from jaxchar.data.dataset import Dataset, load_dataset
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
+from jaxchar.parallel.hardware import notice_of_device
 from jaxchar.parallel.processes import check_same_in_all, is_first
 from jaxchar.progress.display import TrainingDisplay
 from jaxchar.progress.guard import GuardedDisplay
-from jaxchar.recurrence import native
 from jaxchar.recurrence.unroll import check_implementation
 from jaxchar.scoring.protocols import evaluation_batches
+from jaxchar.tracing import traced_for
 from jaxchar.training.describe import show_what_is_trained, words_of_the_end
 from jaxchar.training.memory_report import best_with_memory
 from jaxchar.training.run_folder import ReadOnlyFolder, RunFolder
@@ -61,7 +62,8 @@ def check_same_everywhere(config: Config, corpus: dict[str, Any]) -> None:
     The same text may lie in another place on each machine.
     """
     settings, text = {**config.to_json(), "corpus": None}, {**corpus, "source": None}
-    check_same_in_all(json.dumps([settings, text, library_versions(), native.identity()]))
+    recurrence = describe_machine()["recurrence"]
+    check_same_in_all(json.dumps([settings, text, library_versions(), recurrence]))
 
 
 def load_text(
@@ -110,8 +112,9 @@ def checked_program(
 def check_recurrence(config: Config, program: Program) -> None:
     """Raise a JaxcharError where the machine lacks the implementation that is asked for."""
     model = nnx.merge(program.graphdef, jax.eval_shape(program.initial_state).params)
-    for cell in model.cells:
-        check_implementation(cell, config.implementation)
+    with traced_for(program.mesh.devices.flat[0].platform):
+        for cell in model.cells:
+            check_implementation(cell, config.implementation)
 
 
 def train(trainer: Trainer, *, planned: bool = False) -> RunResult:
@@ -123,8 +126,8 @@ def train(trainer: Trainer, *, planned: bool = False) -> RunResult:
             words_of_the_end(trainer.folder.path, trainer.step, total, best.evaluations_since, patience)
         )
         return trainer.sum_up()
-    if trainer.dataset.notice:
-        trainer.display.notice(trainer.dataset.notice)
+    for line in filter(None, (trainer.dataset.notice, notice_of_device(trainer.program.mesh))):
+        trainer.display.notice(in_callers_words(line))
     if not planned or trainer.display.verbose:
         show_what_is_trained(trainer.display, trainer.config, trainer.dataset, trainer.program)
     result = trainer.run()

@@ -26,9 +26,11 @@ from jaxchar.model.predictions import sums_over_batch
 from jaxchar.model.split import model_structure, split_model
 from jaxchar.own_cells import RegisteredCell, own_cell
 from jaxchar.parallel.devices import make_mesh, replicated, split_rows
+from jaxchar.parallel.hardware import check_precision
 from jaxchar.randomness import DROPOUT_KEY, SHUFFLE_KEY, purpose_key
 from jaxchar.recurrence import native
 from jaxchar.recurrence.cells import GATE_BLOCKS, Carry
+from jaxchar.tracing import traced_for
 
 MOST_STEPS = 2**31 - 1  # counters are int32
 SMOOTHING = 0.999  # min-char-rnn's smoothed loss: 0.999 old + 0.001 new
@@ -76,6 +78,11 @@ OneStep = Callable[[TrainState, jax.Array | Ordered], tuple[TrainState, jax.Arra
 def evaluation_params(state: TrainState) -> nnx.State:
     """Return the weights that evaluation and sampling use: the average, where there is one."""
     return state.params if state.average is None else state.average
+
+
+def figures_of(state: TrainState) -> TrainState:
+    """Return a state with its figures alone, which take one transfer together."""
+    return state._replace(params=nnx.State({}), opt_state=(), average=None, carry=())
 
 
 def training_batches(config: Config, num_chars: int) -> Windows | Streams:
@@ -162,12 +169,17 @@ def _program(
     else:
         optimizer = make_optimizer(config, batches.steps_per_epoch, steps)
     one_step = _make_step(config, graphdef, batches, optimizer, mesh)
-    everywhere = replicated(mesh)
+    initial_state = _make_initial_state(config, graphdef, vocab_size, optimizer)
+    device, everywhere = mesh.devices.flat[0], replicated(mesh)
+    check_precision(device, config.precision)
+    traced = traced_for(device.platform, config.precision)
     return Program(
         graphdef,
         batches,
-        jax.jit(_make_initial_state(config, graphdef, vocab_size, optimizer), out_shardings=everywhere),
-        jax.jit(_make_train_steps(config, batches, one_step), donate_argnums=0, out_shardings=everywhere),
+        jax.jit(traced(initial_state), out_shardings=everywhere),
+        jax.jit(
+            traced(_make_train_steps(config, batches, one_step)), donate_argnums=0, out_shardings=everywhere
+        ),
         steps,
         mesh,
         {},

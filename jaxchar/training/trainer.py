@@ -31,7 +31,14 @@ from jaxchar.training.run_folder import RunFolder
 from jaxchar.training.samples import Sampler
 from jaxchar.training.saving import Saver
 from jaxchar.training.signals import name_of, stop_requests
-from jaxchar.training.step import Program, TrainState, divergence, evaluation_params, total_steps
+from jaxchar.training.step import (
+    Program,
+    TrainState,
+    divergence,
+    evaluation_params,
+    figures_of,
+    total_steps,
+)
 from jaxchar.training.summary import REFERENCES, RunResult, references, summarize, write_report
 
 
@@ -169,6 +176,7 @@ class Trainer:
         started = time.perf_counter()
         stop = self._due.next_stop(self.step, self.step + steps)
         self.state, finite = jax.block_until_ready(train_steps(self.state, self._text, np.int32(stop)))
+        finite, self._figures = jax.device_get((finite, figures_of(self.state)))
         if not finite:
             raise JaxcharError(divergence(self.state, self._saver.saved_at))
         next_chunk = self._timed(stop - self.step, time.perf_counter() - started)
@@ -189,22 +197,19 @@ class Trainer:
         return self.evaluations.gave_up(self.step, self.config.early_stopping)
 
     def _do_what_is_due(self) -> None:
-        self._log.tell_skipped(self.state)
-        recent = Means.of(self.state.recent_totals)
+        self._log.tell_skipped(self._figures)
+        recent = Means.of(self._figures.recent_totals)
         if recent.count:
             self._show_progress(recent)
             if self.step % self.config.log_every == 0:
                 self._log.write(
-                    self.state, self.pace.seconds, train_loss=recent.loss, train_accuracy=recent.accuracy
+                    self._figures, self.pace.seconds, train_loss=recent.loss, train_accuracy=recent.accuracy
                 )
         if self._due.is_due("evaluating", self.step):
             self._evaluate_now()
         if self._due.is_due("sampling", self.step):
             with self._phase("sampling"):
                 self._sample_now()
-
-    def _write(self, **figures: float) -> None:
-        self._log.write(self.state, self.pace.seconds, **figures)
 
     def _position(self) -> str:
         """Return the epoch that the last step was of, and that step."""
@@ -225,7 +230,7 @@ class Trainer:
         return make_validation(self.config, graphdef, self.dataset.splits["validation"], mesh)
 
     def _evaluate_now(self) -> None:
-        train = Means.of(self.state.epoch_totals)
+        train = Means.of(self._figures.epoch_totals)
         val, is_best = None, False
         if self._evaluate is not None:
             with self._phase("evaluating"):
@@ -233,7 +238,7 @@ class Trainer:
             is_best = self.evaluations.add(self.step, val)
             bits = bits_per_char(val.loss)
             self._log.write(
-                self.state,
+                self._figures,
                 self.pace.seconds,
                 val_loss=val.loss,
                 val_accuracy=val.accuracy,

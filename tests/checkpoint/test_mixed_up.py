@@ -57,6 +57,7 @@ OTHER = {
     "recurrent_dropout": 0.1,
     "weight_dropout": 0.1,
     "dtype": "bfloat16",
+    "precision": "tf32",
     "implementation": "scan",
     "optimizer": "sgd",
     "learning_rate": 0.1,

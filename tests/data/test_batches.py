@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from jaxchar.data.batches import Blocks, Streams, Windows, _gather_from_ring, shuffled
+from jaxchar.tracing import traced_for
 
 KEY = jax.random.key(0)
 EXAMPLES = settings.default.max_examples // 16  # each is a shape of its own, to be compiled
@@ -315,3 +316,13 @@ def test_every_number_goes_everywhere_equally_often():
     order = np.asarray(jax.jit(jax.vmap(lambda key: shuffled(jnp.arange(count), count, key)))(keys))
     shares = [np.bincount(order[:, number], minlength=count) / len(keys) for number in range(count)]
     np.testing.assert_allclose(shares, 1 / count, atol=0.03)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 10, 30, 31, 1_000, 5_003])
+def test_an_accelerator_shuffles_as_a_processor_does(count):
+    """One walks until it is there, the other looks up where a walk ends."""
+    numbers, keys = jnp.arange(count), jax.random.split(KEY, 4)
+    on_processor = jax.vmap(lambda key: shuffled(numbers, count, key))
+    with traced_for("gpu"):
+        looked_up = jax.jit(jax.vmap(lambda key: shuffled(numbers, count, key)))(keys)
+    np.testing.assert_array_equal(looked_up, on_processor(keys))

@@ -12,8 +12,8 @@ from foreign import SYMBOLS, Foreign, V, keras_1_or_2, model_of, random_model
 import jaxchar
 from jaxchar.errors import JaxcharError
 from jaxchar.interchange import hdf5, hdf5_child
-from jaxchar.interchange.network import from_params
 from jaxchar.interchange.ours import texts_of
+from jaxchar.interchange.parameters import from_params
 from jaxchar.interchange.reading import ImportOptions, read_model
 from jaxchar.interchange.tensors import safetensors_file
 from jaxchar.interchange.torch_state import state_dict

@@ -10,8 +10,9 @@ from foreign import SYMBOLS, Foreign, V, model_of, our_logits, random_ids, rando
 import jaxchar
 from jaxchar.errors import JaxcharError
 from jaxchar.interchange.model_card import torch_program
-from jaxchar.interchange.network import from_params, in_code_point_order, model_settings, to_params
+from jaxchar.interchange.network import in_code_point_order, model_settings
 from jaxchar.interchange.ours import Described
+from jaxchar.interchange.parameters import from_params, to_params
 from jaxchar.interchange.reading import ImportOptions, read_model
 from jaxchar.interchange.tensors import safetensors_file
 from jaxchar.interchange.torch_state import read_state_dict, state_dict

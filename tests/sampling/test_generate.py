@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from jaxchar.config import Config, SamplingParams
-from jaxchar.model.split import split_model
+from jaxchar.model.split import model_structure, split_model
 from jaxchar.recurrence import native
 from jaxchar.sampling import filters as drawing
 from jaxchar.sampling import generate, noise
@@ -19,6 +19,7 @@ from jaxchar.sampling.filters import TracedParams, draw, filter_mask
 from jaxchar.sampling.generate import Generator
 from jaxchar.sampling.native_decoder import NativeDecoder
 from jaxchar.sampling.noise import text_keys
+from jaxchar.tracing import traced_for
 
 V, WINDOW, LENGTH = 6, 5, 20
 ROUNDING = {"rtol": 2e-5, "atol": 1e-6}
@@ -428,3 +429,38 @@ def test_contexts_of_several_texts_are_stacked(tiny):
     generator = tiny.generators["streams"]
     one_by_one = batched([generator.context(tiny.params, prompt) for prompt in PROMPTS])
     assert bits(one_by_one) == bits(generator.contexts(tiny.reader, PROMPTS))
+
+
+# ---- beside an accelerator -----------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not native.is_available(), reason="no C++ compiler")
+@pytest.mark.parametrize(
+    ("settings", "decoder", "texts", "expected"),
+    [
+        ({}, "auto", 1, True),
+        ({}, "auto", 100_000, False),  # that takes a processor longer than an accelerator
+        ({"hidden_size": 4_096}, "auto", 1, False),
+        ({"dtype": "bfloat16"}, "auto", 1, False),  # which the C++ decoder lacks
+        ({"cell": "rnn"}, "auto", 1, False),
+        ({}, "batched", 1, False),
+    ],
+    ids=str,
+)
+def test_a_few_texts_are_written_on_the_processor(settings, decoder, texts, expected, monkeypatch):
+    config = Config(**{"hidden_size": 8, **settings})
+    graphdef, params = model_structure(config, V)
+    generator = Generator(graphdef, None, decoder)
+    assert not generator.is_on_host(params, texts)  # without an accelerator nothing moves
+    monkeypatch.setattr(generate, "platform_of", lambda arrays: "gpu")
+    assert generator.is_on_host(params, texts) is expected
+    monkeypatch.setattr(generate, "host", lambda: None)  # JAX_PLATFORMS=cuda
+    assert not generator.is_on_host(params, texts)
+
+
+@pytest.mark.skipif(not native.is_available(), reason="no C++ compiler")
+def test_what_is_traced_for_an_accelerator_calls_no_cpp():
+    graphdef, params = split_model(Config(hidden_size=8), V)
+    with traced_for("gpu"):
+        decoder = generate._decoder_of(nnx.merge(graphdef, params), "auto")
+    assert isinstance(decoder, JaxDecoder) and decoder.rows == "batched"

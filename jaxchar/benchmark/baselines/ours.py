@@ -122,7 +122,7 @@ def prepare(cell: Cell, dtype: str, *, devices: int | None = 1, steps_per_call: 
 def _mesh(cell: Cell, devices: int | None) -> Mesh:
     """Return the devices to split a batch over, made before anything else uses JAX."""
     try:
-        mesh = make_mesh(devices, cell.batch_size)
+        mesh = make_mesh(devices or jax.local_device_count(), cell.batch_size)
     except JaxcharError as error:
         raise LeftOut(str(error)) from None
     if devices != 1 and mesh.size == 1:
