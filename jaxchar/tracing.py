@@ -13,11 +13,6 @@ from typing import Any, NamedTuple
 import jax
 from jax import lax
 
-from jaxchar.config import Precision
-from jaxchar.errors import JaxcharError
-
-FIRST_WITH_TF32 = 8.0  # compute capability of the first NVIDIA cards (Ampere) that have TF32
-
 ProductPrecision = lax.Precision | lax.DotAlgorithmPreset
 
 
@@ -25,7 +20,7 @@ class Numerics(NamedTuple):
     """How the products of a program are computed."""
 
     platform: str  # "cpu", "gpu" or "tpu"
-    precision: Precision
+    precision: str  # a jaxchar.config.Precision
 
     @property
     def on_processor(self) -> bool:
@@ -55,7 +50,7 @@ def numerics() -> Numerics:
 
 
 @contextlib.contextmanager
-def traced_for(platform: str | None = None, precision: Precision | None = None) -> Iterator[None]:
+def traced_for(platform: str | None = None, precision: str | None = None) -> Iterator[None]:
     """Trace, until the block ends, for a platform and a precision; None leaves one as it is."""
     before = numerics()
     chosen = Numerics(
@@ -93,24 +88,6 @@ def platform_of(arrays: Any) -> str:
     )
 
 
-def check_precision(device: jax.Device, precision: Precision) -> None:
-    """Raise a JaxcharError where a device does not have a precision; processors take every one."""
-    if precision != "tf32" or device.platform == "cpu":
-        return
-    if _kind_of(device.platform) != "gpu" or _compute_capability(device) < FIRST_WITH_TF32:
-        raise JaxcharError(
-            f"--precision is 'tf32', which {device.device_kind} does not have; give --precision=highest, or "
-            "--precision=default"
-        )
-
-
 def _kind_of(platform: str) -> str:
     """Return JAX's name for a kind of backend, where XLA has one for each maker."""
     return "gpu" if platform in ("cuda", "rocm") else platform
-
-
-def _compute_capability(device: jax.Device) -> float:
-    try:
-        return float(getattr(device, "compute_capability", FIRST_WITH_TF32))
-    except ValueError:  # another maker's: XLA says what it lacks
-        return FIRST_WITH_TF32

@@ -1,7 +1,6 @@
 """What a program is traced for: precision and platform enter it, and no setting from outside does."""
 
 import re
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ from runs import TINY
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
 from jaxchar.model.split import split_model
-from jaxchar.tracing import Numerics, check_precision, numerics, platform_of, traced_for
+from jaxchar.tracing import Numerics, numerics, platform_of, traced_for
 from jaxchar.training.step import make_program
 
 PRECISIONS = ("highest", "tf32", "default")
@@ -98,26 +97,6 @@ def test_jit_traces_anew_for_another_platform_and_precision():
 
 def test_the_platform_is_that_of_the_arrays():
     assert platform_of({"a": jnp.ones(1)}) == platform_of({"a": 1.0}) == "cpu"
-
-
-@pytest.mark.parametrize(
-    ("device", "fits"),
-    [
-        ({"platform": "gpu", "device_kind": "NVIDIA A100", "compute_capability": "8.0"}, True),
-        ({"platform": "cuda", "device_kind": "NVIDIA H100", "compute_capability": "9.0"}, True),
-        ({"platform": "gpu", "device_kind": "Tesla V100", "compute_capability": "7.0"}, False),
-        ({"platform": "gpu", "device_kind": "MI300X", "compute_capability": "gfx942"}, True),
-        ({"platform": "tpu", "device_kind": "TPU v5 lite"}, False),
-        ({"platform": "cpu", "device_kind": "cpu"}, True),
-    ],
-)
-def test_tf32_is_refused_where_the_device_does_not_have_it(device, fits):
-    check_precision(SimpleNamespace(**device), "highest")
-    if fits:
-        check_precision(SimpleNamespace(**device), "tf32")
-        return
-    with pytest.raises(JaxcharError, match=rf"^precision is 'tf32', which {device['device_kind']} does not"):
-        check_precision(SimpleNamespace(**device), "tf32")
 
 
 def test_tf32_is_for_float32():

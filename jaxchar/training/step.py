@@ -21,10 +21,10 @@ from jaxchar.model.loss import MetricSums
 from jaxchar.model.optimizer import average_weights, make_optimizer
 from jaxchar.model.predictions import sums_over_batch
 from jaxchar.model.split import model_structure, split_model
-from jaxchar.parallel.devices import make_mesh, replicated, split_rows
+from jaxchar.parallel.devices import check_precision, make_mesh, replicated, split_rows
 from jaxchar.randomness import DROPOUT_KEY, SHUFFLE_KEY, purpose_key
 from jaxchar.recurrence.cells import GATE_BLOCKS, Carry
-from jaxchar.tracing import check_precision, traced_for
+from jaxchar.tracing import traced_for
 
 MOST_STEPS = 2**31 - 1  # counters are int32
 SMOOTHING = 0.999  # min-char-rnn's smoothed loss: 0.999 old + 0.001 new
