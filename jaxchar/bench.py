@@ -11,6 +11,7 @@ from jaxchar.cli.parse import parse_command
 from jaxchar.errors import JaxcharError
 
 FEWEST_SECONDS = 0.1
+DTYPES = {"cpu": ("float32",), "gpu": ("float32", "tf32", "bfloat16"), "tpu": ("float32", "bfloat16")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +72,12 @@ def bench(typed: Arguments) -> dict[str, Any]:
     on_accelerator = machine["platform"] != "cpu"
     plan = events.Plan(
         cells=cells_named(typed.cells, on_accelerator),
-        dtypes=("float32", "tf32", "bfloat16") if on_accelerator else ("float32",),
+        dtypes=DTYPES.get(machine["platform"], DTYPES["tpu"]),
         names=baselines_named(typed.peers, on_accelerator),
         seconds=typed.seconds,
         devices=typed.devices or (None if on_accelerator else machine["cores"]),
         sampling=typed.sampling,
+        platform=machine["platform"],
     )
     result = {"machine": machine} | events.run(plan, show.progress)
     show.results(result)

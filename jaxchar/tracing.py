@@ -20,7 +20,7 @@ class Numerics(NamedTuple):
     """How the products of a program are computed."""
 
     platform: str  # "cpu", "gpu" or "tpu"
-    precision: str  # "highest", "tf32" or "default", as the setting
+    precision: str  # a jaxchar.config.Precision
 
     @property
     def on_processor(self) -> bool:
@@ -54,7 +54,7 @@ def traced_for(platform: str | None = None, precision: str | None = None) -> Ite
     """Trace, until the block ends, for a platform and a precision; None leaves one as it is."""
     before = numerics()
     chosen = Numerics(
-        before.platform if platform is None else kind_of(platform),
+        before.platform if platform is None else _kind_of(platform),
         before.precision if precision is None else precision,
     )
     with _numerics(chosen), jax.default_matmul_precision(chosen.setting):
@@ -84,10 +84,10 @@ def platform_of(arrays: Any) -> str:
     """Return the platform of the device that a pytree's arrays are on; JAX's default one for NumPy's."""
     on_devices = (leaf for leaf in jax.tree.leaves(arrays) if isinstance(leaf, jax.Array))
     return next(
-        (kind_of(device.platform) for leaf in on_devices for device in leaf.devices()), jax.default_backend()
+        (_kind_of(device.platform) for leaf in on_devices for device in leaf.devices()), jax.default_backend()
     )
 
 
-def kind_of(platform: str) -> str:
+def _kind_of(platform: str) -> str:
     """Return JAX's name for a kind of backend, where XLA has one for each maker."""
     return "gpu" if platform in ("cuda", "rocm") else platform

@@ -36,23 +36,24 @@ class Plan(NamedTuple):
     seconds: float  # for each baseline in each event
     devices: int | None  # of the baseline that splits its batch; None: all
     sampling: bool  # also write and read
+    platform: str  # that all compute on: "cpu", "gpu" or "tpu"
 
 
 def run(plan: Plan, progress: Callable[[str], AbstractContextManager]) -> Result:
     """Run every event of a plan; ``progress(words)`` shows each while it runs."""
     found: Result = {"seconds": plan.seconds, "training": [], "write": [], "read": []}
-    before = measure_machine(plan.dtypes)
+    before = measure_machine(plan.dtypes, plan.platform)
     for cell in plan.cells:
         for dtype in plan.dtypes:
             with progress(f"training {cell.name}, {dtype}"):
                 found["training"].append(training(cell, dtype, plan, before["peak"][dtype]))
     if plan.sampling:
         names = [name for name in plan.names if not KNOWN[name].options]  # no variants of training
-        with workers({name: worker_command(name) for name in names}) as started:
+        with workers({name: worker_command(name) for name in names}, plan.platform) as started:
             for what, cell in [("write", cell) for cell in WRITING] + [("read", cell) for cell in READING]:
                 with progress(cell.name):
                     found[what].append(using(what, cell, plan, started))
-    return with_capacity(found, before, measure_machine(plan.dtypes))
+    return with_capacity(found, before, measure_machine(plan.dtypes, plan.platform))
 
 
 def describe_machine() -> Result:
@@ -62,9 +63,9 @@ def describe_machine() -> Result:
         return started[MACHINE].ask({"do": "measure", "dtypes": None})
 
 
-def measure_machine(dtypes: tuple[str, ...]) -> Result:
+def measure_machine(dtypes: tuple[str, ...], platform: str) -> Result:
     """Return what this machine can do at this moment."""
-    with workers({MACHINE: worker_command(MACHINE)}) as started:
+    with workers({MACHINE: worker_command(MACHINE)}, platform) as started:
         started[MACHINE].ask({"do": "start"})
         return started[MACHINE].ask({"do": "measure", "dtypes": dtypes})
 
@@ -127,7 +128,7 @@ def training(cell: Cell, dtype: str, plan: Plan, peak: float) -> Result:
     equal = _equal_calls(cell, plan, peak)
     names = (JUDGE, *(name for name in plan.names if name not in equal))
     commands = {name: worker_command(name, plan.devices) for name in names}
-    with tempfile.TemporaryDirectory() as folder, workers(commands) as started:
+    with tempfile.TemporaryDirectory() as folder, workers(commands, plan.platform) as started:
         files = {name: Path(folder) / f"{name}.npz" for name in (*names, "weights")}
         save_arrays(files["weights"], made_up_weights(cell))
         request = {"do": "build", "cell": cell.to_json(), "dtype": dtype, "weights": str(files["weights"])}

@@ -16,6 +16,8 @@ import jaxchar
 from jaxchar.ambient import start_jax
 from jaxchar.benchmark.baselines.nnx_weights import set_precision
 from jaxchar.machine import num_cores
+from jaxchar.parallel.devices import make_mesh
+from jaxchar.parallel.hardware import notice_of_device
 
 PRODUCT_SIZES = {"cpu": (512, 1024, 2048), "gpu": (2048, 4096, 8192)}
 COPY_NUMBERS = {"cpu": 1 << 26, "gpu": 1 << 29}  # float32 of an array larger than any cache
@@ -73,6 +75,7 @@ def describe() -> dict[str, Any]:
     """Return what the machine and the libraries are, and when this is."""
     start_jax()
     device = jax.devices()[0]
+    notice = notice_of_device(make_mesh())
     return {
         "platform": device.platform,
         "device": processor_name() if device.platform == "cpu" else device.device_kind,
@@ -82,6 +85,7 @@ def describe() -> dict[str, Any]:
         "jaxchar": jaxchar.__version__,
         **{name: version for name in LIBRARIES if (version := installed_version(name))},
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
+        **({"notice": notice} if notice else {}),
     }
 
 

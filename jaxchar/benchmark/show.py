@@ -36,9 +36,10 @@ def machine(about: dict[str, Any]) -> None:
     """Show the machine."""
     facts = dict(about)
     head = f"{facts.pop('device')}, {facts.pop('cores')} cores, {facts.pop('system')}, {facts.pop('date')}"
+    notice = facts.pop("notice", "")
     del facts["platform"]
     versions = ", ".join(f"{name} {version}" for name, version in facts.items())
-    say(console(), f"{head}\n{versions}")
+    say(console(), "\n".join(filter(None, (head, versions, notice))))
 
 
 EXPLANATION = """
@@ -86,7 +87,8 @@ def training(event: dict[str, Any]) -> None:
         table.add_column(heading, justify="right")
     for name, baseline in event["contenders"].items():
         if "rate" in baseline:
-            table.add_row(label(name, event["reference"]), *_figures(baseline))
+            variant = f", {baseline['variant']}" if "variant" in baseline else ""
+            table.add_row(label(name, event["reference"], variant), *_figures(baseline))
     say(out, "\n" + drawn(table, out))
     _absent(out, event["contenders"])
 
@@ -124,9 +126,9 @@ def using(what: str, events: list[dict[str, Any]]) -> None:
         _absent(out, event["contenders"], f"{event['cell']['name']}: ")
 
 
-def label(name: str, reference: str | None) -> str:
-    """Return a baseline's label; the one that others are compared with is marked."""
-    return KNOWN[name].label + (" (= 1)" if name == reference else "")
+def label(name: str, reference: str | None, variant: str = "") -> str:
+    """Return a baseline's label and variant; the one that others are compared with is marked."""
+    return KNOWN[name].label + variant + (" (= 1)" if name == reference else "")
 
 
 def short(rate: float) -> str:

@@ -54,7 +54,8 @@ class Server:
         loss, found = baseline.loss_and_gradient()
         save_arrays(Path(gradient), found)
         counts = {name: getattr(baseline, name, 0) for name in ("num_parameters", "redundant_parameters")}
-        return {"loss": loss, **counts}
+        variant = getattr(baseline, "variant", "")
+        return {"loss": loss, **counts, **({"variant": variant} if variant else {})}
 
     def train(self) -> dict[str, Any]:
         """Do the first steps, which compiles them, and warm up."""

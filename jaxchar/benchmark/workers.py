@@ -12,10 +12,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from jaxchar.benchmark.baselines import PLATFORM_VARIABLE
+
 PATIENCE = 300.0  # seconds for work that may compile, or may be slow on a busy machine
 LAST_WORDS = 300  # characters of what a process printed before it ended
 # Several processes share one accelerator: none may take nearly all of its memory when it starts.
 ENVIRONMENT = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "PYTHONUNBUFFERED": "1"}
+# All compute where the plan says. On a processor nobody sees a card, whatever his library could do with one.
+NO_CARD = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
 
 
 class Absent(Exception):
@@ -30,8 +34,9 @@ class Absent(Exception):
 class Worker:
     """A process that answers requests."""
 
-    def __init__(self, command: Sequence[str]) -> None:
-        """Start it; see :func:`worker` for the command of a baseline."""
+    def __init__(self, command: Sequence[str], platform: str | None = None) -> None:
+        """Start it; see :func:`worker_command` for the command of a baseline, and :func:`workers`."""
+        where = {} if platform is None else {PLATFORM_VARIABLE: platform}
         self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed in close()
         self._process = subprocess.Popen(
             command,
@@ -39,7 +44,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env=os.environ | ENVIRONMENT,
+            env=os.environ | ENVIRONMENT | where | (NO_CARD if platform == "cpu" else {}),
             start_new_session=True,  # Ctrl-C is for the parent, which ends it
         )
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -109,12 +114,12 @@ def worker_command(name: str, devices: int | None = None) -> list[str]:
 
 
 @contextlib.contextmanager
-def workers(commands: dict[str, list[str]]) -> Iterator[dict[str, Worker]]:
-    """Start processes, and end all of them at the end."""
+def workers(commands: dict[str, list[str]], platform: str | None = None) -> Iterator[dict[str, Worker]]:
+    """Start processes that compute on a platform (None: JAX's choice), and end all of them at the end."""
     started: dict[str, Worker] = {}
     try:
         for name, command in commands.items():
-            started[name] = Worker(command)
+            started[name] = Worker(command, platform)
         yield started
     finally:
         for worker in started.values():

@@ -13,9 +13,11 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxchar.ambient import start_jax
+from jaxchar.config import Precision
 from jaxchar.errors import JaxcharError
 
 AXIS = "batch"
+FIRST_WITH_TF32 = 8.0  # compute capability of the first NVIDIA cards (Ampere) that have TF32
 
 
 def make_mesh(devices: int | None = 1, batch_size: int = 0) -> Mesh:
@@ -55,6 +57,27 @@ def _remedy(there: int) -> str:
         "JAX has begun, and makes no more; in Python, say jax.config.update('jax_num_cpu_devices', N) "
         "before anything else uses JAX"
     )
+
+
+# ---- precision -----------------------------------------------------------------------------------
+
+
+def check_precision(device: jax.Device, precision: Precision) -> None:
+    """Raise a JaxcharError where a device does not have a precision; processors take every one."""
+    if precision != "tf32" or device.platform == "cpu":
+        return
+    if device.platform not in ("gpu", "cuda") or _compute_capability(device) < FIRST_WITH_TF32:
+        raise JaxcharError(
+            f"--precision is 'tf32', which {device.device_kind} does not have; give --precision=highest, or "
+            "--precision=default"
+        )
+
+
+def _compute_capability(device: jax.Device) -> float:
+    try:
+        return float(getattr(device, "compute_capability", FIRST_WITH_TF32))
+    except ValueError:  # another maker's: XLA says what it lacks
+        return FIRST_WITH_TF32
 
 
 # ---- laying out ----------------------------------------------------------------------------------

@@ -7,11 +7,6 @@ from pathlib import Path
 import jax
 from jax.sharding import Mesh
 
-from jaxchar.config import Precision
-from jaxchar.errors import JaxcharError
-from jaxchar.tracing import kind_of
-
-FIRST_WITH_TF32 = 8.0  # compute capability of the first NVIDIA cards (Ampere) that have TF32
 # Either is there where Linux has the driver of an NVIDIA card.
 NVIDIA_PATHS = ("/dev/nvidia0", "/proc/driver/nvidia")
 CUDA_PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
@@ -61,21 +56,3 @@ def _driver() -> str:
         return ""
     version = next((word for word in lines if word.count(".") >= 1 and word.replace(".", "").isdigit()), "")
     return f" (driver {version})" if version else ""
-
-
-def check_precision(device: jax.Device, precision: Precision) -> None:
-    """Raise a JaxcharError where a device does not have a precision; processors take every one."""
-    if precision != "tf32" or device.platform == "cpu":
-        return
-    if kind_of(device.platform) != "gpu" or _compute_capability(device) < FIRST_WITH_TF32:
-        raise JaxcharError(
-            f"--precision is 'tf32', which {device.device_kind} does not have; give --precision=highest, or "
-            "--precision=default"
-        )
-
-
-def _compute_capability(device: jax.Device) -> float:
-    try:
-        return float(getattr(device, "compute_capability", FIRST_WITH_TF32))
-    except ValueError:  # another maker's: XLA says what it lacks
-        return FIRST_WITH_TF32

@@ -25,8 +25,7 @@ from jaxchar.model.own_optimizer import check_own_optimizer, own_optimizer
 from jaxchar.model.predictions import sums_over_batch
 from jaxchar.model.split import model_structure, split_model
 from jaxchar.own_cells import RegisteredCell, own_cell
-from jaxchar.parallel.devices import make_mesh, replicated, split_rows
-from jaxchar.parallel.hardware import check_precision
+from jaxchar.parallel.devices import check_precision, make_mesh, replicated, split_rows
 from jaxchar.randomness import DROPOUT_KEY, SHUFFLE_KEY, purpose_key
 from jaxchar.recurrence import native
 from jaxchar.recurrence.cells import GATE_BLOCKS, Carry

@@ -5,7 +5,9 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
@@ -14,7 +16,7 @@ from jaxchar.benchmark import baselines, cells, data, events, race, same_work, s
 from jaxchar.benchmark.baselines import LeftOut, ours
 from jaxchar.benchmark.cells import Cell
 from jaxchar.benchmark.worker import Server
-from jaxchar.benchmark.workers import Absent, Worker
+from jaxchar.benchmark.workers import Absent, Worker, workers
 from jaxchar.model.char_rnn import CharRNN, num_parameters
 from jaxchar.training.step import training_batches
 
@@ -139,6 +141,71 @@ def test_other_work_is_told_of(change, said):
     assert same_work.differences(WORDS_GENERATOR, "float32", SOUND | change, judge_loss=3.5) == said
 
 
+def gradient_with(bits, cell):
+    """Return the gradient of the first batch where factors of products have so many bits; None: all."""
+
+    def product(a, b):
+        return (
+            a @ b
+            if bits is None
+            else jax.lax.reduce_precision(a, 8, bits) @ jax.lax.reduce_precision(b, 8, bits)
+        )
+
+    def loss(weights):
+        inputs, targets = data.first_batch(cell)
+        hidden = state = jnp.zeros((len(inputs), cell.hidden_size))
+        for t in range(cell.seq_len):
+            rows = jax.nn.one_hot(inputs[:, t], cell.vocab_size)
+            z = (
+                product(rows, weights["input 1"])
+                + product(hidden, weights["recurrent 1"])
+                + weights["bias 1"]
+            )
+            i, f, g, o = jnp.split(z, 4, axis=1)
+            state = jax.nn.sigmoid(f) * state + jax.nn.sigmoid(i) * jnp.tanh(g)
+            hidden = jax.nn.sigmoid(o) * jnp.tanh(state)
+        logits = product(hidden, weights["head"]) + weights["head bias"]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean()
+
+    return jax.device_get(jax.grad(loss)(data.made_up_weights(cell)))
+
+
+def test_the_tolerances_tell_float32_from_tf32_from_bfloat16():
+    exact = gradient_with(None, WORDS_GENERATOR)
+    tf32, bfloat16 = (
+        same_work.gradient_error(gradient_with(bits, WORDS_GENERATOR), exact) for bits in (10, 7)
+    )
+    tolerance = same_work.GRADIENT_TOLERANCE
+    assert tolerance["float32"] < tf32 < tolerance["tf32"] < bfloat16 < tolerance["bfloat16"]
+
+
+def test_all_compute_where_the_plan_says(monkeypatch):
+    script = (
+        "import json, os; input(); print(json.dumps({name: os.environ.get(name) for name in "
+        "('JAXCHAR_BENCHMARK_PLATFORM', 'CUDA_VISIBLE_DEVICES', 'JAX_PLATFORMS')}))"
+    )
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    found = {}
+    for platform in ("cpu", "gpu"):
+        with workers({platform: [sys.executable, "-c", script]}, platform) as started:
+            found[platform] = list(started[platform].ask({"do": "start"}).values())
+    assert found == {"cpu": ["cpu", "", "cpu"], "gpu": ["gpu", "1", None]}
+
+
+def test_cudnns_two_biases_move_as_one_does():
+    from jaxchar.benchmark.baselines import cudnn_lstm
+
+    flat = jnp.ones(100 + 2 * 4 * TINY.hidden_size * TINY.num_layers)
+    halved, _ = cudnn_lstm._half_rate_of_biases(TINY).update({"lstm": flat, "head": flat}, optax.EmptyState())
+    assert (halved["lstm"][:100] == 1).all() and (halved["lstm"][100:] == 0.5).all()
+    assert (halved["head"] == 1).all()
+
+
+def test_a_variant_is_named():
+    assert show.label("torch", None, ", float16") == "PyTorch, float16"
+
+
 # ---- baselines that misbehave --------------------------------------------------------------------
 
 
@@ -202,7 +269,7 @@ def peers(request, monkeypatch):
     """Others that take part in a race over a tiny cell, each in a process that takes seconds to begin."""
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     capacity = {"peak": {"float32": 1e11}, "bandwidth": 1e10}
-    monkeypatch.setattr(events, "measure_machine", lambda dtypes: capacity)
+    monkeypatch.setattr(events, "measure_machine", lambda *_: capacity)
     monkeypatch.setattr(cells, "CELLS", (TINY,))
     monkeypatch.setattr(baselines, "baselines_named", lambda *_: ("jaxchar", *request.param, "cudnn"))
     return request.param

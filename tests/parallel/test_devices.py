@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from runs import TINY, quiet, timeless_metrics
 from jaxchar.checkpoint.arrays import named_leaves
 from jaxchar.checkpoint.find import load_checkpoint
 from jaxchar.errors import JaxcharError
-from jaxchar.parallel.devices import AXIS, make_mesh, replicate
+from jaxchar.parallel.devices import AXIS, check_precision, make_mesh, replicate
 from jaxchar.training.launch import fit
 from jaxchar.training.resume import resume
 from jaxchar.training.step import make_program, state_structure
@@ -100,6 +101,29 @@ def test_a_run_moves_from_two_devices_to_one(tmp_path):
         for name in ("two", "moved")
     ]
     assert counts == [2, 1]
+
+
+# ---- precision -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("device", "fits"),
+    [
+        ({"platform": "gpu", "device_kind": "NVIDIA A100", "compute_capability": "8.0"}, True),
+        ({"platform": "cuda", "device_kind": "NVIDIA H100", "compute_capability": "9.0"}, True),
+        ({"platform": "gpu", "device_kind": "Tesla V100", "compute_capability": "7.0"}, False),
+        ({"platform": "gpu", "device_kind": "MI300X", "compute_capability": "gfx942"}, True),
+        ({"platform": "tpu", "device_kind": "TPU v5 lite"}, False),
+        ({"platform": "cpu", "device_kind": "cpu"}, True),
+    ],
+)
+def test_tf32_is_refused_where_the_device_does_not_have_it(device, fits):
+    check_precision(SimpleNamespace(**device), "highest")
+    if fits:
+        check_precision(SimpleNamespace(**device), "tf32")
+        return
+    with pytest.raises(JaxcharError, match=rf"^precision is 'tf32', which {device['device_kind']} does not"):
+        check_precision(SimpleNamespace(**device), "tf32")
 
 
 # ---- checkpoints ---------------------------------------------------------------------------------

@@ -8,10 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxchar.errors import JaxcharError
 from jaxchar.parallel import hardware
 from jaxchar.parallel.devices import make_mesh
-from jaxchar.parallel.hardware import check_precision
 
 ROOT = Path(__file__).parent.parent.parent
 VERSION = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  515.65.01  Wed Jul 20 14:00:58 UTC 2022\n"
@@ -69,23 +67,3 @@ def test_every_accelerator_has_an_extra_of_the_same_jax():
     for name in ("cuda12", "cuda13", "tpu"):
         assert extras[name] == [f"jax[{name}]{jax_range}"]
         assert name in (ROOT / "Makefile").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("device", "fits"),
-    [
-        ({"platform": "gpu", "device_kind": "NVIDIA A100", "compute_capability": "8.0"}, True),
-        ({"platform": "cuda", "device_kind": "NVIDIA H100", "compute_capability": "9.0"}, True),
-        ({"platform": "gpu", "device_kind": "Tesla V100", "compute_capability": "7.0"}, False),
-        ({"platform": "gpu", "device_kind": "MI300X", "compute_capability": "gfx942"}, True),
-        ({"platform": "tpu", "device_kind": "TPU v5 lite"}, False),
-        ({"platform": "cpu", "device_kind": "cpu"}, True),
-    ],
-)
-def test_tf32_is_refused_where_the_device_does_not_have_it(device, fits):
-    check_precision(SimpleNamespace(**device), "highest")
-    if fits:
-        check_precision(SimpleNamespace(**device), "tf32")
-        return
-    with pytest.raises(JaxcharError, match=rf"^precision is 'tf32', which {device['device_kind']} does not"):
-        check_precision(SimpleNamespace(**device), "tf32")

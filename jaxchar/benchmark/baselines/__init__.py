@@ -17,6 +17,9 @@ from typing import Any, Protocol
 from jaxchar.benchmark.data import Weights
 from jaxchar.errors import JaxcharError
 
+# The platform that the plan is for, in the environment of every worker: "cpu", "gpu" or "tpu".
+PLATFORM_VARIABLE = "JAXCHAR_BENCHMARK_PLATFORM"
+
 
 class LeftOut(Exception):
     """A baseline cannot run here; the message says why."""
@@ -27,6 +30,7 @@ class Baseline(Protocol):
 
     num_parameters: int
     redundant_parameters: int  # of these, trained numbers that add nothing: PyTorch's second bias
+    # Optional, variant: what it computes with, where its label and the dtype do not say so.
 
     def load(self, weights: Weights) -> None:
         """Take these weights, a fresh optimiser and the first batch."""

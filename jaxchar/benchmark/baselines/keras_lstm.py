@@ -37,6 +37,9 @@ class Keras:
     def __init__(self, cell: Cell) -> None:
         """Build the model and cut the text."""
         self.cell, self.model = cell, build(cell)
+        # Keras takes cuDNN's LSTM (jax.experimental.rnn) by itself, which has no bfloat16.
+        by_cudnn = jax.default_backend() == "gpu" and keras.config.dtype_policy().compute_dtype == "float32"
+        self.variant = "its cuDNN path" if by_cudnn else ""
         self.num_parameters = self.model.count_params()
         self._judged = jax.jit(jax.value_and_grad(self._loss))
         starts = np.concatenate([data.batch_starts(cell, step) for step in range(cell.steps_per_epoch)])

@@ -15,7 +15,7 @@ from jaxchar.benchmark import data
 from jaxchar.benchmark.baselines import LeftOut
 from jaxchar.benchmark.baselines.nnx_weights import give_weights, set_precision, weights_of
 from jaxchar.benchmark.cells import READING_STEPS, TEXT_CHARS, Cell
-from jaxchar.config import Config
+from jaxchar.config import Config, Precision
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
 from jaxchar.language_model import LanguageModel
@@ -28,6 +28,8 @@ from jaxchar.scoring.validation import make_evaluation
 from jaxchar.training.step import TrainState, make_program
 
 NO_LIMIT = 10**5  # epochs
+# Of products of float32 numbers, of which a bfloat16 model has a few, too.
+PRODUCTS: dict[str, Precision] = {"float32": "highest", "tf32": "tf32", "bfloat16": "default"}
 
 
 def config_of(cell: Cell, dtype: str) -> Config:
@@ -45,6 +47,7 @@ def config_of(cell: Cell, dtype: str) -> Config:
         hidden_size=cell.hidden_size,
         num_layers=cell.num_layers,
         dtype="bfloat16" if dtype == "bfloat16" else "float32",
+        precision=PRODUCTS[dtype],
         optimizer="adam",
         learning_rate=data.LEARNING_RATE,
         beta1=data.BETAS[0],

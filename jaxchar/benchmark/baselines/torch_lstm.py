@@ -1,4 +1,8 @@
-"""PyTorch: ``nn.LSTM``, ``nn.Linear`` and fused Adam, on all cores or on the GPU."""
+"""PyTorch: ``nn.LSTM``, ``nn.Linear`` and fused Adam, on all cores or on the GPU, as the others.
+
+On a GPU, ``torch.autocast`` gives cuDNN's LSTM float16, also where bfloat16 is asked for
+(``autocast_mode.cpp``, ``_cudnn_rnn_cast_reflatten``); so it is named.
+"""
 
 import contextlib
 import os
@@ -12,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from jaxchar.benchmark import data
-from jaxchar.benchmark.baselines import LeftOut
+from jaxchar.benchmark.baselines import PLATFORM_VARIABLE, LeftOut
 from jaxchar.benchmark.cells import READING_STEPS, Cell
 
 GRAPH_WARMUP = 3  # steps on a side stream before a CUDA graph is captured, as PyTorch's notes ask
@@ -21,8 +25,13 @@ GRAPH_WARMUP = 3  # steps on a side stream before a CUDA graph is captured, as P
 def _device(dtype: str) -> torch.device:
     """Return where to train, threads and precision set."""
     torch.set_num_threads(os.cpu_count() or 1)
+    wanted = os.environ.get(PLATFORM_VARIABLE, "cpu")
+    if wanted == "cpu":
+        return torch.device("cpu")
+    if wanted != "gpu" or not torch.cuda.is_available():
+        raise LeftOut(f"the others compute on a {wanted}, and this PyTorch cannot")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = dtype == "tf32"
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda")
 
 
 def _wait(device: torch.device) -> None:
@@ -65,6 +74,8 @@ class Torch:
     def __init__(self, cell: Cell, dtype: str, graph: bool) -> None:
         """Make the model and put the text on the device."""
         self.cell, self.device, self.dtype, self.graph = cell, _device(dtype), dtype, graph
+        lowered = dtype == "bfloat16" and self.device.type == "cuda"
+        self.variant = "float16" if lowered else ""
         if graph and self.device.type != "cuda":
             raise LeftOut("a CUDA graph needs a GPU")
         self.model = Model(cell).to(self.device)
