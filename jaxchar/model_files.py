@@ -1,5 +1,6 @@
 """Models from files and into files: ``jaxchar.load``, ``jaxchar.save``."""
 
+import contextlib
 import warnings
 from pathlib import Path
 
@@ -40,12 +41,15 @@ def load(path: str | Path, which: Which | None = None) -> LanguageModel:
 
 def weights_file(path: str | Path) -> Path | None:
     """Return the file of weights that a path is, or that the folder has; None: it is no such path."""
-    if not isinstance(path, str | Path) or "\0" in str(path):
+    if not isinstance(path, str | Path):
         return None
-    file, inside = Path(path).expanduser(), Path(path).expanduser() / IN_A_FOLDER
-    if file.suffix == ".safetensors" and not file.is_dir():
-        return file
-    return inside if inside.is_file() else None
+    with contextlib.suppress(OSError, RuntimeError, ValueError):  # a name that no file can have
+        file = Path(path).expanduser()
+        if file.suffix == ".safetensors" and not file.is_dir():
+            return file
+        if (file / IN_A_FOLDER).is_file():
+            return file / IN_A_FOLDER
+    return None
 
 
 def save(model: LanguageModel, path: str | Path, *, overwrite: bool = False) -> list[Path]:

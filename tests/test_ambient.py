@@ -181,8 +181,8 @@ def test_a_command_writes_the_same_whatever_the_environment_says(undisturbed, ex
     ("name", "value"),
     [
         ("JAX_PLATFORMS", "cuda"),
-        ("JAX_PLATFORMS", "nonsense"),
-        ("JAX_ENABLE_X64", "perhaps"),
+        pytest.param("JAX_PLATFORMS", "nonsense", marks=pytest.mark.slow),
+        pytest.param("JAX_ENABLE_X64", "perhaps", marks=pytest.mark.slow),
         ("XLA_FLAGS", "--xla_no_such_flag=1"),
     ],
 )

@@ -200,6 +200,7 @@ def _keywords() -> set[str]:
     return settings | arguments | {"which", "end", "flush"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUN_PAGES)
 def test_the_programs_of_a_page_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -230,7 +231,13 @@ SMALL = {"hidden_size": 6, "max_steps": 4, "sample_length": 0, "memory": "none"}
 
 
 @pytest.mark.usefixtures("unmeasured")
-@pytest.mark.parametrize("number", range(len(blocks("many_runs", "python"))))
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(number, marks=pytest.mark.slow if number in (0, 4, 5) else ())
+        for number in range(len(blocks("many_runs", "python")))
+    ],
+)
 def test_the_programs_about_many_runs_run(number, tmp_path, monkeypatch, capsys):
     program = blocks("many_runs", "python")[number]
     for name in ("pandas", "optuna"):

@@ -103,7 +103,14 @@ def test_a_flipped_bit_is_never_trained_on(run_dir, flips, tried):
 
 
 @promises.DAMAGE_REFUSED
-@pytest.mark.parametrize("share", [0.0, 0.5, None], ids=["emptied", "cut in half", "deleted"])
+@pytest.mark.parametrize(
+    "share",
+    [
+        pytest.param(0.0, id="emptied", marks=pytest.mark.slow),
+        pytest.param(0.5, id="cut in half"),
+        pytest.param(None, id="deleted", marks=pytest.mark.slow),
+    ],
+)
 def test_a_file_cut_short_or_missing_is_never_trained_on(run_dir, share, tried):
     checkpoint = checkpoints(run_dir)[-1]
     expected, held = state_of(checkpoint), 0
@@ -170,6 +177,7 @@ def a_file(checkpoint: Path) -> None:
 
 
 DAMAGES = [empty, half_deleted, cut_short, flipped, without_metadata, a_file]
+OFTEN = DAMAGES[:2]
 each_damage = pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 
 
@@ -186,7 +194,13 @@ def test_writing_falls_back_to_the_newest_whole_checkpoint(run_dir, damage, caps
 
 
 @promises.DAMAGE_PASSED_OVER
-@each_damage
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(damage, id=damage.__name__, marks=() if damage in OFTEN else pytest.mark.slow)
+        for damage in DAMAGES
+    ],
+)
 def test_resuming_falls_back_to_the_newest_whole_checkpoint(run_dir, trained, damage, capsys):
     older, newest = checkpoints(run_dir)
     damage(newest)

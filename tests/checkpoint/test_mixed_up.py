@@ -48,6 +48,7 @@ OTHER = {
     "embedding_size": 3,
     "tie_embeddings": True,
     "gate": "hard_sigmoid",
+    "recurrent_bias": True,
     "forget_bias": 0.0,
     "kernel_init": "normal",
     "recurrent_init": "same",
@@ -83,6 +84,7 @@ OTHER = {
 NEEDED = {
     "lane_offsets": {"batching": "streams"},
     "tie_embeddings": {"embedding_size": 3},
+    "recurrent_bias": {"cell": "gru"},
 }  # what goes along with such a value
 
 

@@ -400,7 +400,10 @@ def test_samples_of_the_training_go_on_from_where_it_is(trained, tmp_path, monke
     assert len(seen) > 5 and all(prompt == last for prompt, last in seen)
 
 
-@pytest.mark.parametrize(("given", "separator"), [({}, "\n"), ({"separator": None}, None)])
+@pytest.mark.parametrize(
+    ("given", "separator"),
+    [({}, "\n"), pytest.param({"separator": None}, None, marks=pytest.mark.slow)],
+)
 def test_documents_are_recognised_and_said_where_settings_are_chosen(tmp_path, monkeypatch, given, separator):
     monkeypatch.setattr("jaxchar.training.planner.seconds_per_step", lambda *_: 0.001)
     text = tmp_path / "names.txt"

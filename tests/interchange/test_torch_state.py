@@ -182,7 +182,9 @@ def test_a_file_of_pytorch_that_runs_code_is_refused(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("settings", [{}, {"batching": "windows", "seq_len": 6}])
+@pytest.mark.parametrize(
+    "settings", [pytest.param({}, marks=pytest.mark.slow), {"batching": "windows", "seq_len": 6}]
+)
 def test_a_gru_with_two_biases_writes_what_its_logits_say(settings):
     model = random_model("gru", (6, 5), two_biases=True, **settings)
     text = "zq ab"

@@ -310,9 +310,16 @@ IMPLEMENTATIONS = [
     for implementation in ("scan", "fused", "native")
     if (cell, implementation) != ("rnn", "native")
 ]
+OFTEN = {("lstm", "native"), ("gru", "fused"), ("rnn", "scan")}
 
 
-@pytest.mark.parametrize(("cell", "implementation"), IMPLEMENTATIONS)
+@pytest.mark.parametrize(
+    ("cell", "implementation"),
+    [
+        pytest.param(*each, marks=() if each in OFTEN else pytest.mark.slow, id="-".join(each))
+        for each in IMPLEMENTATIONS
+    ],
+)
 def test_a_dropped_weight_is_neither_used_nor_learned_and_the_others_are_scaled(cell, implementation, ids):
     """The loss with dropped weights is that of the masked kernels, and its gradient obeys the chain rule."""
     plain = ModelConfig(cell=cell, hidden_size=(8, 9), init_scale=1, implementation=implementation)

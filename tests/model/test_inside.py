@@ -76,6 +76,7 @@ def test_every_implementation_gives_the_same_logits_one_by_one_in_a_batch_and_un
     np.testing.assert_allclose(jax.vmap(logits)(texts), expected, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not native.is_available(), reason="needs a C++ compiler")
 def test_gradients_of_several_models_for_several_texts_are_the_same_in_cpp_and_by_scan():
     model = model_of("gru")

@@ -66,7 +66,8 @@ def leaves(run_dir):
     return {name: np.asarray(leaf) for name, leaf in named_leaves(loaded.state).items()}
 
 
-@pytest.mark.parametrize("epochs", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow  # four processes that compile
+@pytest.mark.parametrize("epochs", [1, 2])
 def test_two_processes_train_save_once_and_resume_as_one_does(epochs, tmp_path):
     together, alone = tmp_path / "together", tmp_path / "alone"
     first, second = ends(start(*FLAGS, "--epochs", "1", "--run-dir", str(together), command=AS_EXPERIMENT))

@@ -109,7 +109,11 @@ def test_a_simple_terminal_gets_plain_lines(environment):
 
 
 @pytest.mark.parametrize(
-    "environment", [{"NO_COLOR": "1"}, pytest.param({"CLICOLOR": "0"}, marks=pytest.mark.slow)]
+    "environment",
+    [
+        pytest.param({"NO_COLOR": "1"}, marks=pytest.mark.slow),
+        pytest.param({"CLICOLOR": "0"}, marks=pytest.mark.slow),
+    ],
 )
 def test_without_colours_the_line_still_changes_and_tells_what_is_done(environment):
     output = run_in_terminal(RUN, 80, **environment)
@@ -123,6 +127,7 @@ def test_without_utf_8_bar_and_curve_are_ascii():
     assert re.search(r"#+-+  (step|evaluating).*  loss \d.\d{4}  [_.=^-]+  \d", ESCAPE.sub("", output))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "columns", ["0", *(pytest.param(c, marks=pytest.mark.slow) for c in ("nonsense", "300", "-1"))]
 )

@@ -62,7 +62,10 @@ def test_what_is_no_number_shows_and_the_infinite_has_its_limit():
 
 @needs_compiler
 @pytest.mark.parametrize("cell_type", [nnx.OptimizedLSTMCell, nnx.GRUCell])
-@pytest.mark.parametrize(("rows", "size"), [(1, 16), (7, 3), (31, 21)])
+@pytest.mark.parametrize(
+    ("rows", "size"),
+    [pytest.param(1, 16, marks=pytest.mark.slow), (7, 3), pytest.param(31, 21, marks=pytest.mark.slow)],
+)
 def test_a_rows_bits_do_not_depend_on_the_batch_around_it(cell_type, rows, size):
     cell = cell_type(9, size, rngs=nnx.Rngs(0))
     ids = jax.random.randint(jax.random.key(1), (4, 101), 0, 9)

@@ -157,10 +157,12 @@ def test_a_killed_run_loses_only_what_came_after_its_last_checkpoint(undisturbed
     "changes",
     [
         {"eval_every": 3},
-        {"sample_every": 4, "sample_length": 3},
+        pytest.param({"sample_every": 4, "sample_length": 3}, marks=pytest.mark.slow),
         pytest.param({"checkpoint_every": 5}, marks=pytest.mark.slow),
         pytest.param({"log_every": 1}, marks=pytest.mark.slow),
-        {"eval_every": 1_000, "sample_length": 0, "eval_protocol": None},
+        pytest.param(
+            {"eval_every": 1_000, "sample_length": 0, "eval_protocol": None}, marks=pytest.mark.slow
+        ),
     ],
     ids=lambda changes: next(iter(changes)),
 )
@@ -314,13 +316,26 @@ def test_three_lines_of_python_train_load_and_write(tmp_path):
     assert text != model.generate("the ", 50, temperature=0.8, seed=2)
 
 
-@pytest.mark.parametrize("sample_from", ["prompt", "corpus", "training"])
+@pytest.mark.parametrize(
+    "sample_from",
+    [
+        pytest.param("prompt", marks=pytest.mark.slow),
+        pytest.param("corpus", marks=pytest.mark.slow),
+        "training",
+    ],
+)
 def test_samples_can_go_on_from_anywhere(tmp_path, sample_from):
     fit(STREAMS.replace(epochs=1, sample_from=sample_from, sample_prompt="The"), tmp_path / "run")
     assert "temperature 0.8, after " in (tmp_path / "run" / "samples.txt").read_text()
 
 
-@pytest.mark.parametrize("offsets", [False, True], ids=["lanes", "lanes with offsets"])
+@pytest.mark.parametrize(
+    "offsets",
+    [
+        pytest.param(False, id="lanes", marks=pytest.mark.slow),
+        pytest.param(True, id="lanes with offsets"),
+    ],
+)
 def test_samples_of_the_training_go_on_from_the_character_that_it_has_just_reached(
     tmp_path, monkeypatch, offsets
 ):

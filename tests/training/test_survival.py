@@ -94,7 +94,7 @@ def undisturbed(request, tmp_path_factory) -> tuple[tuple[Path, dict[str, str]],
 @pytest.mark.parametrize(
     ("undisturbed", "in_background", "kills"),
     [
-        pytest.param({}, True, 2, id="background-2"),
+        pytest.param({}, True, 2, id="background-2", marks=pytest.mark.slow),
         *(
             pytest.param(AS_USERS_DO, in_background, kills, marks=pytest.mark.slow, id=f"{name}-{kills}")
             for in_background, name in ((True, "background"), (False, "waiting"))
