@@ -316,7 +316,7 @@ OFTEN = {("lstm", "native"), ("gru", "fused"), ("rnn", "scan")}
 @pytest.mark.parametrize(
     ("cell", "implementation"),
     [
-        pytest.param(*each, marks=() if each in OFTEN else pytest.mark.slow, id="-".join(each))
+        each if each.values in OFTEN else pytest.param(*each.values, marks=[*each.marks, pytest.mark.slow])
         for each in IMPLEMENTATIONS
     ],
 )

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from recurrent_problem import CELLS, check_against_equations
+from recurrent_problem import CELLS, assert_close, check_against_equations, make_problem, run
 
 from jaxchar.recurrence import fused
+from jaxchar.tracing import traced_for
 
 SYMBOLS = 7
 
@@ -16,6 +17,17 @@ SYMBOLS = 7
 )
 def test_fused_and_all_its_gradients_equal_the_float64_equations(name, masked):
     check_against_equations("fused", name, masked)
+
+
+@pytest.mark.parametrize(("name", "T"), [("lstm", 1), ("gru", fused.ACCELERATOR_UNROLL + 3)])
+def test_what_accelerators_compute_is_the_same(name, T):
+    """Time steps compiled together, some of them left over, and no barriers; here a processor computes it."""
+    problem = make_problem(name, T=T, B=3, D=4, H=5, masked=True)
+    outputs, gradients = run(problem, "fused")
+    with traced_for("gpu"):
+        unrolled, unrolled_gradients = run(problem, "auto")
+    assert_close(unrolled, outputs)
+    assert_close(unrolled_gradients, gradients)
 
 
 @pytest.mark.parametrize("one_hot_product_symbols", [SYMBOLS, SYMBOLS - 1])
