@@ -22,6 +22,7 @@ DUMP = tempfile.mkdtemp(prefix="thunks-")
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = f"--xla_dump_to={DUMP} --xla_dump_hlo_as_text=true"
 os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # there is no TPU machine to ask
+os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # nor one that processes could quarrel about
 with contextlib.suppress(ImportError):  # XLA looks for ptxas in PATH
     import nvidia
 
