@@ -22,6 +22,7 @@ from jaxchar.sampling.context import Context, WindowContext
 from jaxchar.sampling.decoder import MOST_PIECE
 from jaxchar.sampling.filters import TracedParams, draw
 from jaxchar.sampling.noise import noise_of, noise_rows
+from jaxchar.tracing import numerics
 
 
 @jax.tree_util.register_dataclass
@@ -53,7 +54,7 @@ class NativeDecoder:
             return None
         cell = native_name(model.cells[0])
         if cell is None:
-            if could_be_native(model.cells[0]):
+            if could_be_native(model.cells[0]) and numerics().on_processor:
                 native.tell_why_slower()
             return None
         head, head_bias = model.head_weights()

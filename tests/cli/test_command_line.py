@@ -605,7 +605,9 @@ def test_make_hands_texts_runs_and_minutes_on(line, words, tmp_path):
         (programs / name).write_text(show)
         (programs / name).chmod(0o755)
     (tmp_path / ".venv" / "ready").touch()
-    environment = {k: v for k, v in os.environ.items() if k not in ("EXPERIMENT", "CORPUS", "RUN", "ARGS")}
+    ours = {"EXPERIMENT", "CORPUS", "RUN", "ARGS", "MINUTES", "EXTRA"}
+    of_make = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"}  # where `make test` runs this
+    environment = {name: value for name, value in os.environ.items() if name not in ours | of_make}
     done = subprocess.run(
         ["make", "-s", *line], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
     )

@@ -459,8 +459,9 @@ def test_a_few_texts_are_written_on_the_processor(settings, decoder, texts, expe
 
 
 @pytest.mark.skipif(not native.is_available(), reason="no C++ compiler")
-def test_what_is_traced_for_an_accelerator_calls_no_cpp():
+def test_what_is_traced_for_an_accelerator_calls_no_cpp(monkeypatch):
     graphdef, params = split_model(Config(hidden_size=8), V)
+    monkeypatch.setattr(native, "tell_why_slower", lambda: pytest.fail("it is not slower"))
     with traced_for("gpu"):
         decoder = generate._decoder_of(nnx.merge(graphdef, params), "auto")
     assert isinstance(decoder, JaxDecoder) and decoder.rows == "batched"
