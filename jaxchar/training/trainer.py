@@ -176,7 +176,8 @@ class Trainer:
         started = time.perf_counter()
         stop = self._due.next_stop(self.step, self.step + steps)
         self.state, finite = jax.block_until_ready(train_steps(self.state, self._text, np.int32(stop)))
-        finite, self._figures = jax.device_get((finite, figures_of(self.state)))
+        finite, figures = jax.device_get((finite, figures_of(self.state)))
+        self._figures = figures._replace(opt_state=self.state.opt_state)  # may hold a rate of the user's own
         if not finite:
             raise JaxcharError(divergence(self.state, self._saver.saved_at))
         next_chunk = self._timed(stop - self.step, time.perf_counter() - started)

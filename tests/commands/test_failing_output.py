@@ -314,7 +314,7 @@ def test_a_summary_that_cannot_be_written_and_metrics_that_cannot_be_read_are_wa
         save_the_end(trainer)
         (tmp_path / "run" / "summary.json").mkdir()
         with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
-            file.write('{"half a')
+            file.write('{"half a\n{"step": 1}\n')
 
     monkeypatch.setattr(Trainer, "_save_the_end", then_spoil)
     run = jaxchar.fit(CONFIG, tmp_path / "run")

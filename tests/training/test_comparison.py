@@ -82,7 +82,8 @@ def test_a_summary_that_says_nothing_is_as_none(summary, runs):
 # ---- the command ---------------------------------------------------------------------------------
 
 
-def test_the_command_prints_a_table_and_draws_a_picture(runs, tmp_path, capsys):
+def test_the_command_prints_a_table_and_draws_a_picture(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     picture = tmp_path / "new" / "losses.png"
     (runs / "_$x^{").mkdir()
     make_run(runs / "_$x^{", [2.75])  # no name for Matplotlib to interpret

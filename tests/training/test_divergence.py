@@ -24,6 +24,14 @@ pytestmark = promises.DIVERGENCE
 CONFIG = TINY.replace(ema_decay=0.9, epochs=3, checkpoint_every=5, keep_checkpoints=0)
 
 
+@pytest.fixture(autouse=True)
+def programs_made_anew():
+    """Let no program that was made before or in a test of this file serve another one."""
+    step_module._program.cache_clear()
+    yield
+    step_module._program.cache_clear()
+
+
 def inject(monkeypatch, what: str, bad_steps: tuple[int, ...]) -> None:
     """Make the loss, or only its gradient, not a number in some steps, the first of which is step 1."""
     batch_at, predict, now = Streams.batch, step_module.sums_over_batch, {}
