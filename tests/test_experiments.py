@@ -18,6 +18,7 @@ from jaxchar.training.step import make_program
 
 ROOT = Path(__file__).parent.parent
 NAMES = sorted(path.stem for path in (ROOT / "experiments").glob("*.py"))
+OFTEN = {"shakespeare", "words_generator", "min_gru"}  # streams, windows, and a cell of its own
 
 
 def config_of(name: str) -> jaxchar.Config:
@@ -46,7 +47,9 @@ def test_the_stacked_variant_is_the_example_with_more_layers_and_dropout():
     assert config_of("nietzsche_stacked") == expected
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in NAMES]
+)
 def test_an_experiment_trains_a_few_steps_evaluates_samples_and_saves(name, tmp_path):
     config = config_of(name).replace(
         corpus="python",

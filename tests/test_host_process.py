@@ -87,6 +87,7 @@ changed("a damaged checkpoint", lambda: jaxchar.load(run))
 """
 
 
+@pytest.mark.slow
 def test_nothing_global_differs_after_any_public_call(tmp_path):
     ran = subprocess.run(
         [sys.executable, "-c", HOST, str(tmp_path)],

@@ -427,6 +427,7 @@ def test_its_run_keeps_the_name_and_not_the_text(from_memory):
     assert jaxchar.load(from_memory).generate("the", 5)
 
 
+@pytest.mark.slow
 @promises.TEXT_IN_MEMORY
 def test_its_run_goes_on_with_the_text_or_a_file_of_it(from_memory, tmp_path):
     (tmp_path / "t.txt").write_text(MEMORY)

@@ -275,6 +275,7 @@ def peers(request, monkeypatch):
     return request.param
 
 
+@pytest.mark.slow
 def test_a_race_from_the_command(peers, tmp_path, capsys):
     out, plot = tmp_path / "out.json", tmp_path / "out.png"
     files = ["--out", str(out), "--plot", str(plot)]

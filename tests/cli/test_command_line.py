@@ -565,6 +565,7 @@ def _last(folder: Path) -> int:
     return max(steps_and_losses(folder))
 
 
+@pytest.mark.slow
 def test_a_run_without_validation_is_sampled_at_its_end(overtrained, tmp_path):
     import jaxchar
 

@@ -302,6 +302,7 @@ def test_altered_metadata_are_damage_too(trained, tmp_path, capsys):
     assert f"{checkpoint}: DAMAGED: its metadata does not match its SHA-256" in out
 
 
+@pytest.mark.slow
 def test_the_command_called_inspect_leaves_the_standard_librarys_inspect_alone(trained):
     command = [sys.executable, "-m", "jaxchar.inspect", "--ckpt", str(trained), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -37,7 +37,7 @@ OUTPUTS = [
     pytest.param("<&- >&- 2>&-", id="everything closed", marks=pytest.mark.slow),
     pytest.param("| head -3 > /dev/null", id="a reader that leaves", marks=pytest.mark.slow),
     pytest.param("> /dev/full 2> /dev/full", id="everything full", marks=pytest.mark.slow),
-    pytest.param(">&-", id="closed"),
+    pytest.param(">&-", id="closed", marks=pytest.mark.slow),
     pytest.param("| true", id="a reader that never reads", marks=pytest.mark.slow),
 ]
 

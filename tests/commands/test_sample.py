@@ -382,6 +382,7 @@ def test_what_is_written_to_a_pipe_is_utf_8_whatever_the_locale(prepared, locale
     assert (done.returncode, done.stdout) == (0, expected.encode())
 
 
+@pytest.mark.slow
 @promises.OUTPUT_WHOLE
 def test_a_prompt_is_read_as_utf_8_where_the_locale_knows_only_ascii(prepared):
     typed = ["--prompt", "the caf\u00e9", "--stop", "\u00e9", "--length", 60, "--json"]

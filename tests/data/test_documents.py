@@ -268,6 +268,7 @@ def test_lanes_share_the_documents_of_an_epoch():
         assert lane.tolist() == whole[start : start + len(lane)].tolist()
 
 
+@pytest.mark.slow
 def test_documents_with_offsets_are_a_ring():
     whole = np.asarray(
         Documents.of(TEXT, STARTS).in_order(jax.random.fold_in(jax.random.fold_in(KEY, 2), 1))[
@@ -337,6 +338,7 @@ def test_resumed_at_any_step_and_in_calls_of_any_length_it_ends_in_the_same_bits
     tried(sum(same_bits(to_step(18, start), states[18]) for start in states[:18]), 18)
 
 
+@pytest.mark.slow
 def test_several_devices_read_the_documents_in_the_same_order():
     alone, several = (to_step(18, state) for to_step, state in (learner(), learner(make_mesh(2, 4))))
     for one, other in zip(jax.tree.leaves(alone), jax.tree.leaves(several), strict=True):
@@ -378,6 +380,7 @@ def load_steps(run_dir: Path) -> int:
     return json.loads((run_dir / "summary.json").read_text())["steps"]
 
 
+@pytest.mark.slow
 def test_samples_of_the_training_go_on_from_where_it_is(trained, tmp_path, monkeypatch):
     config = Config.from_json(json.loads((trained / "config.json").read_text()))
     seen = []

@@ -121,6 +121,7 @@ def test_without_colours_the_line_still_changes_and_tells_what_is_done(environme
     assert "━━" in output and "──" in output
 
 
+@pytest.mark.slow
 def test_without_utf_8_bar_and_curve_are_ascii():
     output = run_in_terminal(RUN, 80, LC_ALL="C")
     assert output.isascii()

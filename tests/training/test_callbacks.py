@@ -96,6 +96,7 @@ def test_callbacks_are_told_and_change_no_bit(plain, tmp_path):
     assert model.score("the text").surprises.tolist() == loaded.score("the text").surprises.tolist()
 
 
+@pytest.mark.slow
 def test_a_run_resumed_with_callbacks_changes_no_bit(plain, tmp_path):
     fit(tmp_path / "run", Stopper(EPOCH, True))
     watcher = Watcher()

@@ -33,6 +33,7 @@ def test_a_whole_checkpoint_is_told_with_its_contents(run):
     assert one_checkpoint.to_json() == found.to_json()
 
 
+@pytest.mark.slow
 def test_a_damaged_array_is_named(run, tmp_path):
     shutil.copytree(run.run_dir, tmp_path / "copy")
     files = (tmp_path / "copy" / "checkpoints").rglob("state/**/*")

@@ -132,6 +132,7 @@ def test_a_run_with_a_named_optimizer_takes_no_other(tmp_path):
         jaxchar.resume(tmp_path / "run", optimizer=make(), display=quiet())
 
 
+@pytest.mark.slow
 def test_a_planned_run_takes_an_optimizer_or_the_name_of_one(tmp_path):
     text = jaxchar.Text("to be or not to be\n" * 100)
     chosen = {"hidden_size": 6, "max_steps": 3, "sample_length": 0, "memory": "none"}

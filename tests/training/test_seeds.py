@@ -50,6 +50,7 @@ def test_every_seed_is_the_run_that_it_is_alone_and_the_figures_are_of_all(tmp_p
     assert f"{statistics.median(losses):.4f} (median)" in found.in_words()
 
 
+@pytest.mark.slow
 def test_the_command_stops_at_a_signal_and_goes_on_when_it_is_given_again(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my.txt").write_text(TEXT)
