@@ -1,7 +1,6 @@
 """What all tests share: the machine's settings, a small text, and the table of promises."""
 
 import contextlib
-import functools
 import gc
 import os
 import signal
@@ -13,7 +12,6 @@ from hypothesis import settings
 
 from jaxchar import cache
 from jaxchar.recurrence import native
-from jaxchar.training import step
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)  # for the tests of several; all others use the first
@@ -76,26 +74,6 @@ def no_picture(request, monkeypatch):
             "jaxchar.training.summary.plot_loss",
             lambda metrics, title, picture, *_: picture.write_bytes(b"\x89PNG"),
         )
-
-
-made = functools.lru_cache(64)(step.make_program)
-
-
-def remembered_program(config, vocab_size, num_chars, mesh=None, optimizer=None):
-    """Make a program as make_program does, if it was not made before; where a text lies is no matter."""
-    return made(config.replace(corpus="python"), vocab_size, num_chars, mesh, optimizer)
-
-
-@pytest.fixture(scope="module")
-def programs_made_once():
-    """Trace and lower a program once for all runs of the same settings, texts of one size and devices.
-
-    It is for tests that look at what happens around the steps, and change nothing of the steps themselves.
-    """
-    with pytest.MonkeyPatch.context() as patching:
-        patching.setattr("jaxchar.training.setup.make_program", remembered_program)
-        patching.setattr("jaxchar.training.step.make_program", remembered_program)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,7 @@ def register(monkeypatch):
     jaxchar.register_cell("own_lstm", OwnLSTM())
 
 
-def test_a_run_trains_resumes_bit_for_bit_and_writes(tmp_path, text, programs_made_once):
+def test_a_run_trains_resumes_bit_for_bit_and_writes(tmp_path, text):
     text = jaxchar.Text(text)
     settings = {"hidden_size": 8, "batch_size": 4, "seq_len": 16, "optimizer": "muon", "max_steps": 4}
     saving = {"checkpoint_every": 2, "sample_length": 0, "val_fraction": 0.0}

@@ -70,7 +70,7 @@ class Planner:
         self._given = dict(given)
         self._minutes = minutes
         self._started = started
-        self._own = () if optimizer is None else (optimizer,)
+        self._optimizer = optimizer
         self._other_seconds = OTHER_SECONDS
 
     @property
@@ -105,7 +105,7 @@ class Planner:
         given.setdefault("separator", _separator_of(dataset))
         with display.phase("measuring this machine ..."):
             recipe = choose(
-                facts, given, self._seconds_left, lambda asked: _measured(asked, dataset, *self._own)
+                facts, given, self._seconds_left, lambda asked: _measured(asked, dataset, self._optimizer)
             )
         recipe = recipe._replace(config=recipe.config.replace(corpus=config.corpus))
         for line in self._in_words(recipe, num_chars, dataset):
@@ -115,7 +115,7 @@ class Planner:
     def lengthened(self, dataset: Dataset, config: Config, step: int, display: GuardedDisplay) -> Config:
         """Return the settings of a run that goes on from a step for as long as there is time."""
         with display.phase("measuring this machine ..."):
-            seconds = _measured(config, dataset, *self._own)
+            seconds = _measured(config, dataset, self._optimizer)
         steps_per_epoch = training_batches(config, len(dataset.splits["train"])).steps_per_epoch
         steps = max(1, int(self._seconds_left() / seconds))
         last = step + steps
@@ -195,9 +195,9 @@ def _is_time(minutes: object) -> bool:
     return is_number and 0 < float(minutes) < float("inf")  # type: ignore[arg-type]
 
 
-def _measured(config: Config, dataset: Dataset, *own: optax.GradientTransformation) -> float:
+def _measured(config: Config, dataset: Dataset, optimizer: optax.GradientTransformation | None) -> float:
     with after_this():
-        return seconds_per_step(config, dataset, *own)
+        return seconds_per_step(config, dataset, optimizer)
 
 
 def seconds_per_step(

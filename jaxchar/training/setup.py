@@ -102,8 +102,7 @@ def checked_program(
     num_val = len(dataset.splits["validation"])
     if num_val:
         evaluation_batches(config, num_val)  # refuses a text that is too short
-    own = {} if optimizer is None else {"optimizer": optimizer}
-    program = make_program(config, len(dataset.vocabulary), num_chars, mesh, **own)
+    program = make_program(config, len(dataset.vocabulary), num_chars, mesh, optimizer)
     check_memory(config, program)
     check_recurrence(config, program)
     return program

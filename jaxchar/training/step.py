@@ -252,8 +252,7 @@ def state_structure(metadata: Metadata, optimizer: optax.GradientTransformation 
     config, num_chars = metadata.config, metadata.corpus["characters"]
     if "imported" in metadata.corpus:  # the state is the same for every text
         num_chars = enough_chars(config)
-    own = {} if optimizer is None else {"optimizer": optimizer}
-    program = make_program(config, len(metadata.vocabulary), num_chars, **own)
+    program = make_program(config, len(metadata.vocabulary), num_chars, optimizer=optimizer)
     return jax.eval_shape(program.initial_state)
 
 

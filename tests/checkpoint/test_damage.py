@@ -29,8 +29,6 @@ from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
 from jaxchar.training.step import TrainState, make_program
 
-pytestmark = pytest.mark.usefixtures("programs_made_once")
-
 CONFIG = TINY.replace(ema_decay=0.9, epochs=2)
 
 

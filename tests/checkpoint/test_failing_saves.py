@@ -133,7 +133,6 @@ def at_steps(monkeypatch, **happenings) -> None:
     monkeypatch.setattr(Trainer, "_timed", lambda trainer, steps, seconds: 1)
 
 
-@pytest.mark.usefixtures("programs_made_once")
 @pytest.mark.parametrize("in_background", [True, False], ids=["background", "waiting"])
 def test_a_failed_save_is_told_and_a_later_one_mends_it(trouble, in_background, monkeypatch):
     way, run_dir = trouble
@@ -162,7 +161,6 @@ def test_a_failed_save_is_told_and_a_later_one_mends_it(trouble, in_background, 
     assert jaxchar.load(run_dir).generate(length=3)
 
 
-@pytest.mark.usefixtures("programs_made_once")
 def test_a_run_whose_last_save_failed_ends_in_an_error_and_keeps_the_older_one(trouble, monkeypatch):
     way, run_dir = trouble
     at_steps(monkeypatch, after_50=lambda: way.begin(run_dir))

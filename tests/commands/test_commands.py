@@ -20,7 +20,7 @@ from jaxchar.config import Config, CorpusConfig
 from jaxchar.data.corpus import load_corpus
 from jaxchar.terminal.visible import visible
 
-pytestmark = pytest.mark.usefixtures("programs_made_once", "unmeasured")
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 SMALL = "--corpus python --max-chars 2000 --hidden-size 8 --seq-len 16 --batch-size 4 --epochs 1"
 SMALL += " --sample-length 10"

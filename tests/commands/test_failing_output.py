@@ -28,7 +28,7 @@ from jaxchar.progress.display import TrainingDisplay
 from jaxchar.progress.guard import GuardedDisplay, TolerantStream
 from jaxchar.training.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("programs_made_once", "unmeasured")
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 # ---- output that fails, in processes of their own --------------------------------------------------
 

@@ -18,7 +18,7 @@ from jaxchar.errors import JaxcharError
 from jaxchar.progress.display import TrainingDisplay
 from jaxchar.training.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("programs_made_once", "unmeasured")
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 KILLED_BEFORE_ITS_SUMMARY = """
 import os, signal, sys

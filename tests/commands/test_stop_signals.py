@@ -19,7 +19,7 @@ from jaxchar.checkpoint.layout import FOLDER, steps_in
 from jaxchar.training import signals
 from jaxchar.training.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("programs_made_once", "unmeasured")
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 # Ctrl-C, a closed terminal and a batch system's warning always; all of them in `make prove`.
 QUICK = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)

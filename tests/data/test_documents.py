@@ -41,8 +41,6 @@ from jaxchar.sampling import session as writer_module
 from jaxchar.training.step import make_program
 from jaxchar.training.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("programs_made_once")
-
 KEY = jax.random.key(0)
 DICE = random.Random(1)
 

@@ -12,7 +12,6 @@ from jaxchar.checkpoint.layout import FOLDER, steps_in
 from jaxchar.errors import JaxcharError
 from jaxchar.training.step import state_structure
 
-pytestmark = pytest.mark.usefixtures("programs_made_once")
 CONFIG = TINY.replace(epochs=3, log_every=5, ema_decay=0.9)
 EPOCH = 14  # steps
 

@@ -25,8 +25,6 @@ from jaxchar.training.run_folder import RunFolder
 from jaxchar.training.step import state_structure
 from jaxchar.training.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("programs_made_once")
-
 # Everything that could tell one training from another: dropout of all kinds, carried state, a schedule,
 # a weight average.
 STREAMS = Config(

@@ -12,7 +12,7 @@ from jaxchar.training import loggers
 from jaxchar.training.callbacks import Snapshot
 from jaxchar.training.loggers import Logger, TensorBoard, WandB, logger_named
 
-pytestmark = pytest.mark.usefixtures("programs_made_once", "unmeasured")
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 class Kept(Logger):

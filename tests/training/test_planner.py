@@ -21,8 +21,6 @@ from jaxchar.training.resume import resume
 from jaxchar.training.run_folder import RunFolder
 from jaxchar.training.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("programs_made_once")
-
 FEW = {"max_steps": 6, "hidden_size": 8, "sample_length": 0}  # so that a test takes no time
 
 

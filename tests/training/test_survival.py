@@ -45,7 +45,7 @@ SETTINGS = {
 }
 KILLS_A_RUN = 5
 AS_USERS_DO = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}  # compile; see conftest.py
-pytestmark = pytest.mark.usefixtures("programs_made_once", "unmeasured")
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 def digests(run_dir: Path) -> tuple[str, str]:

@@ -25,7 +25,7 @@ from jaxchar.model.char_rnn import CharRNN
 from jaxchar.training.step import make_program, state_structure
 from jaxchar.training.transfer import NEW_PROBABILITY, transfer
 
-pytestmark = pytest.mark.usefixtures("programs_made_once", "unmeasured")
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 KNOWN = Vocabulary("bdfgh\n")
 GROWN = Vocabulary(KNOWN.symbols + "aceżz")  # before, between and after the known ones
