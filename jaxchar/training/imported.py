@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxchar.ambient import pinned
-from jaxchar.checkpoint.layout import FOLDER, steps_in
 from jaxchar.checkpoint.metadata import Metadata
 from jaxchar.checkpoint.provenance import describe_machine, library_versions
 from jaxchar.checkpoint.store import CheckpointStore
@@ -12,6 +11,8 @@ from jaxchar.errors import JaxcharError
 from jaxchar.interchange.reading import Imported, ImportOptions, read_model
 from jaxchar.training.run_folder import RunFolder, make_next_free, name_for
 from jaxchar.training.step import enough_chars, make_program
+
+OR_ELSE = "give another --run-dir"  # where a folder holds a run
 
 
 class ImportedRun(NamedTuple):
@@ -39,7 +40,7 @@ def import_model(
             written then.
     """
     if run_dir is not None:
-        _check_free(RunFolder(run_dir))
+        RunFolder(run_dir).check_free(OR_ELSE)
     imported = read_model(path, options)
     if run_dir is None:
         name = imported.file.removesuffix(".safetensors").removesuffix(".weights.h5")
@@ -47,12 +48,6 @@ def import_model(
     folder = RunFolder(run_dir)
     _write(folder, imported)
     return ImportedRun(folder.path, imported)
-
-
-def _check_free(folder: RunFolder) -> None:
-    if folder.holds_run() and steps_in(folder.path / FOLDER):
-        raise JaxcharError(f"{str(folder.path)!r} already holds a run; give another --run-dir")
-    folder.check_not_foreign()
 
 
 def _write(folder: RunFolder, imported: Imported) -> None:
@@ -83,7 +78,7 @@ def _write(folder: RunFolder, imported: Imported) -> None:
         machine=describe_machine(),
     )
     with CheckpointStore(folder.path, lock=config.lock) as store:
-        _check_free(folder)
+        folder.check_free(OR_ELSE)
         folder.create(config)
         store.save(state, metadata)
     if store.last_error is not None:

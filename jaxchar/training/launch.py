@@ -41,6 +41,8 @@ from jaxchar.training.summary import RunResult
 from jaxchar.training.trainer import Trainer
 from jaxchar.training.transfer import NewCharacters, check_fit, explain_unknown, load_donor, transfer
 
+OR_ELSE = "go on with it (--resume), or give another --run-dir"  # where a folder holds a run
+
 
 @pinned()
 def fit(
@@ -166,7 +168,7 @@ def _fit(
     shown = guarded(display)
     with all_or_none():
         if run_dir is not None:
-            _check_no_run(open_run(run_dir, config)[0])
+            open_run(run_dir, config)[0].check_free(OR_ELSE)
         donor = _donor(init_from, keep_optimizer, new_characters)
         with shown.phase("loading the text ..."):
             dataset, config = _load_text(config, donor, new_characters)
@@ -192,7 +194,7 @@ def _fit(
                 run_dir = _new_folder(name or name_for(dataset.identity.source))
             folder, store = open_run(run_dir, config)
             until_trained.enter_context(store)
-            _check_no_run(folder)  # that has begun since
+            folder.check_free(OR_ELSE)  # that has begun since
             folder.create(config)
             folder.cut_logs({})  # of a run that died before its first checkpoint
         deadline = planner.deadline if planner else deadline
@@ -249,7 +251,7 @@ def fit_seeds(
     everything = vars(config) if isinstance(config, Config) else given
     known = None if folder is None else read_plan(Path(folder).expanduser(), everything)
     if known is None and folder is not None:
-        _check_no_run(RunFolder(folder))
+        RunFolder(folder).check_free(OR_ELSE)
     if known is not None and resume is None:
         raise JaxcharError(f"{str(folder)!r} already holds runs; give another folder")
     if known is None and not isinstance(config, Config):
@@ -286,14 +288,6 @@ def _check_corpus(corpus: Any) -> None:
             f"the text must be a path, several paths, a corpus name or a jaxchar.Text, or all settings a "
             f"jaxchar.Config, but it is {quoted(corpus)}; give jaxchar.fit('my.txt')"
         )
-
-
-def _check_no_run(folder: RunFolder) -> None:
-    if folder.holds_run() and steps_in(folder.path / FOLDER):
-        raise JaxcharError(
-            f"{str(folder.path)!r} already holds a run; go on with it (--resume), or give another --run-dir"
-        )
-    folder.check_not_foreign()
 
 
 # ---- weights of another run ----------------------------------------------------------------------

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxchar.checkpoint.layout import FOLDER, steps_in
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError, quoted_path, reason_of
 from jaxchar.files import check_not_url, written_whole
@@ -57,6 +58,16 @@ class RunFolder:
             self.write_json(CONFIG, config.to_json())
         except (OSError, ValueError) as error:
             raise JaxcharError(f"cannot write to --run-dir {str(self.path)!r}: {error}") from error
+
+    def check_free(self, instead: str) -> None:
+        """Raise a JaxcharError where no new run can begin.
+
+        Args:
+            instead: what is to be done where the folder holds a run.
+        """
+        if self.holds_run() and steps_in(self.path / FOLDER):
+            raise JaxcharError(f"{str(self.path)!r} already holds a run; {instead}")
+        self.check_not_foreign()
 
     def check_not_foreign(self) -> None:
         """Raise a JaxcharError if the folder holds things that are not a run's."""
