@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from jaxchar.ambient import pinned
+from jaxchar.checkpoint.find import Loaded
 from jaxchar.config import MEMORY_CONTEXT, SAMPLE_LENGTH, Config, SampleConfig
 from jaxchar.data.documents import require_documents
 from jaxchar.data.vocabulary import Unknown, Vocabulary
@@ -410,3 +411,12 @@ def _listed(prompts: Iterable[str]) -> list[str]:
             "give a list of one"
         )
     return list(prompts)
+
+
+def from_checkpoint(loaded: Loaded) -> LanguageModel:
+    """Return the model of a checkpoint that was loaded with :func:`weights_structure`."""
+    config, vocabulary = loaded.metadata.config, loaded.metadata.vocabulary
+    (weights,) = loaded.state.values()
+    graphdef, _ = model_structure(config, len(vocabulary))
+    remembering = None if loaded.memory is None else Remembering(loaded.memory)
+    return LanguageModel(config, vocabulary, graphdef, weights, remembering)

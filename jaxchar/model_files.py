@@ -4,14 +4,12 @@ import contextlib
 import warnings
 from pathlib import Path
 
-from jaxchar.checkpoint.find import Loaded, Which, load_checkpoint
+from jaxchar.checkpoint.find import Which, load_checkpoint
 from jaxchar.checkpoint.weights import weights_structure
 from jaxchar.errors import in_callers_words
-from jaxchar.interchange.reading import read_own_model
-from jaxchar.interchange.writing import IN_A_FOLDER, write_model
-from jaxchar.language_model import LanguageModel
+from jaxchar.interchange.tensors import IN_A_FOLDER
+from jaxchar.language_model import LanguageModel, from_checkpoint
 from jaxchar.model.split import model_structure
-from jaxchar.sampling.memory_decoder import Remembering
 
 
 def load(path: str | Path, which: Which | None = None) -> LanguageModel:
@@ -30,6 +28,9 @@ def load(path: str | Path, which: Which | None = None) -> LanguageModel:
         JaxcharError: there is no whole checkpoint.
     """
     if (weights := weights_file(path)) is not None:
+        # All formats at once, which a checkpoint need not wait for.
+        from jaxchar.interchange.reading import read_own_model
+
         config, vocabulary, params = read_own_model(weights)
         graphdef, _ = model_structure(config, len(vocabulary))
         return LanguageModel(config, vocabulary, graphdef, params)
@@ -70,13 +71,6 @@ def save(model: LanguageModel, path: str | Path, *, overwrite: bool = False) -> 
     Raises:
         JaxcharError: there is no such format, a package for it is missing, or the files cannot be written.
     """
+    from jaxchar.interchange.writing import write_model
+
     return write_model(path, model.config, model.vocabulary, model.state, overwrite=overwrite)
-
-
-def from_checkpoint(loaded: Loaded) -> LanguageModel:
-    """Return the model of a checkpoint that was loaded with :func:`weights_structure`."""
-    config, vocabulary = loaded.metadata.config, loaded.metadata.vocabulary
-    (weights,) = loaded.state.values()
-    graphdef, _ = model_structure(config, len(vocabulary))
-    remembering = None if loaded.memory is None else Remembering(loaded.memory)
-    return LanguageModel(config, vocabulary, graphdef, weights, remembering)

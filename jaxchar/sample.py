@@ -162,7 +162,7 @@ def _sample(typed: Arguments, settings: list[SampleConfig], run: str, loaded: "L
 def _model(typed: Arguments, loaded: "Loaded") -> "LanguageModel":
     """Return the model, with what it has read, going by its memory as far as it shall."""
     from jaxchar.data.corpus import load_corpus
-    from jaxchar.model_files import from_checkpoint
+    from jaxchar.language_model import from_checkpoint
 
     model = from_checkpoint(loaded)
     if typed.adapt is not None:

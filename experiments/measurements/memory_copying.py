@@ -17,9 +17,8 @@ from jaxchar.checkpoint.find import load_checkpoint
 from jaxchar.checkpoint.weights import weights_structure
 from jaxchar.config import SampleConfig
 from jaxchar.data.dataset import load_own_dataset
-from jaxchar.language_model import LanguageModel
+from jaxchar.language_model import LanguageModel, from_checkpoint
 from jaxchar.memory.text_memory import TextMemory
-from jaxchar.model_files import from_checkpoint
 from jaxchar.sampling.memory_decoder import Remembering
 from jaxchar.scoring.memorization import overlap
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxchar.errors import JaxcharError, quoted
 
+IN_A_FOLDER = "model.safetensors"  # where other tools look for the weights
 TYPES: dict[str, Any] = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": jnp.bfloat16}
 MOST_HEADER_BYTES = 100_000_000  # the limit of the format
 

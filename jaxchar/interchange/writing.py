@@ -21,12 +21,11 @@ from jaxchar.interchange.model_card import (
 from jaxchar.interchange.onnx_graph import onnx_file
 from jaxchar.interchange.ours import texts_of
 from jaxchar.interchange.parameters import from_params
-from jaxchar.interchange.tensors import safetensors_file
+from jaxchar.interchange.tensors import IN_A_FOLDER, safetensors_file
 from jaxchar.interchange.torch_state import state_dict, torch_file
 
 SUFFIXES = (".safetensors", ".keras", ".pt", ".pth", ".onnx")
 CONFIG, VOCABULARY, CARD = "config.json", "vocabulary.json", "README.md"  # beside them
-IN_A_FOLDER = "model.safetensors"  # where other tools look for the weights
 
 
 def write_model(
