@@ -217,30 +217,9 @@ def _prepared(params: nnx.State, graphdef: nnx.GraphDef, kind: DecoderKind, _has
     return _decoder_of(nnx.merge(graphdef, params), kind)
 
 
-@jax.jit
-def _read(decoder: Decoder, contexts: Context, ids: jax.Array, lengths: jax.Array) -> Context:
-    return decoder.read(contexts, ids, lengths)
-
-
-@jax.jit
-def _token_logits(
-    decoder: Decoder, contexts: Context, ids: jax.Array, lengths: jax.Array
-) -> tuple[Context, jax.Array]:
-    return decoder.token_logits(contexts, ids, lengths)
-
-
-@partial(jax.jit, static_argnames="filters")
-def _sample(
-    decoder: Decoder,
-    contexts: Context,
-    keys: jax.Array,
-    start: jax.Array,
-    counts: jax.Array,
-    params: TracedParams,
-    *,
-    filters: bool,
-) -> tuple[Context, jax.Array]:
-    return decoder.sample(contexts, keys, start, counts, params, filters)
+_read = jax.jit(lambda decoder, *given: decoder.read(*given))
+_token_logits = jax.jit(lambda decoder, *given: decoder.token_logits(*given))
+_sample = jax.jit(lambda decoder, *given, filters: decoder.sample(*given, filters), static_argnames="filters")
 
 
 def _decoder_of(model: CharRNN, kind: DecoderKind) -> Decoder:
