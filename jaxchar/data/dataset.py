@@ -104,13 +104,12 @@ def load_own_dataset(
         JaxcharError: the text is not there.
     """
     if "imported" in trained_on:
+        said = (
+            f"the model was imported from {' '.join(trained_on['source'])!r}, which does not say on what "
+            "text it was trained; to score it, give"
+        )
         raise AnotherCorpusError(
-            f"the model was imported from {' '.join(trained_on['source'])!r}, which does not say on what "
-            f"text it "
-            "was trained; to score it, give a text with evaluate --corpus",
-            f"the model was imported from {' '.join(trained_on['source'])!r}, which does not say on what "
-            f"text it "
-            "was trained; to score it, give EvaluationOptions a corpus",
+            f"{said} a text with evaluate --corpus", f"{said} EvaluationOptions a corpus"
         )
     corpus = reduce_corpus(_read_own(config, trained_on), config)
     now = _identity(corpus)

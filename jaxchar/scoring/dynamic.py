@@ -127,6 +127,7 @@ class _StepSizes(NamedTuple):
 
     @classmethod
     def of(cls, params: nnx.State, typical: nnx.State) -> "_StepSizes":
+        """Return them for the trained weights, and the typical sizes of their gradients."""
         sizes = jax.tree.leaves(typical)
         mean = sum(jnp.sum(size) for size in sizes) / sum(size.size for size in sizes)
         mean = jnp.maximum(mean, jnp.finfo(jnp.float32).tiny)

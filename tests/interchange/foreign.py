@@ -7,6 +7,16 @@ import numpy as np
 
 SYMBOLS = list("zq \nab,ERTé")  # not in code-point order
 V = len(SYMBOLS)
+# Networks of ours that every other framework can compute, too: arguments of random_model.
+OURS = [
+    {"cell": "lstm", "sizes": (6,)},
+    {"cell": "lstm", "sizes": (6, 5), "embedding": 4, "gate": "hard_sigmoid"},
+    {"cell": "lstm", "sizes": (6,), "embedding": 4, "tie": True},
+    {"cell": "gru", "sizes": (6, 5)},
+    {"cell": "gru", "sizes": (6,), "two_biases": True, "embedding": 3},
+    {"cell": "gru", "sizes": (6,), "gate": "hard_sigmoid"},
+    {"cell": "rnn", "sizes": (6, 5, 4), "embedding": 4},
+]
 
 
 def sigmoid(x):

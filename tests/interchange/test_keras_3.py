@@ -8,22 +8,12 @@ import numpy as np
 import pytest
 
 pytest.importorskip("h5py")
-from foreign import SYMBOLS, V, model_of, our_logits, random_ids, random_model, theirs_from
+from foreign import OURS, SYMBOLS, V, model_of, our_logits, random_ids, random_model, theirs_from
 
 import jaxchar
 from jaxchar.errors import JaxcharError
 from jaxchar.interchange import hdf5, hdf5_child
 from jaxchar.interchange.reading import ImportOptions, read_model
-
-OURS = [
-    {"cell": "lstm", "sizes": (6,)},
-    {"cell": "lstm", "sizes": (6, 5), "embedding": 4, "gate": "hard_sigmoid"},
-    {"cell": "lstm", "sizes": (6,), "embedding": 4, "tie": True},
-    {"cell": "gru", "sizes": (6, 5)},
-    {"cell": "gru", "sizes": (6,), "two_biases": True, "embedding": 3},
-    {"cell": "gru", "sizes": (6,), "gate": "hard_sigmoid"},
-    {"cell": "rnn", "sizes": (6, 5, 4), "embedding": 4},
-]
 
 
 @pytest.fixture(autouse=True)

@@ -6,19 +6,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("onnx")
-from foreign import SYMBOLS, our_logits, random_ids, random_model
+from foreign import OURS, SYMBOLS, our_logits, random_ids, random_model
 
 import jaxchar
-
-OURS = [
-    {"cell": "lstm", "sizes": (6,)},
-    {"cell": "lstm", "sizes": (6, 5), "embedding": 4, "gate": "hard_sigmoid"},
-    {"cell": "lstm", "sizes": (6,), "embedding": 4, "tie": True},
-    {"cell": "gru", "sizes": (6, 5)},
-    {"cell": "gru", "sizes": (6,), "two_biases": True, "embedding": 3},
-    {"cell": "gru", "sizes": (6,), "gate": "hard_sigmoid"},
-    {"cell": "rnn", "sizes": (6, 5, 4), "embedding": 4},
-]
 
 
 @pytest.mark.parametrize("options", OURS)

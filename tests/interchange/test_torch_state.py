@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from foreign import SYMBOLS, Foreign, V, model_of, our_logits, random_ids, random_model, theirs_from
+from foreign import OURS, SYMBOLS, Foreign, V, model_of, our_logits, random_ids, random_model, theirs_from
 
 import jaxchar
 from jaxchar.errors import JaxcharError
@@ -86,17 +86,6 @@ def test_what_does_not_fit_is_one_line(change, said):
         read_state_dict(arrays)
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
-
-
-OURS = [
-    {"cell": "lstm", "sizes": (6,)},
-    {"cell": "lstm", "sizes": (6, 5), "embedding": 4, "gate": "hard_sigmoid"},
-    {"cell": "lstm", "sizes": (6,), "embedding": 4, "tie": True},
-    {"cell": "gru", "sizes": (6, 5)},
-    {"cell": "gru", "sizes": (6,), "two_biases": True, "embedding": 3},
-    {"cell": "gru", "sizes": (6,), "gate": "hard_sigmoid"},
-    {"cell": "rnn", "sizes": (6, 5, 4), "embedding": 4},
-]
 
 
 @pytest.mark.parametrize("options", OURS)
