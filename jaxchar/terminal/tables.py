@@ -102,24 +102,28 @@ def _interval_in_words(splits: dict[str, Any]) -> str:
 
 
 def comparison_table(result: dict[str, Any], picture: str | None) -> None:
-    """Print what ``jaxchar.compare`` found, a row a run, and where a picture was drawn."""
+    """Print what ``jaxchar.compare`` found, a row a run, and where a picture was drawn.
+
+    Settings that differ stand below the table, a line a run: there may be more of them than columns fit.
+    """
     console = make_console()
-    table = make_table(console, "Run", *result["differing"])
-    for heading in ("Steps", "Seconds", "Best validation loss", "at step", "Parameters"):
+    table = make_table(console, "Run")
+    for heading in ("Best validation loss", "at step", "Steps", "Seconds", "Parameters"):
         table.add_column(heading, justify="right", overflow="fold")
     for run in result["runs"]:
-        settings = (visible(_setting(run["settings"][name])) for name in result["differing"])
         loss, step, parameters = run["best_val_loss"], run["best_step"], run["parameters"]
         table.add_row(
             visible(run["run"]),
-            *settings,
-            f"{run['steps']:,}",
-            f"{run['seconds']:,.1f}",
             "" if loss is None else f"{loss:.4f}",
             "" if step is None else f"{step:,}",
+            f"{run['steps']:,}",
+            f"{run['seconds']:,.1f}",
             "" if parameters is None else f"{parameters:,}",
         )
     say(console, drawn(table, console))
+    for run in result["runs"] if result["differing"] else ():
+        settings = {name: _setting(run["settings"][name]) for name in result["differing"]}
+        say(console, f"{run['run']}: {_pairs(settings)}")
     if not result["same_text"]:
         say(
             console,
