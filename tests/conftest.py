@@ -4,7 +4,9 @@ import contextlib
 import gc
 import os
 import signal
+import sys
 from collections import defaultdict
+from pathlib import Path
 
 import jax
 import pytest
@@ -12,6 +14,9 @@ from hypothesis import settings
 
 from jaxchar import cache
 from jaxchar.recurrence import native
+
+# As where the environment was activated: messages then call this Python "python".
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)  # for the tests of several; all others use the first

@@ -23,15 +23,27 @@ def called_as(command: str = "") -> str:
     if started.stem == "jaxchar" and started.suffix in ("", ".exe"):
         return f"{_script_name(started)} {command}".strip()
     if started.name == "__main__.py" and started.parent.name == "jaxchar":
-        return f"python -m jaxchar {command}".strip()
-    return f"python -m jaxchar.{module_of(command)}" if command else "python -m jaxchar"
+        return f"{_python()} -m jaxchar {command}".strip()
+    return f"{_python()} -m jaxchar" + (f".{module_of(command)}" if command else "")
 
 
 def called_as_experiment() -> str:
     """Return how the user started an experiment: ``python experiments/shakespeare.py``."""
     started = Path(sys.argv[0])
     is_script = started.suffix == ".py" and started.name != "__main__.py"
-    return f"python {started}" if is_script else called_as("train")
+    return f"{_python()} {started}" if is_script else called_as("train")
+
+
+def _python() -> str:
+    """Return what starts this Python again: its name where the shell finds it so, else its path from here."""
+    if not sys.executable:
+        return "python"
+    running = Path(sys.executable)
+    for name in ("python", running.name):
+        found = shutil.which(name)
+        if found and Path(found).absolute() == running:
+            return name
+    return str(running.relative_to(Path.cwd()) if running.is_relative_to(Path.cwd()) else running)
 
 
 def _script_name(started: Path) -> str:

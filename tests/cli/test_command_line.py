@@ -147,6 +147,19 @@ def test_a_script_that_the_shell_finds_is_called_by_its_name(tmp_path, monkeypat
     assert called_as() == "jaxchar"
 
 
+def test_where_the_environment_is_not_activated_python_is_called_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["experiments/shakespeare.py"])
+    monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv" / "bin" / "python"))
+    assert called_as("sample") == ".venv/bin/python -m jaxchar.sample"
+    assert called_as_experiment() == ".venv/bin/python experiments/shakespeare.py"
+    monkeypatch.setattr(sys, "executable", "/opt/env/bin/python3")
+    assert called_as("sample") == "/opt/env/bin/python3 -m jaxchar.sample"
+    monkeypatch.setattr(sys, "executable", "")  # Python does not know
+    assert called_as("sample") == "python -m jaxchar.sample"
+
+
 def test_an_experiment_is_called_by_its_file(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["experiments/shakespeare.py"])
     assert called_as_experiment() == "python experiments/shakespeare.py"
