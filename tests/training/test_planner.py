@@ -27,7 +27,7 @@ FEW = {"max_steps": 6, "hidden_size": 8, "sample_length": 0}  # so that a test t
 @pytest.fixture(autouse=True)
 def quick_measurement(monkeypatch):
     """Measure nothing: to compile another program takes seconds."""
-    monkeypatch.setattr(planner, "seconds_per_step", lambda config, dataset: 0.01)
+    monkeypatch.setattr(planner, "seconds_per_step", lambda *_: 0.01)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_what_was_chosen_is_kept_as_numbers_and_a_resumed_run_asks_nobody(novel,
 
 def test_minutes_go_on_with_a_run(novel, tmp_path, monkeypatch):
     jaxchar.fit(novel, tmp_path / "run", **FEW)
-    monkeypatch.setattr(planner, "seconds_per_step", lambda config, dataset: 0.8)
+    monkeypatch.setattr(planner, "seconds_per_step", lambda *_: 0.8)
     monkeypatch.setattr(Planner, "deadline", None)  # a busy machine would come to it
     jaxchar.resume(tmp_path / "run", minutes=0.6)  # less what a command does besides: some forty steps
     settings = settings_of(tmp_path / "run")
@@ -164,7 +164,7 @@ def test_training_stops_when_the_time_is_up_and_the_best_model_is_kept(novel, tm
     assert re.search(r"The time is up at step \d of 100,000", said)
     assert jaxchar.load(tmp_path / "run", which="best").generate(length=3)
     monkeypatch.undo()
-    monkeypatch.setattr(planner, "seconds_per_step", lambda config, dataset: 0.01)
+    monkeypatch.setattr(planner, "seconds_per_step", lambda *_: 0.01)
     config = jaxchar.Config.from_json({**settings_of(tmp_path / "run"), "max_steps": 12})
     assert resume(tmp_path / "run", config=config).summary["steps"] == 12
 
