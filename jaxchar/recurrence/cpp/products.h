@@ -3,27 +3,32 @@
 
 #pragma once
 
+#include <array>
 #include <cstring>
+#include <utility>
 
 #include "threads.h"
 
 namespace jaxchar {
 
+// Numbers in a vector, and rows of a tile. A tile takes two registers a row for its sums, two for the panel
+// and one for a factor; AVX-512 and NEON have 32 registers, AVX and SSE 16.
 #if defined(__AVX512F__)
-constexpr int LANES = 16;
+constexpr int LANES = 16, MAX_ROWS = 14;
 #elif defined(__AVX__)
-constexpr int LANES = 8;
+constexpr int LANES = 8, MAX_ROWS = 6;
+#elif defined(__aarch64__)
+constexpr int LANES = 4, MAX_ROWS = 14;
 #else
-constexpr int LANES = 4;
+constexpr int LANES = 4, MAX_ROWS = 6;
 #endif
 constexpr int WIDTH = 2 * LANES;  // columns of a tile
-constexpr int MAX_ROWS = 6;       // rows of a tile: 12 registers for sums, 2 for the panel, 1 for a factor
 
 typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
 
 // Keep a value in a register: GCC would load it again from memory for every product.
 #if defined(__x86_64__)
-#define IN_REGISTER(value) asm("" : "+x"(value))
+#define IN_REGISTER(value) asm("" : "+v"(value))
 #else
 #define IN_REGISTER(value)
 #endif
@@ -36,7 +41,7 @@ struct Stride {
 enum class Result { WRITTEN, ADDED };  // overwrite the result, or add to it
 
 // Unroll a loop over a tile's rows or vectors: only then do its sums stay in registers from load to store.
-#define EACH _Pragma("GCC unroll 8")
+#define EACH _Pragma("GCC unroll 16")
 
 inline Vector load(const float* from) {
   Vector vector;
@@ -45,6 +50,34 @@ inline Vector load(const float* from) {
 }
 
 inline void store(float* to, Vector vector) { std::memcpy(to, &vector, sizeof vector); }
+
+// A column of a tile's left factor. Five rows share a register: a processor's address takes one more register
+// times 1, 2 or 4 for free. GCC would keep a register for each row and runs out of them.
+template <int ROWS>
+struct Column {
+  static constexpr int SHARING = 5;
+  static constexpr int SHARED = ceil_div(ROWS, SHARING);
+  const char* at[SHARED];      // row 0, 5, 10
+  Size row, three_rows, step;  // distances in bytes
+
+  Column(const float* a, Stride stride)
+      : row(stride.row * sizeof(float)), three_rows(3 * row), step(stride.step * sizeof(float)) {
+    EACH for (int i = 0; i < SHARED; i++) {
+      at[i] = reinterpret_cast<const char*>(a) + i * SHARING * row;
+      asm("" : "+r"(at[i]));  // keeps the compiler from computing it anew
+    }
+    asm("" : "+r"(three_rows));
+  }
+
+  float operator[](int r) const {
+    const int within = r % SHARING;
+    float factor;
+    std::memcpy(&factor, at[r / SHARING] + (within == 3 ? three_rows : within * row), sizeof factor);
+    return factor;
+  }
+
+  void advance() { EACH for (int i = 0; i < SHARED; i++) at[i] += step; }
+};
 
 // Multiply [ROWS, depth] numbers by a panel [depth, WIDTH], into rows that are `to_stride` apart. The columns
 // after these are prefetched: they usually come next.
@@ -59,13 +92,14 @@ void multiply_tile(const float* a, Stride stride, const float* panel, Size depth
       sum[r][1] = load(to + r * to_stride + LANES);
     }
   }
+  Column<ROWS> column(a, stride);
 #pragma GCC unroll 4
-  for (Size k = 0; k < depth; k++, a += stride.step) {
+  for (Size k = 0; k < depth; k++, column.advance()) {
     Vector left = load(panel + k * WIDTH), right = load(panel + k * WIDTH + LANES);
     IN_REGISTER(left);
     IN_REGISTER(right);
     EACH for (int r = 0; r < ROWS; r++) {
-      float factor = a[r * stride.row];
+      float factor = column[r];
       sum[r][0] += factor * left;
       sum[r][1] += factor * right;
     }
@@ -77,9 +111,13 @@ void multiply_tile(const float* a, Stride stride, const float* panel, Size depth
 }
 
 using MultiplyTile = void (*)(const float*, Stride, const float*, Size, float*, Size, Result);
-constexpr MultiplyTile BY_ROWS[MAX_ROWS + 1] = {nullptr,          multiply_tile<1>, multiply_tile<2>,
-                                                multiply_tile<3>, multiply_tile<4>, multiply_tile<5>,
-                                                multiply_tile<6>};
+
+template <int... ROWS>
+constexpr std::array<MultiplyTile, sizeof...(ROWS)> tiles_of(std::integer_sequence<int, ROWS...>) {
+  return {multiply_tile<ROWS + 1>...};
+}
+
+constexpr auto TILES = tiles_of(std::make_integer_sequence<int, MAX_ROWS>());  // of 1 row, 2 rows, ...
 
 // Number of strips, of nearly equal sizes, that rows are split into.
 inline Size num_strips(Size rows) { return ceil_div(rows, MAX_ROWS); }
@@ -87,9 +125,9 @@ inline Size num_strips(Size rows) { return ceil_div(rows, MAX_ROWS); }
 // Multiply a strip of rows by the first `width` columns of a panel.
 inline void multiply_strip(Size rows, const float* a, Stride stride, const float* panel, Size depth,
                            float* to, Size to_stride, Size width, Result result) {
-  if (width >= WIDTH) return BY_ROWS[rows](a, stride, panel, depth, to, to_stride, result);
+  if (width >= WIDTH) return TILES[rows - 1](a, stride, panel, depth, to, to_stride, result);
   float tile[MAX_ROWS * WIDTH];
-  BY_ROWS[rows](a, stride, panel, depth, tile, WIDTH, Result::WRITTEN);
+  TILES[rows - 1](a, stride, panel, depth, tile, WIDTH, Result::WRITTEN);
   for (Size r = 0; r < rows; r++) {
     for (Size c = 0; c < width; c++) {
       float& sum = to[r * to_stride + c];

@@ -28,7 +28,7 @@ struct Part {
   Size size() const { return end - begin; }
 };
 
-inline Size ceil_div(Size a, Size b) { return (a + b - 1) / b; }
+constexpr Size ceil_div(Size a, Size b) { return (a + b - 1) / b; }
 
 // The i-th of `parts` nearly equal parts.
 inline Part part_of(Size size, Size parts, Size i) { return {size * i / parts, size * (i + 1) / parts}; }
