@@ -7,7 +7,9 @@ import contextlib
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from jaxchar.machine import kind_of_processor, num_cores
 
@@ -75,6 +77,35 @@ def enable_compilation_cache() -> None:
     """Let JAX keep compiled programs in our cache folder, unless the user has chosen one.
 
     For commands, which have a process of their own: it changes JAX's configuration for all of it.
+    """
+    import jax
+
+    for name, value in _cache_settings().items():
+        jax.config.update(name, value)
+
+
+@contextlib.contextmanager
+def compiled_programs_kept() -> Iterator[None]:
+    """Do the same until the block ends, in a process that others use as well.
+
+    What they compile afterwards is kept where they have chosen, or nowhere, as before.
+    """
+    settings = _cache_settings()
+    if not settings:
+        yield
+        return
+    from jax._src.config import config_states  # public settings hold for a whole process
+    from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+    with contextlib.ExitStack() as chosen:
+        chosen.callback(reset_cache)  # JAX would go on with the folder that it has opened
+        for name, value in settings.items():
+            chosen.enter_context(config_states[name](value))
+        yield
+
+
+def _cache_settings() -> dict[str, Any]:
+    """Return the settings with which JAX keeps compiled programs; none where the user has chosen a folder.
 
     What XLA compiles depends on the processor and on how many cores it may use, which JAX's own key does
     not tell apart; so each kind of machine has a folder of its own.
@@ -82,9 +113,9 @@ def enable_compilation_cache() -> None:
     import jax
 
     if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
-        return
+        return {}
     folders = (folder / f"{num_cores()}-cores" for folder in folders_for_compiled())
     folder = next(filter(is_writable, folders), None)
-    if folder is not None:
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if folder is None:
+        return {}
+    return {"jax_compilation_cache_dir": str(folder), "jax_persistent_cache_min_compile_time_secs": 0.0}

@@ -8,7 +8,10 @@ from pathlib import Path
 import jax
 import promises
 import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
+from runs import quiet
 
+import jaxchar
 from jaxchar import cache
 
 pytestmark = promises.ANY_COMPILER
@@ -104,3 +107,43 @@ def test_compiled_programs_are_kept_apart_by_what_they_were_compiled_for(monkeyp
 def test_the_folder_that_the_user_has_chosen_for_compiled_programs_stays(monkeypatch):
     monkeypatch.setattr(jax.config, "update", lambda *_: pytest.fail("it was changed"))
     cache.enable_compilation_cache()
+
+
+@pytest.fixture
+def no_folder_chosen():
+    """JAX without a folder for compiled programs, as in a process that has chosen none."""
+    chosen = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    reset_cache()
+    yield
+    jax.config.update("jax_compilation_cache_dir", chosen)
+    reset_cache()
+
+
+def test_what_python_compiles_is_kept_and_what_others_compile_is_not(no_folder_chosen, tmp_path, monkeypatch):
+    def programs() -> set[Path]:
+        return set(tmp_path.rglob("jit_*"))
+
+    monkeypatch.setenv("JAXCHAR_COMPILED", str(tmp_path))
+    with cache.compiled_programs_kept():
+        jax.jit(lambda x: x * 3 + 7)(1.0)
+    kept = programs()
+    assert kept
+    assert jax.config.jax_compilation_cache_dir is None
+    jax.jit(lambda x: x * 5 + 9)(1.0)
+    assert programs() == kept
+
+
+def test_a_folder_that_the_caller_has_chosen_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXCHAR_COMPILED", str(tmp_path))
+    with cache.compiled_programs_kept():
+        jax.jit(lambda x: x * 2 + 7)(1.0)
+    assert not list(tmp_path.rglob("jit_*"))
+
+
+def test_fit_keeps_what_it_compiles(no_folder_chosen, tmp_path, monkeypatch, text):
+    monkeypatch.setenv("JAXCHAR_COMPILED", str(tmp_path / "compiled"))
+    settings = {"max_steps": 2, "hidden_size": 5, "sample_length": 0, "val_fraction": 0.0}
+    config = jaxchar.Config(corpus=jaxchar.Text(text[:500]), batch_size=2, seq_len=7, **settings)
+    jaxchar.fit(config, tmp_path / "run", display=quiet())
+    assert list((tmp_path / "compiled").rglob("jit_*"))

@@ -4,11 +4,12 @@ The positions of the text are sorted by the characters before them, the nearest 
 same k characters came before lie side by side, for every k at once: they are found by binary search, and what
 followed is counted. This is a suffix array of the text read backwards (Manber and Myers 1990), sorted to the
 depth of the longest context that is used. A character of the text takes 4 bytes for its position, and twice
-1 byte, or 2 where there are more than 256 symbols; sorting takes 32 bytes a character for a while.
+1 byte, or 2 where there are more than 256 symbols; sorting takes 30 bytes a character for a while.
 
 Letters: N characters, K orders, C common contexts, E entries of them.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -39,16 +40,13 @@ class TextIndex(NamedTuple):
         text = np.ascontiguousarray(ids, np.uint8 if ids.max(initial=0) < 256 else np.uint16)
         positions = _sorted_positions(text)
         following = text[positions]
-        shared = _shared_characters(text, positions)
         keys, symbols, counts = [], [np.empty(0, np.int32)], [np.empty(0, np.int32)]
-        for k, order in enumerate(ORDERS):
-            starts = np.flatnonzero(shared < order)
-            ends = np.append(starts[1:], len(text))
-            for start, end in zip(*(edge[ends - starts > COMMON] for edge in (starts, ends)), strict=True):
-                found, times = np.unique(following[start:end], return_counts=True)
-                keys.append((k, start))
-                symbols.append(found.astype(np.int32))
-                counts.append(times.astype(np.int32))
+        for k, start, end in _common_contexts(text, positions):
+            times = np.bincount(following[start:end])
+            found = np.flatnonzero(times)
+            keys.append((k, start))
+            symbols.append(found.astype(np.int32))
+            counts.append(times[found].astype(np.int32))
         return cls(
             text=text,
             next=following,
@@ -64,32 +62,48 @@ class TextIndex(NamedTuple):
 def _sorted_positions(text: np.ndarray) -> np.ndarray:
     """Return all positions, [N] int32, sorted by the DEEPEST characters before them, the nearest first.
 
-    By doubling: positions sorted by the m characters before them are sorted by 2 m through pairs of ranks.
+    By their digits, the least significant first (a radix sort): NumPy sorts 16 bits in linear time.
     """
-    num_chars = len(text)
-    ranks = np.zeros(num_chars, np.int64)  # before the text comes the smallest symbol
-    ranks[1:] = text[:-1].astype(np.int64) + 1
-    depth = 1
-    while depth < DEEPEST:
-        further = np.zeros_like(ranks)
-        further[depth:] = ranks[:-depth]
-        _, ranks = np.unique(ranks * (ranks.max(initial=0) + 1) + further, return_inverse=True)
-        depth *= 2
-    return np.argsort(ranks, kind="stable").astype(np.int32)
+    digits, width = _digits(text)
+    positions = np.arange(len(text), dtype=np.int32)
+    for nearest in range(DEEPEST - width + 1, 0, -width):
+        digit = digits[DEEPEST - nearest :][: len(text)]
+        positions = positions[np.argsort(digit[positions], kind="stable")]
+    return positions
 
 
-def _shared_characters(text: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Return how many characters before it each position shares with the one sorted before it, [N] int8.
+def _digits(text: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return [DEEPEST + N] digits, the one before a position at DEEPEST - 1 + its number, and their width.
 
-    Counted up to DEEPEST; the first position shares -1.
+    A digit is as many characters as fit into 16 bits, one or two, the nearest first. Before the text comes
+    the smallest symbol.
     """
-    shared = np.zeros(len(text), np.int8)
-    shared[:1] = -1
-    same = np.arange(1, len(text))
-    for depth in range(1, DEEPEST + 1):
-        here, there = positions[same], positions[same - 1]
-        inside = (here >= depth) & (there >= depth)
-        same, here, there = same[inside], here[inside], there[inside]
-        same = same[text[here - depth] == text[there - depth]]
-        shared[same] = depth
-    return shared
+    most = int(text.max(initial=0)) + 1
+    symbols = np.zeros(DEEPEST + len(text), np.min_scalar_type(max(most, 256)))
+    np.add(text, 1, out=symbols[DEEPEST:], dtype=symbols.dtype)
+    if most >= 256:
+        return symbols, 1
+    symbols[1:] = symbols[1:] * 256 + symbols[:-1]
+    return symbols, 2
+
+
+def _common_contexts(text: np.ndarray, positions: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """Yield the contexts that stood in more than COMMON places: number of the order, first place, end.
+
+    What is not common does not become so by a character more: ever fewer places are looked at.
+    """
+    places = np.arange(len(text))
+    begins = places == 0
+    depth = 0
+    for k, order in enumerate(ORDERS):
+        while depth < order:
+            depth += 1
+            here = positions[places]
+            symbol = text[here - depth]  # where the text has begun: any one
+            begins[1:] |= (symbol[1:] != symbol[:-1]) | (here[1:] < depth) | (here[:-1] < depth)
+        starts = np.flatnonzero(begins)
+        sizes = np.diff(np.append(starts, len(places)))
+        is_common = np.repeat(sizes > COMMON, sizes)
+        for start, size in zip(places[starts[sizes > COMMON]], sizes[sizes > COMMON], strict=True):
+            yield k, start, start + size
+        places, begins = places[is_common], begins[is_common]

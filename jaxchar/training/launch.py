@@ -10,6 +10,7 @@ from typing import Any
 import optax
 
 from jaxchar.ambient import pinned
+from jaxchar.cache import compiled_programs_kept
 from jaxchar.checkpoint.find import Loaded
 from jaxchar.checkpoint.layout import FOLDER, steps_in
 from jaxchar.config import Config
@@ -44,6 +45,7 @@ from jaxchar.training.transfer import NewCharacters, check_fit, explain_unknown,
 OR_ELSE = "go on with it (--resume), or give another --run-dir"  # where a folder holds a run
 
 
+@compiled_programs_kept()
 @pinned()
 def fit(
     config: Config | str | PathLike[str] | Sequence[str],
@@ -111,6 +113,7 @@ def fit(
     return fit_text({"corpus": config, **settings}, run_dir, minutes, started, **new)
 
 
+@compiled_programs_kept()
 @pinned()
 def fit_text(
     settings: Mapping[str, Any],

@@ -14,6 +14,7 @@ import optax
 from jax.sharding import Mesh
 
 from jaxchar.ambient import pinned
+from jaxchar.cache import compiled_programs_kept
 from jaxchar.checkpoint.arrays import described_part
 from jaxchar.checkpoint.damage import Damaged
 from jaxchar.checkpoint.find import Loaded, all_checkpoints, checkpoint_of_epoch, load_checkpoint, peek
@@ -64,6 +65,7 @@ class _Given(NamedTuple):
     optimizer: optax.GradientTransformation | None
 
 
+@compiled_programs_kept()
 @pinned()
 def resume(
     run_dir: str | Path,
