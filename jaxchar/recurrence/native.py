@@ -36,6 +36,7 @@ FUNCTIONS = (
     "jaxchar_backward",
     "jaxchar_weight_gradients",
     "jaxchar_texts",
+    "jaxchar_random_bits",
     "jaxchar_memory_counts",
     "jaxchar_memory_mix",
 )

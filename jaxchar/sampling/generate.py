@@ -176,8 +176,7 @@ class Generator:
             yield sampled, contexts
             done += count
             count = max(1, min(4 * count, MOST_PIECE, round(PIECE_SECONDS * count / seconds)))
-            beyond = (start + done + count) % noise_rows(decoder.num_symbols)
-            count -= beyond if 2 * beyond <= count else 0  # no noise shall be drawn for two pieces
+            count = _with_noise(count, start + done, noise_rows(decoder.num_symbols), len(keys))
 
     def token_logits(
         self, decoder: Decoder, contexts: Context, text: np.ndarray
@@ -209,6 +208,22 @@ class Generator:
             context = WindowContext(carry, jnp.zeros_like(last), last)
         # Where the weights were put: JAX compiles again for an array that is only by default there.
         return jax.device_put(decoder.begun(context), decoder.table.sharding)
+
+
+def _with_noise(count: int, number: int, rows: int, texts: int) -> int:
+    """Return a piece's length changed so that it ends with a block of noise, which is drawn as a whole.
+
+    Args:
+        count: the length wanted.
+        number: of the piece's first character.
+        rows: characters of a block.
+        texts: B. One text is watched as it comes: a short piece is left as it is. The noise of many takes as
+            long as their characters.
+    """
+    beyond = (number + count) % rows
+    if beyond and texts > 1:
+        return min(count + rows - beyond, MOST_PIECE)
+    return count - beyond if 2 * beyond <= count else count
 
 
 # Each of these is compiled once for all models of one structure.

@@ -21,7 +21,7 @@ from jaxchar.recurrence import native
 from jaxchar.sampling.context import Context, MemoryContext
 from jaxchar.sampling.decoder import MOST_PIECE, Decoder
 from jaxchar.sampling.filters import TracedParams, draw
-from jaxchar.sampling.noise import noise_of, noise_rows
+from jaxchar.sampling.noise import noise_of_texts, noise_rows
 from jaxchar.tracing import numerics, platform_of
 
 
@@ -115,8 +115,7 @@ class MemoryDecoder:
 
         def sample_block(block: jax.Array, so_far: tuple[MemoryContext, jax.Array]) -> tuple:
             first = block * rows
-            # Text by text, for the same bits as that of one alone.
-            noise = lax.map(lambda key: noise_of(key, first, self.num_symbols), keys)
+            noise = noise_of_texts(keys, first, self.num_symbols)
 
             def sample_one(n: jax.Array, so_far: tuple[MemoryContext, jax.Array]) -> tuple:
                 contexts, sampled = so_far

@@ -21,7 +21,7 @@ from jaxchar.recurrence.unroll import Cell, could_be_native, native_name
 from jaxchar.sampling.context import Context, WindowContext
 from jaxchar.sampling.decoder import MOST_PIECE
 from jaxchar.sampling.filters import TracedParams, draw
-from jaxchar.sampling.noise import noise_of, noise_rows
+from jaxchar.sampling.noise import noise_of_texts, noise_rows
 from jaxchar.tracing import numerics
 
 
@@ -107,8 +107,7 @@ class NativeDecoder:
         begin_block, end_block = start // rows, -(-jnp.max(stops) // rows)
 
         def noise_of_block(block: jax.Array) -> jax.Array:
-            # Text by text, for the same bits as that of one alone.
-            return lax.map(lambda key: noise_of(key, block * rows, self.num_symbols), keys)
+            return noise_of_texts(keys, block * rows, self.num_symbols)
 
         def sample_block(block: jax.Array, so_far: tuple[Context, jax.Array, jax.Array]) -> tuple:
             contexts, ids, noise = so_far
@@ -120,7 +119,8 @@ class NativeDecoder:
             else:
                 contexts, sampled = self._sample_all(contexts, lengths, noise, params.temperature, skipped)
             ids = lax.dynamic_update_slice(ids, sampled, (0, begin - start))
-            return contexts, ids, noise_of_block(block + 1)  # XLA forms it on another thread meanwhile
+            following = lax.cond(block + 1 < end_block, noise_of_block, lambda _: noise, block + 1)
+            return contexts, ids, following  # XLA forms it on another thread meanwhile
 
         ids = jnp.zeros((len(keys), MOST_PIECE + rows), jnp.int32)
         so_far = contexts, ids, noise_of_block(begin_block)

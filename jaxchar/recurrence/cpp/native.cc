@@ -10,6 +10,7 @@
 
 #include "layer.h"
 #include "memory.h"
+#include "randomness.h"
 #include "text.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -159,6 +160,20 @@ void advance_texts(ffi::ThreadPool pool, bool windowed, Ids ids, Ids lengths, Ar
   texts.logits = numbers(logits);
   texts.run(pool);
 }
+
+auto random_bits = [](ffi::ThreadPool pool, ffi::Buffer<ffi::U32> keys, Ids first,
+                      ffi::Result<ffi::Buffer<ffi::U32>> bits) {
+  const auto sizes = bits->dimensions();
+  RandomBits texts{};
+  texts.B = sizes[0];
+  texts.N = sizes[1];
+  texts.V = sizes[2];
+  texts.first = uint32_t(*first.typed_data());
+  texts.keys = keys.typed_data();
+  texts.bits = bits->typed_data();
+  texts.run(pool);
+  return ffi::Error::Success();
+};
 
 // The arrays of a text's index: memory/text_index.py has them in this order.
 struct IndexArrays {
@@ -367,6 +382,12 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(
         .Ret<Ids>()         // sampled [B, N]
         .Ret<Array>()       // logits [B, N, V], or [B, N, 0]
         .RemainingRets());  // of each layer: state, hidden
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxchar_random_bits, random_bits,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::Buffer<ffi::U32>>()    // keys [B, 2]
+                                  .Arg<Ids>()                      // first []: number of the first character
+                                  .Ret<ffi::Buffer<ffi::U32>>());  // bits [B, N, V]
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxchar_memory_counts, any_memory_counts,
                               with_index(ffi::Ffi::Bind()
                                              .Attr<int64_t>("num_symbols")
