@@ -56,6 +56,7 @@ class Playground:
         """Return the guarded application, see :class:`Gatekeeper`."""
         handlers: Any = {JaxcharError: _refused, HTTPException: _http_error, Exception: _failed}
         starlette = Starlette(routes=list(self._routes()), exception_handlers=handlers)
+        starlette.router.redirect_slashes = False
         return Gatekeeper(_quiet(starlette), host, port, token)
 
     def _routes(self) -> Iterator[BaseRoute]:
