@@ -22,7 +22,7 @@ DOCS_READY := .venv/docs-ready
 PEERS_READY := .venv-peers/ready
 ACCELERATORS_READY := .venv-accelerators/ready
 
-.PHONY: help install train sample evaluate test prove test-accelerators check bench bench-peers docs clean
+.PHONY: help install train sample evaluate play test prove test-accelerators check bench bench-peers docs clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ sample: $(READY) ## Write text with the model of RUN (the newest; of EXPERIMENT,
 
 evaluate: $(READY) ## Score the model of RUN (likewise)
 	$(BIN)/jaxchar evaluate $${RUN:+--ckpt "$$RUN"} $(ARGS)
+
+play: $(READY) ## See the model of RUN (likewise) write, and what its units see, in a browser
+	$(BIN)/jaxchar play $${RUN:+"$$RUN"} $(ARGS)
 
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest -q -n auto --dist loadfile $(ARGS)

@@ -30,11 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors():
         typed = parse_command(Arguments, "play", arguments)
         runs = runs_to_show(typed)
-        from jaxchar.cache import enable_compilation_cache
-        from jaxchar.playground.library import Library
         from jaxchar.playground.server import bound, check_installed, open_browser, serve
 
         check_installed()
+        from jaxchar.cache import enable_compilation_cache
+        from jaxchar.playground.app import Playground, warm
+        from jaxchar.playground.library import Library
+
         library, address = Library(runs), bound(typed.host, typed.port)
         if address.token is not None:
             warn([f"--host {typed.host!r} lets other machines in; who has the address can use the page"])
@@ -45,8 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print("Ctrl-C ends it.", file=sys.stderr)
             if typed.browser:
                 open_browser(address.url)
+            warm(library)
 
-        serve(library, address, on_ready=on_ready)
+        application = Playground(library).application(address.host, address.port, address.token)
+        serve(application, address, on_ready)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """The playground as an application of Starlette: which address is answered by which function."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from jaxchar.errors import JaxcharError
 from jaxchar.playground import following, looking, requests, writing
 from jaxchar.playground.gatekeeper import Gatekeeper
-from jaxchar.playground.library import Library
+from jaxchar.playground.library import Library, Wanted, wanted_of
 from jaxchar.playground.refusal import BUSY, TOO_SLOW, UNKNOWN, WRONG_TYPE, Refusal
 from jaxchar.playground.streams import EventStream, encoded
 from jaxchar.playground.validation import MOST_BYTES, checked, parsed, too_many_bytes
@@ -27,6 +29,7 @@ MOST_STREAMS = 16  # at a time, of all tabs
 MOST_ANSWERS = 16  # being computed or waited for
 STREAM_THREADS, ANSWER_THREADS = 8, 4
 BODY_SECONDS = 10.0
+WARMED = 3  # runs whose models are made ready before anybody asks
 
 ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
     "alternatives": writing.alternatives,
@@ -77,7 +80,7 @@ class Playground:
     def _answer(self, name: str) -> Callable:
         async def answer(request: Request) -> Response:
             asked = await _asked_for(request, name)
-            return await self._computed(lambda: ANSWERS[name](self._library, asked))
+            return await self._computed(lambda: ANSWERS[name](self._library.model(wanted_of(asked)), asked))
 
         return answer
 
@@ -89,8 +92,9 @@ class Playground:
         return answer
 
     async def _curve(self, request: Request) -> Response:
-        name = _model_in_address(request)
-        return await self._computed(lambda: following.curve(self._library, name))
+        run = self._library.run(_model_in_address(request))
+        checkpoints = partial(self._library.checkpoints, run)
+        return await self._computed(lambda: following.curve(run.path, checkpoints))
 
     async def _computed(self, work: Callable[[], dict[str, Any]]) -> Response:
         """Compute an answer in a thread, while other requests go on."""
@@ -108,13 +112,14 @@ class Playground:
     def _stream(self, name: str) -> Callable:
         async def stream(request: Request) -> Any:
             asked = await _asked_for(request, name)
-            return await self._streamed(lambda: STREAMS[name](self._library, asked))
+            return await self._streamed(lambda: STREAMS[name](self._library.model(wanted_of(asked)), asked))
 
         return stream
 
     async def _live(self, request: Request) -> Any:
-        name = _model_in_address(request)
-        return await self._streamed(lambda: following.follow(self._library, name))
+        run = self._library.run(_model_in_address(request))
+        checkpoints = partial(self._library.checkpoints, run)
+        return await self._streamed(lambda: following.follow(run.path, checkpoints))
 
     async def _streamed(self, begin: Callable[[], Iterator]) -> EventStream:
         """Begin a stream; what is wrong with the request is told before it."""
@@ -130,6 +135,16 @@ class Playground:
 
     def _stream_ended(self) -> None:
         self._streams -= 1
+
+
+def warm(library: Library) -> None:
+    """Load the models of some runs and compile what writing needs, so that a first click does not wait."""
+    for name in list(library.runs)[:WARMED]:
+        with contextlib.suppress(JaxcharError):
+            model = library.model(Wanted(name, None))
+            for top_k in (0, 1):  # drawing with filters is another program
+                asked = {"model": name, "prompt": model.vocabulary.symbols[0], "length": 1, "top_k": top_k}
+                list(writing.write(model, checked(asked, requests.WRITE)))
 
 
 async def _index(request: Request) -> Response:

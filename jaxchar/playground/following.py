@@ -1,13 +1,13 @@
 """A run that is finished or still training: its losses, and what is new in them."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from jaxchar.errors import JaxcharError
-from jaxchar.playground.library import Library, Run
-from jaxchar.playground.writing import Event
+from jaxchar.checkpoint.metadata import Metadata
+from jaxchar.playground.events import Event, Wait
 from jaxchar.training.metrics import Series
 from jaxchar.training.run_folder import CONFIG, RunFolder
 
@@ -16,34 +16,22 @@ MOST_POINTS = 5_000  # of one curve, about what a screen can show
 CURVES = {"train": "train_loss", "validation": "val_loss"}
 
 
-class Wait(NamedTuple):
-    """Nothing to tell for so many seconds; no thread is to be kept for it."""
-
-    seconds: float
+Checkpoints = Callable[[], dict[int, Metadata]]  # those that a run has now, by their steps
 
 
-def curve(library: Library, name: str) -> dict[str, Any]:
-    """Return the losses of a run over its steps, as a JSON object."""
-    return _curve(library, library.run(name))
-
-
-def follow(library: Library, name: str) -> Iterator[Event | Wait]:
-    """Begin to follow a run; return the events: new losses, new checkpoints, and its end."""
-    return _events(library, library.run(name))
-
-
-def _events(library: Library, run: Run) -> Iterator[Event | Wait]:
+def follow(run: Path, checkpoints: Checkpoints) -> Iterator[Event | Wait]:
+    """Yield what is new in a run: losses, checkpoints, and its end."""
     told = dict.fromkeys(CURVES, -1)  # the last step of each curve that was told
     newest, seen = None, None
     while True:
         here = _stamps(run)
         if here != seen:
-            seen, now = here, _curve(library, run)
+            seen, now = here, curve(run, checkpoints)
             news = {name: [point for point in now[name] if point[0] > told[name]] for name in CURVES}
             told |= {name: points[-1][0] for name, points in news.items() if points}
             if any(news.values()) or newest is None:
                 yield "metrics", now | news
-            step = max(library.checkpoints(run), default=None)
+            step = max(checkpoints(), default=None)
             if step is not None and step != newest:
                 newest = step
                 yield "checkpoint", {"step": step}
@@ -53,15 +41,16 @@ def _events(library: Library, run: Run) -> Iterator[Event | Wait]:
         yield Wait(POLL_SECONDS)
 
 
-def _curve(library: Library, run: Run) -> dict[str, Any]:
-    folder = RunFolder(run.path)
+def curve(run: Path, checkpoints: Checkpoints) -> dict[str, Any]:
+    """Return the losses of a run over its steps, as a JSON object."""
+    folder = RunFolder(run)
     metrics, summary = folder.metrics(), folder.summary() or {}
     logged = max((int(series.steps.max()) for series in metrics.values()), default=0)
     done = summary.get("steps")
     return {
         **{name: _points(metrics[key]) if key in metrics else [] for name, key in CURVES.items()},
         "finished": isinstance(done, int) and done >= logged,
-        "max_steps": _max_steps(library, run) or logged,
+        "max_steps": _max_steps(checkpoints()) or logged,
     }
 
 
@@ -74,9 +63,8 @@ def _points(series: Series) -> list[list[float]]:
     return [[int(series.steps[place]), round(float(series.values[place]), 5)] for place in kept]
 
 
-def _max_steps(library: Library, run: Run) -> int | None:
+def _max_steps(checkpoints: dict[int, Metadata]) -> int | None:
     """Return how many steps a run is to have, as its newest checkpoint says."""
-    checkpoints = library.checkpoints(run)
     if not checkpoints:
         return None
     metadata = checkpoints[max(checkpoints)]
@@ -84,14 +72,14 @@ def _max_steps(library: Library, run: Run) -> int | None:
     return min(whole, metadata.config.max_steps or whole)
 
 
-def _stamps(run: Run) -> tuple[Any, ...]:
+def _stamps(run: Path) -> tuple[Any, ...]:
     """Return what changes where a run has something new."""
     found = []
     for path in (
-        run.path / "metrics.jsonl",
-        run.path / "summary.json",
-        run.path / "checkpoints",
-        run.path / CONFIG,
+        run / "metrics.jsonl",
+        run / "summary.json",
+        run / "checkpoints",
+        run / CONFIG,
     ):
         try:
             status = path.stat()
@@ -99,11 +87,3 @@ def _stamps(run: Run) -> tuple[Any, ...]:
         except OSError:
             found.append((0, 0))
     return tuple(found)
-
-
-def try_to_follow(events: Iterator[Event | Wait]) -> Iterator[Event | Wait]:
-    """Yield events; a file that is being written just now is read again."""
-    try:
-        yield from events
-    except JaxcharError as error:
-        yield "error", {"error": str(error)}

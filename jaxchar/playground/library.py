@@ -5,7 +5,7 @@ It keeps the few models that were used last. Several threads may ask at once.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxchar.checkpoint.find import load_checkpoint
 from jaxchar.checkpoint.layout import FOLDER, steps_in
 from jaxchar.checkpoint.metadata import Metadata
 from jaxchar.checkpoint.record import read_metadata
+from jaxchar.checkpoint.weights import weights_structure
 from jaxchar.errors import JaxcharError, quoted, quoted_path, reason_of
-from jaxchar.language_model import LanguageModel
+from jaxchar.language_model import LanguageModel, from_checkpoint
 from jaxchar.memory.text_memory import TextMemory
-from jaxchar.model_files import load
 from jaxchar.playground.refusal import UNKNOWN, Refusal
 from jaxchar.sampling.memory_decoder import Remembering
 from jaxchar.sampling.prompt_sources import default_prompt
@@ -46,6 +47,13 @@ class Wanted(NamedTuple):
     step: int | None  # of the checkpoint; None: the best
     held: tuple[tuple[int, int, float], ...] = ()
     memory: float = 0.0
+
+
+def wanted_of(asked: Mapping[str, Any]) -> Wanted:
+    """Return which model a request wants, with all of its memory unless the request says how much."""
+    held = tuple((each["layer"], each["unit"], each["value"]) for each in asked["held"])
+    memory = asked.get("memory")
+    return Wanted(asked["model"], asked["step"], held, memory if isinstance(memory, float) else 1.0)
 
 
 class Library:
@@ -114,7 +122,7 @@ class Library:
 
     def _load(self, run: Run, path: Path) -> LanguageModel:
         """Load a checkpoint; those of one run share the text that they remember, which is sorted once."""
-        model = load(path)
+        model = from_checkpoint(load_checkpoint(path, weights_structure))
         if model.remembering is None:
             return model
         known, memory = self._memories.get(run.id), model.remembering.memory

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from jaxchar.language_model import LanguageModel
-from jaxchar.playground.library import Library
+from jaxchar.playground.events import Event
 from jaxchar.playground.refusal import Refusal
-from jaxchar.playground.writing import Event, wanted_of
+from jaxchar.playground.texts import known_text
 from jaxchar.scoring.text_patterns import PATTERNS
 from jaxchar.scoring.unit_report import REPORT_CHARS, UnitReport, unit_report_steps
 from jaxchar.scoring.unit_states import check_part, part_in_pieces
@@ -21,9 +21,8 @@ MOST_PASSAGES = 5
 LN2 = math.log(2)
 
 
-def read(library: Library, asked: dict[str, Any]) -> dict[str, Any]:
+def read(model: LanguageModel, asked: dict[str, Any]) -> dict[str, Any]:
     """Return how surprising each character of a text is, as a JSON object."""
-    model = library.model(wanted_of(asked | {"memory": 1.0}))  # with the text that it remembers
     if asked["memory"] != "none" and model.remembering is None:
         raise Refusal("the model remembers no text; ask for memory none")
     text = model.session.fitted(asked["text"], "text").text
@@ -41,9 +40,9 @@ def read(library: Library, asked: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def cells(library: Library, asked: dict[str, Any]) -> dict[str, Any]:
+def cells(model: LanguageModel, asked: dict[str, Any]) -> dict[str, Any]:
     """Return what every unit of a layer did at every character of a text, as a JSON object."""
-    model, layer = library.model(wanted_of(asked)), asked["layer"]
+    layer = asked["layer"]
     text = known_text(model, asked["text"])
     check_layer(model, layer)
     check_part(model, asked["part"])
@@ -79,9 +78,8 @@ def patterns() -> dict[str, Any]:
     }
 
 
-def find(library: Library, asked: dict[str, Any]) -> Iterator[Event]:
+def find(model: LanguageModel, asked: dict[str, Any]) -> Iterator[Event]:
     """Begin to look for units that tell a pattern; return the events: how far it is, and the units."""
-    model = library.model(wanted_of(asked | {"memory": 1.0}))  # with the text that it remembers
     if (asked["pattern"] is None) == (asked["marked"] is None):
         raise Refusal("either pattern or marked must be given; send one of them")
     if asked["layer"] is not None:
@@ -116,18 +114,6 @@ def check_layer(model: LanguageModel, layer: int) -> None:
     layers = len(model.config.layer_sizes)
     if layer >= layers:
         raise Refusal(f"layer must be a whole number from 0 to {layers - 1}, but it is {layer}")
-
-
-def known_text(model: LanguageModel, text: str) -> str:
-    """Return a text as the model reads it, without characters that it does not know.
-
-    Raises:
-        Refusal: nothing is left.
-    """
-    text = model.vocabulary.adapt(model.session.fitted(text, "text").text, "skip")
-    if not text:
-        raise Refusal("the text has no character that the model knows; send another one")
-    return text
 
 
 def _found(first: Any, steps: Iterator[Any], source: str) -> Iterator[Event]:

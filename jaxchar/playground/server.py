@@ -8,20 +8,19 @@ import secrets
 import socket
 import sys
 import threading
+import time
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jaxchar.errors import JaxcharError, quoted, reason_of
 from jaxchar.playground.gatekeeper import ANY_ADDRESS, is_loopback
-from jaxchar.playground.library import Library, Wanted
 
 HOST = "127.0.0.1"
 PORT = 8400  # or a free one, where it is taken
 MOST_HEAD_BYTES = 32 * 1024  # of a request
 MOST_CONNECTIONS = 500
 STOP_SECONDS = 2
-WARMED = 3  # runs whose models are made ready before anybody asks
 
 
 class Address(NamedTuple):
@@ -67,44 +66,29 @@ def bound(host: str = HOST, port: int | None = None) -> Address:
     raise AssertionError
 
 
-def serve(
-    library: Library,
-    address: Address,
-    *,
-    on_ready: Callable[[], object] = lambda: None,
-) -> None:
+def serve(application: Callable, address: Address, on_ready: Callable[[], object]) -> None:
     """Serve until Ctrl-C or a signal ends it.
 
     Args:
-        library: of the models.
+        application: of ASGI.
         address: see :func:`bound`.
-        on_ready: called when it answers.
-
-    Raises:
-        JaxcharError: Starlette or uvicorn is not installed.
+        on_ready: called in a thread when it answers.
     """
-    server = server_of(library, address)
+    server = server_of(application)
     threading.Thread(target=_when_started, args=(server, on_ready), daemon=True).start()
-    threading.Thread(target=warm, args=(library,), daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after an orderly end
         server.run(sockets=[address.listening])
 
 
-def server_of(library: Library, address: Address) -> Any:
-    """Return uvicorn's server, which ``run(sockets=[address.listening])`` starts.
-
-    Raises:
-        JaxcharError: Starlette or uvicorn is not installed.
-    """
-    check_installed()
+def server_of(application: Callable) -> Any:
+    """Return uvicorn's server, which ``run(sockets=[address.listening])`` starts."""
     import uvicorn
 
-    from jaxchar.playground.app import Playground
     from jaxchar.playground.connection import BoundedConnection
 
     logging.getLogger("uvicorn.error").addFilter(_is_no_noise)
     config = uvicorn.Config(
-        Playground(library).application(address.host, address.port, address.token),
+        application,
         http=BoundedConnection,
         h11_max_incomplete_event_size=MOST_HEAD_BYTES,
         ws="none",
@@ -142,20 +126,6 @@ def open_browser(url: str) -> bool:
     return False
 
 
-def warm(library: Library, runs: Sequence[str] | None = None) -> None:
-    """Load the models of some runs and compile what writing needs, so that a first click does not wait."""
-    from jaxchar.playground.requests import WRITE
-    from jaxchar.playground.validation import checked
-    from jaxchar.playground.writing import write
-
-    for name in list(library.runs if runs is None else runs)[:WARMED]:
-        with contextlib.suppress(JaxcharError):
-            prompt = library.model(Wanted(name, None)).vocabulary.symbols[0]
-            for top_k in (0, 1):  # drawing with filters is another program
-                asked = {"model": name, "prompt": prompt, "length": 1, "top_k": top_k}
-                list(write(library, checked(asked, WRITE)))
-
-
 def _listening(host: str, port: int) -> socket.socket:
     family = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)[0][0]
     listening = socket.socket(family, socket.SOCK_STREAM)
@@ -170,8 +140,6 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _when_started(server: Any, on_ready: Callable[[], object]) -> None:
-    import time
-
     while not server.started and not server.should_exit:
         time.sleep(0.01)
     if server.started:

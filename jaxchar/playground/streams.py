@@ -13,8 +13,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 
 from jaxchar.errors import JaxcharError
-from jaxchar.playground.following import Wait
-from jaxchar.playground.writing import Event
+from jaxchar.playground.events import Event, Wait
 
 SEND_SECONDS = 20.0  # a client that does not read for so long is given up
 HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]

@@ -10,35 +10,25 @@ from threading import Lock
 from typing import Any
 
 from jaxchar.config import SampleConfig
-from jaxchar.data.vocabulary import describe_characters
 from jaxchar.language_model import LanguageModel
-from jaxchar.playground.library import Library, Wanted
+from jaxchar.playground.events import Event
 from jaxchar.playground.refusal import Refusal
+from jaxchar.playground.texts import check_known
 from jaxchar.sampling.session import Passage
-
-Event = tuple[str, dict[str, Any]]
 
 MOST_PASSAGES = 64  # kept of each model
 
 
-def wanted_of(asked: dict[str, Any]) -> Wanted:
-    """Return which model a request wants."""
-    held = tuple((each["layer"], each["unit"], each["value"]) for each in asked["held"])
-    memory = asked.get("memory", 0.0)
-    return Wanted(asked["model"], asked["step"], held, memory if isinstance(memory, float) else 0.0)
-
-
-def write(library: Library, asked: dict[str, Any]) -> Iterator[Event]:
+def write(model: LanguageModel, asked: dict[str, Any]) -> Iterator[Event]:
     """Begin to write what was asked for; return the events: pieces of text, and why it ended.
 
     Args:
-        library: of the models.
+        model: that writes.
         asked: as :data:`jaxchar.playground.requests.WRITE` lets it pass.
 
     Raises:
         JaxcharError: the model cannot write it.
     """
-    model = library.model(wanted_of(asked))
     stops = [model.session.fitted(stop, "stop").text for stop in asked["stop"] or ()]
     for stop in stops:
         check_known("stop", stop, model)
@@ -49,9 +39,8 @@ def write(library: Library, asked: dict[str, Any]) -> Iterator[Event]:
     return _pieces(model, passage_of(model, asked), config)
 
 
-def alternatives(library: Library, asked: dict[str, Any]) -> dict[str, Any]:
+def alternatives(model: LanguageModel, asked: dict[str, Any]) -> dict[str, Any]:
     """Return the most probable next characters, before temperature and filters, as a JSON object."""
-    model = library.model(wanted_of(asked))
     found = model.session.most_probable(passage_of(model, asked), asked["count"])
     return {"alternatives": [{"character": each, "probability": share} for each, share in found]}
 
@@ -69,16 +58,6 @@ def passage_of(model: LanguageModel, asked: dict[str, Any]) -> Passage:
     check_known("prompt", prompt, model)
     check_known("continued text", continued, model)
     return _passages.after(model, prompt + continued)._replace(sampled=len(continued))
-
-
-def check_known(what: str, text: str, model: LanguageModel) -> None:
-    """Raise a Refusal where a text has characters that a model does not know."""
-    unknown = model.vocabulary.unknown(text)
-    if unknown:
-        raise Refusal(
-            f"the {what} has characters that the model does not know, {describe_characters(unknown)}; leave "
-            "them out"
-        )
 
 
 def _pieces(model: LanguageModel, passage: Passage, config: SampleConfig) -> Iterator[Event]:

@@ -6,6 +6,7 @@ import time
 import pytest
 
 import jaxchar
+from jaxchar.playground.app import Playground
 from jaxchar.playground.library import Library
 from jaxchar.playground.server import bound, server_of
 
@@ -41,7 +42,7 @@ def library(runs):
 def served(library):
     """Where the run is served, until the tests end."""
     address = bound(port=0)
-    server = server_of(library, address)
+    server = server_of(Playground(library).application(address.host, address.port))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [address.listening]}, daemon=True)
     thread.start()
     while not server.started:

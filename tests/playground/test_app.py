@@ -63,7 +63,7 @@ def test_the_first_character_comes_soon_also_beside_a_long_request(served):
 def test_who_leaves_frees_the_work_and_the_place_at_once(served, monkeypatch):
     ended = threading.Event()
 
-    def endless(library, asked):
+    def endless(model, asked):
         try:
             while True:
                 yield "piece", {"text": "a", "surprises": [0.0]}
@@ -140,6 +140,15 @@ def test_what_goes_wrong_inside_is_told_in_one_line_without_its_words(served, li
     monkeypatch.setattr(library, "described", lambda: [][0])
     status, found = get(served, "/api/models")
     assert status == 500 and found == {"error": "the work failed: IndexError; see the server's output"}
+
+
+def test_warming_loads_the_models_before_anybody_asks(library, monkeypatch):
+    from jaxchar.playground.library import Library, Wanted
+
+    fresh = Library([run.path for run in library.runs.values()])
+    app.warm(fresh)
+    monkeypatch.setattr(Library, "_load", None)  # nothing is loaded any more
+    assert fresh.model(Wanted("small", None)).generate("t", 3)
 
 
 # ---- 500 requests that mean harm -----------------------------------------------------------------

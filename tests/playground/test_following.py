@@ -6,13 +6,18 @@ import shutil
 import pytest
 
 from jaxchar import read_metrics
-from jaxchar.playground.following import Wait, curve, follow
+from jaxchar.playground.events import Wait
+from jaxchar.playground.following import curve, follow
 from jaxchar.playground.library import Library
-from jaxchar.playground.refusal import Refusal
+
+
+def of(work, library):
+    run = library.run("small")
+    return work(run.path, lambda: library.checkpoints(run))
 
 
 def test_the_curve_is_that_of_the_metrics(library, runs):
-    found, metrics = curve(library, "small"), read_metrics(runs / "small")
+    found, metrics = of(curve, library), read_metrics(runs / "small")
     assert [step for step, _ in found["train"]] == list(metrics["train_loss"].steps)
     assert [loss for _, loss in found["validation"]] == pytest.approx(
         list(metrics["val_loss"].values), abs=1e-5
@@ -25,7 +30,7 @@ def test_a_run_is_followed_to_its_end(runs, tmp_path):
     summary = tmp_path / "small" / "summary.json"
     text = summary.read_text()
     summary.unlink()
-    events = follow(Library([tmp_path]), "small")
+    events = of(follow, Library([tmp_path]))
     first = [next(events) for _ in range(3)]
     assert [event[0] for event in first[:2]] == ["metrics", "checkpoint"] and first[1][1] == {"step": 40}
     assert isinstance(first[2], Wait)
@@ -39,8 +44,3 @@ def test_a_run_is_followed_to_its_end(runs, tmp_path):
     )
     summary.write_text(text.replace('"steps": 40', '"steps": 45'))
     assert [event[0] for event in events if not isinstance(event, Wait)] == ["finished"]
-
-
-def test_a_run_that_is_not_there_is_refused(library):
-    with pytest.raises(Refusal, match="there is no model"):
-        follow(library, "../small")

@@ -7,7 +7,7 @@ import pytest
 
 from jaxchar import unit_report
 from jaxchar.playground import requests
-from jaxchar.playground.library import Wanted
+from jaxchar.playground.library import Wanted, wanted_of
 from jaxchar.playground.looking import cells, corpus_of, find, patterns, read
 from jaxchar.playground.validation import checked
 
@@ -18,9 +18,13 @@ def asked(checks, **names):
     return checked({"model": "small", **names}, checks)
 
 
+def begin(library, work, names):
+    return work(library.model(wanted_of(names)), names)
+
+
 @pytest.mark.parametrize("memory", ["none", "static", "growing"])
 def test_reading_is_scoring(library, memory):
-    found = read(library, asked(requests.READ, text=TEXT * 20, memory=memory))
+    found = begin(library, read, asked(requests.READ, text=TEXT * 20, memory=memory))
     score = library.model(Wanted("small", None, memory=1.0)).score(TEXT * 20, memory=memory)
     assert found["text"] == TEXT * 20 and found["surprises"][0] is None and found["ranks"][0] is None
     assert found["surprises"][1:] == pytest.approx(list(score.surprises), abs=1e-4)
@@ -34,13 +38,13 @@ def test_reading_is_scoring(library, memory):
 
 
 def test_characters_that_the_model_lacks_are_left_out_and_counted(library):
-    found = read(library, asked(requests.READ, text="the\u202e \U0001f600cat"))
+    found = begin(library, read, asked(requests.READ, text="the\u202e \U0001f600cat"))
     assert (found["text"], found["left_out"]) == ("the cat", 2)
 
 
 @pytest.mark.parametrize("part", ["h", "z"])
 def test_cells_are_the_hidden_states_in_a_byte_each(library, part):
-    found = cells(library, asked(requests.CELLS, text=TEXT, part=part))
+    found = begin(library, cells, asked(requests.CELLS, text=TEXT, part=part))
     layer = library.model(Wanted("small", None)).hidden_states(TEXT, gates=True)[0]
     expected = np.asarray({"h": layer.hidden, **layer.gates}[part])
     packed = np.frombuffer(base64.b64decode(found["values"]), np.int8).reshape(found["characters"], -1)
@@ -50,13 +54,13 @@ def test_cells_are_the_hidden_states_in_a_byte_each(library, part):
 
 def test_a_held_unit_is_shown_held(library):
     held = [{"layer": 0, "unit": 3, "value": 0.5}]
-    found = cells(library, asked(requests.CELLS, text=TEXT, held=held))
+    found = begin(library, cells, asked(requests.CELLS, text=TEXT, held=held))
     packed = np.frombuffer(base64.b64decode(found["values"]), np.int8).reshape(-1, 8)
     np.testing.assert_allclose(packed[:, 3] / 127 * found["scale"], 0.5, atol=0.01)
 
 
 def test_units_are_found_as_unit_report_finds_them(library):
-    events = list(find(library, asked(requests.FIND, pattern="quotes")))
+    events = list(begin(library, find, asked(requests.FIND, pattern="quotes")))
     model = library.model(Wanted("small", None, memory=1.0))
     text, source = corpus_of(model)
     report = unit_report(model, text, "quotes")
@@ -68,7 +72,7 @@ def test_units_are_found_as_unit_report_finds_them(library):
 
 def test_marked_text_finds_units_also_where_characters_are_left_out(library):
     marked = {"text": "the\U0001f600 catta " * 18, "spans": [[11 * n, 11 * n + 3] for n in range(18)]}
-    events = list(find(library, asked(requests.FIND, marked=marked)))
+    events = list(begin(library, find, asked(requests.FIND, marked=marked)))
     labels = [place % 10 < 3 for place in range(180)]
     report = unit_report(library.model(Wanted("small", None)), "the catta " * 18, labels)
     assert events[-1][1]["units"] == [unit._asdict() for unit in report.units]
@@ -96,7 +100,7 @@ def test_a_model_without_a_memory_writes_a_text_to_try(library):
 def test_what_cannot_be_looked_at_is_refused_in_one_line(library, work, names, said):
     checks = {read: requests.READ, cells: requests.CELLS, find: requests.FIND}[work]
     with pytest.raises(ValueError, match=said):
-        work(library, asked(checks, **names))
+        begin(library, work, asked(checks, **names))
 
 
 def test_patterns_have_names_and_explanations():

@@ -7,7 +7,7 @@ import pytest
 
 from jaxchar.errors import JaxcharError
 from jaxchar.playground import server
-from jaxchar.playground.server import bound, check_installed, open_browser, warm
+from jaxchar.playground.server import bound, check_installed, open_browser
 
 
 def test_it_listens_on_this_machine_alone_and_without_a_token():
@@ -73,12 +73,3 @@ def test_no_browser_is_opened_where_there_are_no_windows(monkeypatch):
     assert not open_browser("http://x/") and not opened
     monkeypatch.setenv("DISPLAY", ":0")
     assert open_browser("http://x/") and opened == ["http://x/"]
-
-
-def test_warming_loads_the_models_before_anybody_asks(library, monkeypatch):
-    from jaxchar.playground.library import Library
-
-    fresh = Library([run.path for run in library.runs.values()])
-    warm(fresh)
-    monkeypatch.setattr(Library, "_load", None)  # nothing is loaded any more
-    assert fresh.model(next(iter([server.Wanted("small", None)]))).generate("t", 3)

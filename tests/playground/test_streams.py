@@ -10,7 +10,7 @@ from asking import parsed
 
 from jaxchar.errors import JaxcharError
 from jaxchar.playground import streams
-from jaxchar.playground.following import Wait
+from jaxchar.playground.events import Wait
 from jaxchar.playground.streams import EventStream, encoded
 
 
