@@ -21,11 +21,7 @@ MODELS = {
 
 
 def logits_of_a_loop(model, held) -> np.ndarray:
-    """Read a text one character at a time with the output of every held unit edited.
-
-    Within a character, the layer above hears the lower one before an edit; so each layer is a model of its
-    own.
-    """
+    """Read a text one character at a time, with the value in place of every held unit's output."""
     params = jax.tree.map(np.asarray, model.params)
     symbols = params.get("embedding", np.eye(len(model.vocabulary), dtype=np.float32))
     states = [{"h": np.zeros(size), "c": np.zeros(size)} for size in model.config.layer_sizes]
