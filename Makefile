@@ -22,7 +22,7 @@ DOCS_READY := .venv/docs-ready
 PEERS_READY := .venv-peers/ready
 ACCELERATORS_READY := .venv-accelerators/ready
 
-.PHONY: help install train sample evaluate play test prove test-accelerators check bench bench-peers docs clean
+.PHONY: help install train sample evaluate test prove test-accelerators check bench bench-peers docs clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,7 @@ sample: $(READY) ## Write text with the model of RUN (the newest; of EXPERIMENT,
 evaluate: $(READY) ## Score the model of RUN (likewise)
 	$(BIN)/jaxchar evaluate $${RUN:+--ckpt "$$RUN"} $(ARGS)
 
+.PHONY: play
 play: $(READY) ## See the model of RUN (likewise) write, and what its units see, in a browser
 	$(BIN)/jaxchar play $${RUN:+"$$RUN"} $(ARGS)
 

@@ -33,7 +33,7 @@ SAMPLE_TEMPERATURE, SAMPLE_SEED = 0.8, 1
 SHOWN_UNITS = 5  # of each pattern
 SHADES = 10  # of each sign
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-HIGH, LOW = (214, 96, 0), (0, 92, 185)  # orange and blue, which the colour-blind tell apart, too
+HIGH, LOW = (0, 92, 185), (214, 96, 0)  # blue and orange, which the colour-blind tell apart, too
 
 
 def write_report(run: str | PathLike[str], out: str | PathLike[str], *, text: str | None = None) -> Path:
@@ -115,8 +115,8 @@ def _units(model: LanguageModel, corpus: str, source: str) -> Iterator[str]:
     yield (
         f"<h2>What its units tell</h2>\n<p>Tried on {len(corpus):,} characters ({html.escape(source)}). The "
         "figure is the area under the ROC curve: 0.5 is chance, 1 never errs. The text is in the colours of "
-        'the best unit: <span class="h10">orange</span> above zero, '
-        '<span class="l10">blue</span> below.</p>\n'
+        'the best unit: <span class="h10">blue</span> above zero, '
+        '<span class="l10">orange</span> below.</p>\n'
     )
     for pattern in PATTERNS.values():
         try:
