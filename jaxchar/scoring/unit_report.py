@@ -113,9 +113,7 @@ def unit_report_steps(
 
     Between two steps the work can be left.
     """
-    ids = model.encoded(text)
-    if len(ids) == 0:
-        raise JaxcharError("the text is empty; give some thousands of characters")
+    ids = _encoded(model, text)
     text = model.vocabulary.decode(ids)
     chosen = _checked_layers(model, layers)
     parts = [parts] if isinstance(parts, str) else list(parts)
@@ -175,6 +173,13 @@ def best_threshold(values: np.ndarray, positive: np.ndarray, sign: int) -> float
 
 
 # ---- how -----------------------------------------------------------------------------------------
+
+
+def _encoded(model: Inside, text: str) -> np.ndarray:
+    ids = model.encoded(text)
+    if len(ids) == 0:
+        raise JaxcharError("the text is empty; give some thousands of characters")
+    return ids
 
 
 def _checked_layers(model: Inside, layers: Sequence[int] | None) -> list[int]:
