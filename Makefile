@@ -48,6 +48,10 @@ sample: $(READY) ## Write text with the model of RUN (the newest; of EXPERIMENT,
 evaluate: $(READY) ## Score the model of RUN (likewise)
 	$(BIN)/jaxchar evaluate $${RUN:+--ckpt "$$RUN"} $(ARGS)
 
+.PHONY: play
+play: $(READY) ## See the model of RUN (likewise) write, and what its units see, in a browser
+	$(BIN)/jaxchar play $${RUN:+"$$RUN"} $(ARGS)
+
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest -q -n auto --dist loadfile $(ARGS)
 

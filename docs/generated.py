@@ -19,7 +19,19 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 from jaxchar.terminal.invocation import module_of
 
-COMMANDS = ("train", "sample", "evaluate", "memorization", "compare", "inspect", "import", "export", "bench")
+COMMANDS = (
+    "train",
+    "sample",
+    "evaluate",
+    "memorization",
+    "compare",
+    "inspect",
+    "play",
+    "report",
+    "import",
+    "export",
+    "bench",
+)
 KINDS = {
     int: "a whole number",
     float: "a number",

@@ -41,6 +41,7 @@ FOLDERS = (
     "model_files",
     "progress",
     "training",
+    "playground",
     "cli",
     "benchmark",
 )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jaxchar.model_files import load, save
     from jaxchar.own_cells import register_cell
     from jaxchar.scoring.score import Score
+    from jaxchar.scoring.unit_report import UnitReport, unit_report
     from jaxchar.text import Text
     from jaxchar.training.callbacks import Callback, Snapshot
     from jaxchar.training.launch import fit
@@ -41,6 +42,8 @@ _HOMES = {
     "Vocabulary": "data.vocabulary",
     "read_metrics": "training.metrics",
     "register_cell": "own_cells",
+    "UnitReport": "scoring.unit_report",
+    "unit_report": "scoring.unit_report",
 }
 
 
@@ -52,6 +55,7 @@ __all__ = [
     "Score",
     "Snapshot",
     "Text",
+    "UnitReport",
     "Vocabulary",
     "fit",
     "load",
@@ -59,6 +63,7 @@ __all__ = [
     "register_cell",
     "resume",
     "save",
+    "unit_report",
 ]
 
 

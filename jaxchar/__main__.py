@@ -23,6 +23,8 @@ OTHER_NAMES = {
     "memorization": "memorisation memorize copied overfit plagiarism",
     "compare": "diff table leaderboard versus runs",
     "inspect": "info show summary verify check describe",
+    "play": "playground serve web ui gui visualize visualise browse",
+    "report": "html page",
     "import": "convert from-keras from-torch load-keras import-model",
     "export": "to-keras to-torch onnx convert-to save-as publish export-model",
     "bench": "benchmark speed race time",

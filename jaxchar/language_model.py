@@ -1,7 +1,7 @@
 """A trained model in hand: load it, write text with it."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -17,9 +17,11 @@ from jaxchar.data.documents import require_documents
 from jaxchar.data.vocabulary import Unknown, Vocabulary
 from jaxchar.errors import JaxcharError, quoted
 from jaxchar.memory.text_memory import TextMemory
+from jaxchar.model.held_units import checked_units, held_params, needs_recurrent_bias
 from jaxchar.model.inside import Inside
 from jaxchar.model.params import Params, state_of
 from jaxchar.model.split import model_structure
+from jaxchar.recurrence.unroll import Implementation
 from jaxchar.sampling.memory_decoder import Remembering
 from jaxchar.sampling.prompt import check_known, notes_of
 from jaxchar.sampling.session import TextSession
@@ -73,6 +75,33 @@ class LanguageModel(Inside):
         with pinned():
             state = state_of(jax.tree.map(jnp.asarray, params), self.state)
         return LanguageModel(self.config, self.vocabulary, self.graphdef, state, self.remembering)
+
+    def with_held_units(self, units: Iterable[Sequence[Any]]) -> "LanguageModel":
+        """Return this model with units whose output is held at a value: switched off, or always on.
+
+        It is a network with other parameters, see :mod:`jaxchar.model.held_units`; whatever else this model
+        can do, that one can. Its ``hidden_states`` show what a held unit would have been, which nothing
+        hears.
+
+        Args:
+            units: (layer, unit) or (layer, unit, value) each, layer and unit from 0; the value is 0 if it is
+                left out. A GRU whose units are held at another value computes in JAX, which is slower than
+                C++.
+
+        Raises:
+            JaxcharError: there is no such unit, a unit is given twice, a value is no number from -10 to 10,
+                or the cell is one of the user's own.
+        """
+        held = checked_units(units, self.config)
+        config, graphdef, params, like = self.config, self.graphdef, self.params, self.state
+        if needs_recurrent_bias(config, held) and not config.recurrent_bias:
+            config = config.replace(recurrent_bias=True, implementation=_in_jax(config.implementation))
+            graphdef, like = model_structure(config, len(self.vocabulary))
+            for layer in params["layers"]:
+                layer["recurrent_bias"] = jnp.zeros_like(layer["bias"])
+        with pinned():
+            state = state_of(jax.tree.map(jnp.asarray, held_params(params, held)), like)
+        return LanguageModel(config, self.vocabulary, graphdef, state, self.remembering)
 
     def __reduce__(self) -> tuple[Any, ...]:
         weights = [np.asarray(leaf) for leaf in jax.tree.leaves(self.state)]
@@ -390,6 +419,11 @@ def _from_weights(
     with pinned():
         state = jax.tree.unflatten(jax.tree.structure(like), map(jnp.asarray, weights))
     return LanguageModel(config, vocabulary, graphdef, state, remembering)
+
+
+def _in_jax(implementation: Implementation) -> Implementation:
+    """Return an implementation that has what C++ has not."""
+    return "auto" if implementation == "native" else implementation
 
 
 def _stops(stop: str | Iterable[str] | None) -> Any:

@@ -133,6 +133,12 @@ TABLES = {
         "give the folders of the runs themselves: {compare} runs/*": RUN,
     },
     "inspect": {"--ckpt": RUN},
+    "play": {
+        "--ckpt": RUN,
+        "--host": "bind address ip listen server-name",
+        "--no-browser": "headless no-open",
+    },
+    "report": {"--ckpt": RUN, "--out": "output html file out-file", "--text": "input input-file"},
     "import": {
         "--vocabulary": "vocab vocab-file dictionary dict charset characters tokenizer alphabet",
         "--run-dir": "out-dir output-dir output out save-dir",

@@ -31,6 +31,18 @@ class Typed(Protocol):
         """The path, typed after ``--ckpt``."""
 
 
+class TypedRuns(Protocol):
+    """The arguments of a command that name several runs."""
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The paths, typed without an option."""
+
+    @property
+    def ckpt(self) -> str | None:
+        """The path, typed after ``--ckpt``."""
+
+
 class TypedModel(Typed, Protocol):
     """The arguments that name the run and one of its checkpoints."""
 
@@ -56,11 +68,31 @@ def run_to_use(typed: Typed) -> str:
         return named
     found = newest_run(Path(RUNS))
     if found is None:
-        raise JaxcharError(
-            f"there is no run in {RUNS}/ here; train one ({called_as('train')} my_novel.txt), or name a run "
-            "with --ckpt"
-        )
+        raise _no_run()
     return str(found)
+
+
+def runs_to_show(typed: TypedRuns) -> list[str]:
+    """Return the paths that a command shows: as typed, else the newest run, which is then said.
+
+    Raises:
+        JaxcharError: there is no run.
+    """
+    named = [*typed.runs, *([] if typed.ckpt is None else [typed.ckpt])]
+    if not named:
+        found = newest_run(Path(RUNS))
+        if found is None:
+            raise _no_run()
+        print(f"Using {visible(str(found))}, the newest run.", file=sys.stderr)
+        named = [str(found)]
+    return named
+
+
+def _no_run() -> JaxcharError:
+    return JaxcharError(
+        f"there is no run in {RUNS}/ here; train one ({called_as('train')} my_novel.txt), or name a run "
+        "with --ckpt"
+    )
 
 
 def newest_run(folder: Path) -> Path | None:

@@ -20,6 +20,8 @@ POSITIONALS = {
     "import": (1, "one file"),
     "export": (2, "a run and one file"),
     "compare": (sys.maxsize, "runs"),
+    "play": (sys.maxsize, "runs"),
+    "report": (1, "one run"),
 }
 # What tyro prints about a value that fits none of several types.
 NO_MATCH = re.compile(r"no type matching (.+?) could be instantiated from \[(.*?)\]\.?(?= |$)")

@@ -146,6 +146,23 @@ SHORT_HELP = {
             **MORE,
         },
     ),
+    "play": ShortHelp(
+        "[RUN ...] [OPTIONS]",
+        "See a model write, and what its units see, in a page on this machine. Ctrl-C ends it.",
+        {
+            "": "show the newest run",
+            "runs/mine runs/other": "two of them",
+            "runs": "all runs in a folder",
+            "--port 9000 --no-browser": "print the address only",
+        },
+        {
+            "[RUN ...]": "run folders, or folders that hold some (default: the newest run in runs/)",
+            "--port N": "of the page (default: 8400, or a free one)",
+            "--no-browser": "do not open the page",
+            "--host ADDRESS": "let other machines in; the address then has a token",
+            **MORE,
+        },
+    ),
     "compare": ShortHelp(
         "[RUN ...] [OPTIONS]",
         "Compare runs: the settings in which they differ, steps, time, best loss and size.",

@@ -9,13 +9,15 @@ the gates' blocks of H columns, side by side, in this order:
 
 - LSTM (G = 4H): i, f, g, o: input gate, forget gate, candidate, output gate.
 - GRU (G = 3H): r, z, n: reset gate, update gate, candidate; n = tanh(p_n + r q_n), h' = (1 - z) n + z h,
-  where p = x W + b and q = h R, so the one bias is not multiplied by r.
+  where p = x W + b and q = h R, so the one bias is not multiplied by r. With the setting recurrent_bias, a
+  layer also has "recurrent_bias": [G], and q = h R + recurrent_bias.
 - RNN (G = H): tanh(x W + b + h R).
 
 A tied head is {"projection": [H, D], "bias": [V]}: its logits are (h P) E^T + b with the embedding E. A layer
 with a cell of one's own has the names that the cell's ``init`` gave.
 """
 
+from collections import Counter
 from typing import Any
 
 import jax
@@ -31,8 +33,9 @@ _NAMES: dict[tuple, str] = {("dense_i", "kernel"): "input_kernel", ("dense_h", "
 def params_of(state: nnx.State) -> Params:
     """Return the parameters of a network, see the module; ``state`` is what ``nnx.split`` returns."""
     params: Params = {"layers": []}
+    places = _places(state)
     for path, leaf in jax.tree.leaves_with_path(state):
-        *parents, name = _names(path)
+        *parents, name = places[path]
         place: Any = params
         for parent in parents:
             if isinstance(place, list):
@@ -70,18 +73,37 @@ def state_of(params: Params, like: nnx.State) -> nnx.State:
     if wrong:
         raise JaxcharError(f"params{wrong[0]}; give arrays of the shapes that model.params has")
 
+    places = _places(like)
+
     def given(path: tuple, _: Any) -> Any:
         place: Any = params
-        for name in _names(path):
+        for name in places[path]:
             place = place[name]
         return place
 
     return jax.tree.map_with_path(given, like)
 
 
+def _places(state: nnx.State) -> dict[tuple, tuple[Any, ...]]:
+    """Return where each leaf of Flax's state lies in the plain parameters, by its path."""
+    places = {path: _names(path) for path, _ in jax.tree.leaves_with_path(state)}
+    counts = Counter(places.values())
+    for (
+        path,
+        names,
+    ) in places.items():  # the one bias may be with either product; of two, one is the recurrent
+        if counts[names] == 2 and "dense_h" in map(_key, path):
+            places[path] = (*names[:-1], "recurrent_bias")
+    return places
+
+
+def _key(step: Any) -> Any:
+    return getattr(step, "key", getattr(step, "name", None))
+
+
 def _names(path: tuple) -> tuple[Any, ...]:
     """Return where a leaf of Flax's state lies in the plain parameters."""
-    part, *rest = [getattr(key, "key", getattr(key, "name", None)) for key in path if not _is_value(key)]
+    part, *rest = [_key(step) for step in path if not _is_value(step)]
     if part == "cells":
         number, *rest = rest
         own = rest[0] == "weights"

@@ -213,6 +213,12 @@ class TextSession:
         shares = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
         return shares / shares.sum(axis=1, keepdims=True)
 
+    def surprises(self, passage: Passage, text: str) -> np.ndarray:
+        """Return how surprising each character of a text is after a passage, before filters: [N] nats."""
+        shares = self.probabilities(passage, text)[:-1]
+        own = shares[np.arange(len(text)), self.vocabulary.encode(text).astype(np.intp)]
+        return -np.log(np.maximum(own, np.finfo(np.float64).tiny))
+
     def most_probable(self, passage: Passage, count: int) -> list[tuple[str, float]]:
         """Return the ``count`` most probable next characters with their probabilities, best first."""
         return self._ranked(self.probabilities(passage)[0], count)

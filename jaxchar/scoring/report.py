@@ -152,9 +152,9 @@ def page(title: str, table: CharacterTable, csv_name: str) -> Iterable[str]:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f"<title>{heading}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{heading}</h1>\n"
     )
-    yield f"<p>{_summary(table, csv_name)}</p>\n{_legend()}\n<pre>\n"
+    yield f"<p>{_summary(table, csv_name)}</p>\n{legend()}\n<pre>\n"
     for row in table.rows(PAGE_CHARS):
-        yield _character(*row)
+        yield character_html(*row)
     yield "</pre>\n</body>\n</html>\n"
 
 
@@ -169,7 +169,7 @@ def _summary(table: CharacterTable, csv_name: str) -> str:
     return said
 
 
-def _legend() -> str:
+def legend() -> str:
     """Return what each shade means, in words and probabilities."""
     rows, low = [], 0.0
     for shade, (high, name) in enumerate(SHADES):
@@ -184,7 +184,8 @@ def _legend() -> str:
     return f"<table>{''.join(rows)}</table>\n<p>{marks}</p>"
 
 
-def _character(position: int, character: str, number: int, nats: float | None, rank: int) -> str:
+def character_html(position: int, character: str, number: int, nats: float | None, rank: int) -> str:
+    """Return one character in the colour of its surprise; the arguments are a row of a CharacterTable."""
     del number
     name = f"{position:,}: {_named(character)}"
     if nats is None:
@@ -192,7 +193,7 @@ def _character(position: int, character: str, number: int, nats: float | None, r
     else:
         shade = f"k{next(k for k, (high, _) in enumerate(SHADES) if nats < high or k == len(SHADES) - 1)}"
         figures = f"{nats:.3g} nats, probability {np.exp(-nats):.3g}, rank {rank}"
-    shown, kind = _shown(character)
+    shown, kind = shown_html(character)
     label = html.escape(f"{name}, {figures}")
     after = "\n" if character == "\n" else ""
     return f'<i class="{shade}{kind}" title="{label}">{shown}</i>{after}'
@@ -205,7 +206,7 @@ def _named(character: str) -> str:
     return f"{character} ({code})"
 
 
-def _shown(character: str) -> tuple[str, str]:
+def shown_html(character: str) -> tuple[str, str]:
     """Return what stands for a character on the page, and the classes that draw it."""
     if character in WHITESPACE:
         return "" if character == "\n" else character, f" {WHITESPACE[character]}"

@@ -115,7 +115,7 @@ def test_the_first_word_names_the_command_and_the_rest_is_its_command_line(monke
         ("--lr", "options come after the command"),
         (
             "xyzzy",
-            "there are train, sample, evaluate, memorization, compare, inspect, import, export, bench",
+            f"there are {', '.join(COMMANDS)}",
         ),
     ],
 )

@@ -16,6 +16,7 @@ SETTINGS = [
     {"cell": "gru", "embedding_size": 4, "tie_embeddings": True},
     {"cell": "rnn", "hidden_size": 2, "num_layers": 11},  # 10 comes after 9
 ]
+TWO_BIASES = {"cell": "gru", "recurrent_bias": True, "num_layers": 2}
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
@@ -25,6 +26,24 @@ def test_params_come_back_as_the_same_state(settings):
     assert jax.tree.structure(back) == jax.tree.structure(state)
     for mine, theirs in zip(jax.tree.leaves(back), jax.tree.leaves(state), strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_the_two_biases_of_a_gru_have_names_of_their_own():
+    _, state = split_model(Config(hidden_size=8, **TWO_BIASES), V)
+    numbered = jax.tree.unflatten(
+        jax.tree.structure(state),
+        [leaf + number for number, leaf in enumerate(jax.tree.leaves(state), start=1)],
+    )
+    params = params_of(numbered)
+    assert all(
+        set(layer) == {"input_kernel", "recurrent_kernel", "bias", "recurrent_bias"}
+        for layer in params["layers"]
+    )
+    for mine, theirs in zip(jax.tree.leaves(state_of(params, state)), jax.tree.leaves(numbered), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    cell = numbered["cells"][1]
+    np.testing.assert_array_equal(params["layers"][1]["recurrent_bias"], cell["dense_h"]["bias"][...])
+    np.testing.assert_array_equal(params["layers"][1]["bias"], cell["dense_i"]["bias"][...])
 
 
 @pytest.mark.parametrize(("settings", "blocks"), list(zip(SETTINGS, (4, 3, 1), strict=True)))

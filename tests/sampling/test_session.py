@@ -134,3 +134,11 @@ def test_a_mistake_is_told_before_anything_is_drawn(models, wrong, said):
 def test_no_prompts_no_texts(models):
     assert models["streams"].generate_batch([]) == []
     assert models["streams"].generate_batch(["a", "b"], 0) == ["", ""]
+
+
+@KINDS
+def test_surprises_of_a_text_are_those_of_score(models, kind):
+    model, text = models[kind], "dcab\nea bd"
+    found = model.session.surprises(model.session.start("ab"), text)
+    np.testing.assert_allclose(found, model.score(text, context="ab").surprises, atol=1e-4)
+    assert model.session.surprises(model.session.start("ab"), "").shape == (0,)
