@@ -21,8 +21,9 @@ READY := .venv/ready
 DOCS_READY := .venv/docs-ready
 PEERS_READY := .venv-peers/ready
 ACCELERATORS_READY := .venv-accelerators/ready
+BROWSER_READY := .venv/browser-ready
 
-.PHONY: help install train sample evaluate test prove test-accelerators check bench bench-peers docs clean
+.PHONY: help install train sample evaluate test prove test-accelerators test-browser check bench bench-peers docs clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -68,6 +69,15 @@ $(ACCELERATORS_READY): pyproject.toml
 	jax=$$(.venv-accelerators/bin/python -c 'import jax; print(jax.__version__)') && \
 	.venv-accelerators/bin/python -m pip install --quiet --no-deps jax-cuda12-plugin==$$jax jax-cuda12-pjrt==$$jax \
 	nvidia-cuda-nvcc-cu12 nvidia-cuda-nvrtc-cu12 libtpu
+	@touch $@
+
+test-browser: $(BROWSER_READY) ## Test the playground's page in a real browser, the system's Chromium
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || { \
+	echo "There is no Chromium on this machine: install it (Debian: apt-get install chromium), then try again"; exit 2; }
+	$(BIN)/python -m pytest -q -m "slow or not slow" tests/playground/browser $(ARGS)
+
+$(BROWSER_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[browser]'
 	@touch $@
 
 check: $(READY) ## Lint, format, types
