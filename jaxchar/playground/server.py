@@ -75,9 +75,11 @@ def serve(application: Callable, address: Address, on_ready: Callable[[], object
         on_ready: called in a thread when it answers.
     """
     server = server_of(application)
-    threading.Thread(target=_when_started, args=(server, on_ready), daemon=True).start()
+    getting_ready = threading.Thread(target=_when_started, args=(server, on_ready), daemon=True)
+    getting_ready.start()
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after an orderly end
         server.run(sockets=[address.listening])
+    getting_ready.join()  # a process that ends while another thread compiles is aborted
 
 
 def server_of(application: Callable) -> Any:
