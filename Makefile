@@ -20,10 +20,12 @@ BIN := .venv/bin
 READY := .venv/ready
 DOCS_READY := .venv/docs-ready
 PEERS_READY := .venv-peers/ready
+REPORT_READY := .venv-peers/report-ready
 ACCELERATORS_READY := .venv-accelerators/ready
 BROWSER_READY := .venv/browser-ready
 
-.PHONY: help install train sample evaluate test prove test-accelerators test-browser check bench bench-peers docs clean
+.PHONY: help install train sample evaluate test prove test-accelerators test-browser check bench bench-peers
+.PHONY: accelerator-report docs clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -100,6 +102,14 @@ $(PEERS_READY): pyproject.toml $(READY)
 
 $(PEERS_READY)-with-%: $(PEERS_READY)
 	.venv-peers/bin/python -m pip install --quiet --editable '.[$*]'
+	@touch $@
+
+accelerator-report: $(REPORT_READY) $(PEERS_READY)$(WITH_EXTRA) ## Test, check and time all on a card, in MINUTES=25 (accelerator-report.html)
+	.venv-peers/bin/python -m jaxchar.benchmark.report $${MINUTES:+--minutes "$$MINUTES"} $(ARGS)
+
+# With the tests' tools, since it runs tests, too.
+$(REPORT_READY): $(PEERS_READY)
+	.venv-peers/bin/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
 docs: $(DOCS_READY) ## Build the tutorial and the reference as pages in build/docs

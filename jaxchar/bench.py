@@ -11,7 +11,6 @@ from jaxchar.cli.parse import parse_command
 from jaxchar.errors import JaxcharError
 
 FEWEST_SECONDS = 0.1
-DTYPES = {"cpu": ("float32",), "gpu": ("float32", "tf32", "bfloat16"), "tpu": ("float32", "bfloat16")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +62,7 @@ def bench(typed: Arguments) -> dict[str, Any]:
     """Run all measurements, show them, and return everything as a JSON object."""
     from jaxchar.benchmark import events, show
     from jaxchar.benchmark.baselines import baselines_named
-    from jaxchar.benchmark.cells import cells_named
+    from jaxchar.benchmark.cells import cells_named, dtypes_on
 
     for named, names in ((cells_named, typed.cells), (baselines_named, typed.peers)):
         named(names, True)  # refuses a wrong name at once
@@ -72,7 +71,7 @@ def bench(typed: Arguments) -> dict[str, Any]:
     on_accelerator = machine["platform"] != "cpu"
     plan = events.Plan(
         cells=cells_named(typed.cells, on_accelerator),
-        dtypes=DTYPES.get(machine["platform"], DTYPES["tpu"]),
+        dtypes=dtypes_on(machine["platform"]),
         names=baselines_named(typed.peers, on_accelerator),
         seconds=typed.seconds,
         devices=typed.devices or (None if on_accelerator else machine["cores"]),

@@ -18,11 +18,16 @@ from jaxchar.recurrence import native
 # As where the environment was activated: messages then call this Python "python".
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
-jax.config.update("jax_platforms", "cpu")
+# Tests marked ``device`` hold on an accelerator, too: `make accelerator-report` runs them there.
+PLATFORMS = os.environ.get("JAXCHAR_TEST_PLATFORMS", "cpu")
+jax.config.update("jax_platforms", PLATFORMS)
 jax.config.update("jax_num_cpu_devices", 4)  # for the tests of several; all others use the first
-# Most of the tests' time is XLA's compiling of models that run for a moment.
-jax.config.update("jax_disable_most_optimizations", True)
-os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # also in the processes that tests start
+if PLATFORMS == "cpu":
+    # Most of the tests' time is XLA's compiling of models that run for a moment.
+    jax.config.update("jax_disable_most_optimizations", True)
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # also in the processes that tests start
+else:
+    jax.config.update("jax_default_matmul_precision", "highest")  # which is a processor's only one
 FAST_TO_COMPILE = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 with pytest.MonkeyPatch.context() as environment:
     if jax.__version_info__ < (0, 11):  # a flag that XLA does not know ends the process

@@ -18,6 +18,7 @@ SAVED_ROWS = GATES + 2  # numbers per unit that the backward pass needs: the gat
 TEXT_CHARS = 100_000  # of the generated text that all cells train on
 CHECKED_OPERATIONS = 3e10  # a check in float64 that takes more is done on CHECKED_ROWS rows of the batch
 CHECKED_ROWS = 8
+DTYPES = {"cpu": ("float32",), "gpu": ("float32", "tf32", "bfloat16"), "tpu": ("float32", "bfloat16")}
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,11 @@ WRITING = tuple(
 )
 READING = (Cell("reading, H 512, 64 lanes", 128, 512, 1, 64),)
 READING_STEPS = 4  # of a pass: this many times T characters of every lane
+
+
+def dtypes_on(platform: str) -> tuple[str, ...]:
+    """Return what products are measured in on a platform of JAX."""
+    return DTYPES.get(platform, DTYPES["tpu"])
 
 
 def cells_named(names: tuple[str, ...] | None, on_accelerator: bool) -> tuple[Cell, ...]:

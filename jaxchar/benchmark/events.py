@@ -128,20 +128,38 @@ def training(cell: Cell, dtype: str, plan: Plan, peak: float) -> Result:
     equal = _equal_calls(cell, plan, peak)
     names = (JUDGE, *(name for name in plan.names if name not in equal))
     commands = {name: worker_command(name, plan.devices) for name in names}
-    with tempfile.TemporaryDirectory() as folder, workers(commands, plan.platform) as started:
-        files = {name: Path(folder) / f"{name}.npz" for name in (*names, "weights")}
+    with workers(commands, plan.platform) as started:
+        event = compared(cell, dtype, started, plan.seconds)
+    event["contenders"] |= {name: _reason(absent) for name, absent in equal.items()}
+    return with_ratios(event)
+
+
+def compared(
+    cell: Cell, dtype: str, started: dict[str, Worker], seconds: float, *, again: bool = False
+) -> Result:
+    """Check and time whole training steps in processes that have started, the judge's among them.
+
+    Args:
+        cell: what to train.
+        dtype: see :mod:`jaxchar.benchmark.baselines`.
+        started: the processes; new or used in an earlier event.
+        seconds: for each of them, all its turns together.
+        again: whether the judge will be needed again; otherwise its process ends before anything is timed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        files = {name: Path(folder) / f"{name}.npz" for name in (*started, "weights")}
         save_arrays(files["weights"], made_up_weights(cell))
         request = {"do": "build", "cell": cell.to_json(), "dtype": dtype, "weights": str(files["weights"])}
         field = Field(started)
-        field.ask_side_by_side({name: request | {"gradient": str(files[name])} for name in names})
+        field.ask_side_by_side({name: request | {"gradient": str(files[name])} for name in started})
         judge = field.results.pop(JUDGE)
-        started[JUDGE].close()
+        if not again:
+            started[JUDGE].close()
         field.ask_in_turn({"do": "train"})
         for name in field.standing:
             field.attempt(name, partial(_judged, name, field.results, judge, files, cell, dtype))
-        field.race(plan.seconds)
-    baselines = field.results | {name: _reason(absent) for name, absent in equal.items()}
-    return with_ratios({"cell": cell.to_json(), "dtype": dtype, "judge": judge, "contenders": baselines})
+        field.race(seconds)
+    return {"cell": cell.to_json(), "dtype": dtype, "judge": judge, "contenders": field.results}
 
 
 def _judged(

@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxchar.benchmark.baselines import KNOWN, LeftOut
 from jaxchar.benchmark.cells import Cell
-from jaxchar.benchmark.data import save_arrays
+from jaxchar.benchmark.data import made_up_weights, save_arrays
 
 LEARNING_STEPS = 3  # after which the baselines' losses are compared: the same optimiser, the same batches
 WARM_SECONDS = 0.2
@@ -68,6 +68,14 @@ class Server:
             "compile_seconds": max(0.0, first - min(seconds)),
             "unit_seconds": self._warm(min(seconds)),
         }
+
+    def footprint(self, cell: dict[str, Any], dtype: str) -> dict[str, Any]:
+        """Train a little, and return the memory that this took; for a process that did nothing before."""
+        given = Cell(**cell)
+        baseline = self.module.prepare(given, dtype, **self._options)
+        baseline.load(made_up_weights(given))
+        baseline.train(LEARNING_STEPS)
+        return self.memory() | {"planned": baseline.planned_bytes()}
 
     def write(self, cell: dict[str, Any], dtype: str) -> dict[str, Any]:
         """Prepare writing: a unit is a character of every text."""

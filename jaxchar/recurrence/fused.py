@@ -16,6 +16,8 @@ s' = s (1 - s) and tanh' = 1 - tanh^2.
 Letters as in :mod:`jaxchar.recurrence.unroll`.
 """
 
+import contextlib
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -41,6 +43,7 @@ ONE_HOT_PRODUCT_SYMBOLS = 512
 # Time steps that are compiled as one on accelerators, where every turn of a loop costs launches. On
 # processors unrolling is slower (see experiments/SPEED.md).
 ACCELERATOR_UNROLL = 8
+_unroll = jax.make_user_context(None)  # another one has JAX trace anew
 
 # If H is at least this multiple of B, the recurrent product is faster with both factors transposed, on the
 # CPUs measured (see experiments/README.md).
@@ -53,6 +56,17 @@ def unroll_fused(cell: Cell, inputs: jax.Array, carry: Carry, masks: DropoutMask
     _, kernel, _, recurrent_bias = kernels_of(cell)
     kernel = kernel.astype(cell.dtype or jnp.float32)
     return _recur(equations_of(cell), numerics(), projected, kernel, recurrent_bias, carry, masks.recurrent)
+
+
+@contextlib.contextmanager
+def unrolled_by(time_steps: int | None) -> Iterator[None]:
+    """Compile so many time steps as one, in programs traced until the block ends; to measure what is best.
+
+    Args:
+        time_steps: None: one on a processor, and :data:`ACCELERATOR_UNROLL` elsewhere.
+    """
+    with _unroll(time_steps):
+        yield
 
 
 def project(cell: Cell, inputs: jax.Array, mask: jax.Array | None = None) -> jax.Array:
@@ -186,7 +200,7 @@ def _masked(hidden: jax.Array, mask: jax.Array | None, dtype: Any) -> jax.Array:
 
 
 def _scan(how: Numerics, step: Any, carry: Any, at_t: Any, *, reverse: bool = False) -> Any:
-    unroll = 1 if how.on_processor else ACCELERATOR_UNROLL
+    unroll = _unroll.value or (1 if how.on_processor else ACCELERATOR_UNROLL)
     with traced_for(*how):
         return lax.scan(step, carry, at_t, reverse=reverse, unroll=unroll)
 

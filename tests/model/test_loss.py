@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from jaxchar.model.loss import Means, MetricSums, bits_per_char, cross_entropy_sums
 
+pytestmark = pytest.mark.device
 B, T, V = 2, 3, 5
 LOGITS = arrays(np.float32, (B, T, V), elements=st.floats(-100, 100, width=32))
 TARGETS = arrays(np.int32, (B, T), elements=st.integers(0, V - 1))

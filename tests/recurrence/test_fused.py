@@ -9,6 +9,7 @@ from recurrent_problem import CELLS, assert_close, check_against_equations, make
 from jaxchar.recurrence import fused
 from jaxchar.tracing import traced_for
 
+pytestmark = pytest.mark.device
 SYMBOLS = 7
 
 

@@ -3,6 +3,8 @@
 import pytest
 from recurrent_problem import CELLS, check_against_equations
 
+pytestmark = pytest.mark.device
+
 
 @pytest.mark.parametrize(
     ("name", "masked"), [*((name, True) for name in CELLS), ("lstm", False), ("gru", False), ("rnn", False)]

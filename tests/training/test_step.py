@@ -22,6 +22,7 @@ from jaxchar.scoring.validation import make_evaluation
 from jaxchar.training import step as step_module
 from jaxchar.training.step import make_program
 
+pytestmark = pytest.mark.device
 V, N = 5, 150
 IDS = np.random.default_rng(0).integers(0, V, N).astype(np.uint8)
 

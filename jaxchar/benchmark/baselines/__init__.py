@@ -51,6 +51,7 @@ class Known:
     is_ours: bool = False  # jaxchar itself, not a library to compare with
     accelerator_only: bool = False
     options: dict[str, Any] = field(default_factory=dict)  # further arguments of prepare
+    in_report_only: bool = False  # a variant of jaxchar for the report on an accelerator
 
 
 KNOWN = {
@@ -65,6 +66,25 @@ KNOWN = {
     "torch-graph": Known("PyTorch, CUDA graph", "torch_lstm", accelerator_only=True, options={"graph": True}),
     "cudnn": Known("JAX with cuDNN", "cudnn_lstm", accelerator_only=True),
 }
+# How jaxchar can compute a layer over time. An implementation that it does not have yet is left out.
+IMPLEMENTATIONS = ("scan", "fused", "native", "cuda")
+UNROLLS = (1, 8, 16)  # time steps that are compiled as one
+KNOWN |= {
+    f"jaxchar-{name}": Known(
+        f"jaxchar, {name}", "ours", is_ours=True, options={"implementation": name}, in_report_only=True
+    )
+    for name in IMPLEMENTATIONS
+}
+KNOWN |= {
+    f"jaxchar-unroll-{number}": Known(
+        f"jaxchar, fused, unrolled by {number}",
+        "ours",
+        is_ours=True,
+        options={"implementation": "fused", "unroll": number},
+        in_report_only=True,
+    )
+    for number in UNROLLS
+}
 OTHERS = tuple(name for name, known in KNOWN.items() if not known.is_ours)
 
 
@@ -75,4 +95,5 @@ def baselines_named(peers: tuple[str, ...] | None, on_accelerator: bool) -> tupl
         raise JaxcharError(f"peers must be of {', '.join(OTHERS)}, but they have {', '.join(unknown)}")
     if peers is None:
         peers = tuple(name for name in OTHERS if on_accelerator or not KNOWN[name].accelerator_only)
-    return tuple(name for name, known in KNOWN.items() if known.is_ours or name in peers)
+    ours = {name for name, known in KNOWN.items() if known.is_ours and not known.in_report_only}
+    return tuple(name for name in KNOWN if name in ours or name in peers)

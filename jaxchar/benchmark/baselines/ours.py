@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,9 @@ from jaxchar.model.char_rnn import CharRNN, num_parameters
 from jaxchar.model.loss import cross_entropy_sums
 from jaxchar.model.split import split_model
 from jaxchar.parallel.devices import make_mesh, replicate
+from jaxchar.recurrence import native
+from jaxchar.recurrence.fused import unrolled_by
+from jaxchar.recurrence.unroll import Implementation
 from jaxchar.scoring.protocols import stateful_pass
 from jaxchar.scoring.validation import make_evaluation
 from jaxchar.training.step import TrainState, make_program
@@ -32,8 +35,8 @@ NO_LIMIT = 10**5  # epochs
 PRODUCTS: dict[str, Precision] = {"float32": "highest", "tf32": "tf32", "bfloat16": "default"}
 
 
-def config_of(cell: Cell, dtype: str) -> Config:
-    """Return the settings that mean this cell."""
+def config_of(cell: Cell, dtype: str, implementation: Any = "auto") -> Config:
+    """Return the settings that mean this cell, computed by an implementation of the recurrence."""
     if cell.many_to_one:
         windows = cell.steps_per_epoch * cell.batch_size
         batching: dict[str, Any] = {"batching": "windows", "return_sequences": False, "max_windows": windows}
@@ -56,6 +59,7 @@ def config_of(cell: Cell, dtype: str) -> Config:
         clip_value=cell.clip_value,
         clip_norm=cell.clip_norm,
         epochs=NO_LIMIT,
+        implementation=implementation,
     )
 
 
@@ -64,9 +68,11 @@ class Ours:
 
     redundant_parameters = 0
 
-    def __init__(self, cell: Cell, dtype: str, mesh: Mesh, steps_per_call: int | None) -> None:
+    def __init__(
+        self, cell: Cell, config: Config, mesh: Mesh, steps_per_call: int | None, unroll: int | None
+    ) -> None:
         """Make the program, its state and the text on the device or devices."""
-        self.program = make_program(config_of(cell, dtype), cell.vocab_size, TEXT_CHARS, mesh)
+        self.program, self.unroll = make_program(config, cell.vocab_size, TEXT_CHARS, mesh), unroll
         self.ids = replicate(data.made_up_text(cell.vocab_size), mesh)
         self.cell, self.steps_per_call = cell, steps_per_call
         self.state: TrainState = self.program.initial_state()
@@ -94,7 +100,8 @@ class Ours:
 
     def loss_and_gradient(self) -> tuple[float, data.Weights]:
         """Return loss and gradient of the first batch through the model's own path."""
-        loss, gradient = self._judged(self.state.params)
+        with unrolled_by(self.unroll):
+            loss, gradient = self._judged(self.state.params)
         model = nnx.merge(self.program.graphdef, gradient)
         return float(loss), weights_of(model.cells, model.head)
 
@@ -104,12 +111,29 @@ class Ours:
         started = time.perf_counter()
         for stop in range(done, done + steps, self.steps_per_call or steps):
             stop = min(stop + (self.steps_per_call or steps), done + steps)
-            state, _ = self.program.train_steps(state, self.ids, np.int32(stop))
+            with unrolled_by(self.unroll):
+                state, _ = self.program.train_steps(state, self.ids, np.int32(stop))
         self.state = jax.block_until_ready(state)
         return time.perf_counter() - started
 
+    def planned_bytes(self) -> dict[str, int]:
+        """Return what XLA's plan of the compiled step takes on the device: arguments, results, between."""
+        with unrolled_by(self.unroll):
+            lowered = self.program.train_steps.lower(self.state, self.ids, np.int32(0))
+        plan = lowered.compile().memory_analysis()
+        parts = {"arguments": "argument", "results": "output", "between": "temp", "in place": "alias"}
+        return {name: getattr(plan, f"{part}_size_in_bytes", 0) for name, part in parts.items()}
 
-def prepare(cell: Cell, dtype: str, *, devices: int | None = 1, steps_per_call: int | None = None) -> Ours:
+
+def prepare(
+    cell: Cell,
+    dtype: str,
+    *,
+    devices: int | None = 1,
+    steps_per_call: int | None = None,
+    implementation: str = "auto",
+    unroll: int | None = None,
+) -> Ours:
     """Return jaxchar for a cell.
 
     Args:
@@ -117,9 +141,23 @@ def prepare(cell: Cell, dtype: str, *, devices: int | None = 1, steps_per_call: 
         dtype: see :mod:`jaxchar.benchmark.baselines`.
         devices: to split the batch between; None: all there are, on a CPU as many as it has cores.
         steps_per_call: None: as many as are asked for.
+        implementation: of the recurrence.
+        unroll: time steps that are compiled as one; None: what is best for the device.
     """
     set_precision(dtype)
-    return Ours(cell, dtype, _mesh(cell, devices), steps_per_call)
+    _check_implementation(implementation, dtype)
+    config = config_of(cell, dtype, implementation)
+    return Ours(cell, config, _mesh(cell, devices), steps_per_call, unroll)
+
+
+def _check_implementation(name: str, dtype: str) -> None:
+    """Raise LeftOut for an implementation that there is not, or not here."""
+    if name not in get_args(Implementation):
+        raise LeftOut(f"jaxchar has no implementation {name} yet")
+    if name == "native" and (jax.default_backend() != "cpu" or dtype != "float32"):
+        raise LeftOut("native computes in float32 on a processor")
+    if name == "native" and not native.is_available():
+        raise LeftOut(native.why_not())
 
 
 def _mesh(cell: Cell, devices: int | None) -> Mesh:
