@@ -75,3 +75,9 @@ def test_the_picture_shows_every_module_and_no_import_that_follows_from_others()
     assert all(name.split(".")[-1] in drawn for name in modules() if name.count(".") < 2)
     assert needed_edges() < edges()
     assert drawn.count("<path d=") == 1 + len(needed_edges())
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """pytest imports them by name alone, and stops at the second one of a name."""
+    names = sorted(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert len(names) == len(set(names))

@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from jaxchar.errors import JaxcharError
-from jaxchar.playground import following, looking, requests, writing
+from jaxchar.playground import following, looking, requests, sampling
 from jaxchar.playground.gatekeeper import Gatekeeper
 from jaxchar.playground.library import Library, Wanted, wanted_of
 from jaxchar.playground.refusal import BUSY, TOO_SLOW, UNKNOWN, WRONG_TYPE, Refusal
@@ -32,11 +32,11 @@ BODY_SECONDS = 10.0
 WARMED = 3  # runs whose models are made ready before anybody asks
 
 ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
-    "alternatives": writing.alternatives,
+    "alternatives": sampling.alternatives,
     "read": looking.read,
     "cells": looking.cells,
 }
-STREAMS: dict[str, Callable[..., Iterator]] = {"write": writing.write, "find": looking.find}
+STREAMS: dict[str, Callable[..., Iterator]] = {"write": sampling.write, "find": looking.find}
 IN_WORDS = {
     404: "there is nothing at this address; open /",
     405: "this address is asked in another way; see docs/playground.md",
@@ -144,7 +144,7 @@ def warm(library: Library) -> None:
             model = library.model(Wanted(name, None))
             for top_k in (0, 1):  # drawing with filters is another program
                 asked = {"model": name, "prompt": model.vocabulary.symbols[0], "length": 1, "top_k": top_k}
-                list(writing.write(model, checked(asked, requests.WRITE)))
+                list(sampling.write(model, checked(asked, requests.WRITE)))
 
 
 async def _index(request: Request) -> Response:

@@ -7,8 +7,8 @@ import pytest
 from jaxchar.playground import requests
 from jaxchar.playground.library import Wanted, wanted_of
 from jaxchar.playground.refusal import Refusal
+from jaxchar.playground.sampling import alternatives, write
 from jaxchar.playground.validation import checked
-from jaxchar.playground.writing import alternatives, write
 
 SETTINGS = {"temperature": 0.8, "top_k": 9, "seed": 5}
 
