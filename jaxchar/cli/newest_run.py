@@ -64,12 +64,7 @@ def run_to_use(typed: Typed) -> str:
     if typed.run is not None and typed.ckpt is not None:
         raise JaxcharError(f"the run is given twice, as {typed.run!r} and with --ckpt; give it once")
     named = typed.ckpt if typed.run is None else typed.run
-    if named is not None:
-        return named
-    found = newest_run(Path(RUNS))
-    if found is None:
-        raise _no_run()
-    return str(found)
+    return _newest() if named is None else named
 
 
 def runs_to_show(typed: TypedRuns) -> list[str]:
@@ -80,19 +75,19 @@ def runs_to_show(typed: TypedRuns) -> list[str]:
     """
     named = [*typed.runs, *([] if typed.ckpt is None else [typed.ckpt])]
     if not named:
-        found = newest_run(Path(RUNS))
-        if found is None:
-            raise _no_run()
-        print(f"Using {visible(str(found))}, the newest run.", file=sys.stderr)
-        named = [str(found)]
+        named = [_newest()]
+        print(f"Using {visible(named[0])}, the newest run.", file=sys.stderr)
     return named
 
 
-def _no_run() -> JaxcharError:
-    return JaxcharError(
-        f"there is no run in {RUNS}/ here; train one ({called_as('train')} my_novel.txt), or name a run "
-        "with --ckpt"
-    )
+def _newest() -> str:
+    found = newest_run(Path(RUNS))
+    if found is None:
+        raise JaxcharError(
+            f"there is no run in {RUNS}/ here; train one ({called_as('train')} my_novel.txt), or name a run "
+            "with --ckpt"
+        )
+    return str(found)
 
 
 def newest_run(folder: Path) -> Path | None:

@@ -21,7 +21,7 @@ from jaxchar.playground import following, looking, requests, sampling
 from jaxchar.playground.gatekeeper import Gatekeeper
 from jaxchar.playground.library import Library, Wanted, wanted_of
 from jaxchar.playground.refusal import BUSY, TOO_SLOW, UNKNOWN, WRONG_TYPE, Refusal
-from jaxchar.playground.streams import EventStream, encoded
+from jaxchar.playground.streams import EventStream, encoded, failure
 from jaxchar.playground.validation import MOST_BYTES, checked, parsed, too_many_bytes
 
 STATIC = Path(__file__).parent / "static"
@@ -211,7 +211,7 @@ def _http_error(request: Request, error: Exception) -> Response:
 def _failed(request: Request, error: Exception) -> Response:
     del request
     log.error("a request failed", exc_info=error)
-    return _error(f"the work failed: {type(error).__name__}; see the server's output", 500)
+    return _error(failure(error), 500)
 
 
 def _error(message: str, status: int) -> Response:

@@ -24,7 +24,7 @@ from jaxchar.memory.text_memory import TextMemory
 from jaxchar.playground.refusal import UNKNOWN, Refusal
 from jaxchar.sampling.memory_decoder import Remembering
 from jaxchar.sampling.prompt_sources import default_prompt
-from jaxchar.scoring.unit_states import GATES
+from jaxchar.scoring.unit_states import parts_of
 from jaxchar.training.run_folder import CONFIG
 
 MOST_MODELS = 12  # loaded at a time, so that a slider over ten checkpoints waits once
@@ -191,7 +191,7 @@ def _described(run: Run, checkpoints: dict[int, Metadata]) -> dict[str, Any]:
         "vocabulary": len(metadata.vocabulary),
         "steps": list(checkpoints),
         "best_step": best,
-        "parts": ["h", *("c" if config.cell == "lstm" else ""), *GATES.get(config.cell, ())],
+        "parts": list(parts_of(metadata)),
         "has_memory": config.memory == "text",
         "validation_loss": loss if np.isfinite(loss) else None,
         "default_prompt": default_prompt(metadata.vocabulary),

@@ -84,7 +84,6 @@ def find(model: LanguageModel, asked: dict[str, Any]) -> Iterator[Event]:
         raise Refusal("either pattern or marked must be given; send one of them")
     if asked["layer"] is not None:
         check_layer(model, asked["layer"])
-    check_part(model, asked["part"])
     pattern: Any = asked["pattern"]
     if asked["marked"] is not None:
         (text, pattern), source = _marked(model, asked["marked"]), "marked"

@@ -27,6 +27,11 @@ def encoded(record: Any) -> bytes:
     return json.dumps(record, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
+def failure(error: Exception) -> str:
+    """Return what a client is told of an error that is ours, not its own; the log has the rest."""
+    return f"the work failed: {type(error).__name__}; see the server's output"
+
+
 class EventStream:
     """An answer of ASGI that sends events as they are made."""
 
@@ -83,7 +88,7 @@ class EventStream:
             return "error", {"error": str(error)}
         except Exception as error:  # ours, not the client's: the page is told, the log has the rest
             log.exception("a stream failed")
-            return "error", {"error": f"the work failed: {type(error).__name__}; see the server's output"}
+            return "error", {"error": failure(error)}
 
     def _close(self) -> None:
         close = getattr(self._events, "close", None)

@@ -92,11 +92,12 @@ def unit_report(
         JaxcharError: there is no such pattern, layer or part, the text is empty or has characters that the
             model does not know, or all of its characters have the same label.
     """
-    *_, last = unit_report_steps(
-        model, text, pattern, layers=layers, parts=parts, best=best, told=on_progress
-    )
-    assert isinstance(last, UnitReport)
-    return last
+    for step in unit_report_steps(model, text, pattern, layers=layers, parts=parts, best=best):
+        if isinstance(step, UnitReport):
+            return step
+        if on_progress is not None:
+            on_progress(*step)
+    raise AssertionError("the last step is the report")
 
 
 def unit_report_steps(
@@ -107,7 +108,6 @@ def unit_report_steps(
     layers: Sequence[int] | None = None,
     parts: Sequence[str] = ("h",),
     best: int = BEST,
-    told: Callable[[int, int], object] | None = None,
 ) -> Iterator[tuple[int, int] | UnitReport]:
     """Do what :func:`unit_report` does step by step: yield (done, of), and at the end the report.
 
@@ -127,13 +127,13 @@ def unit_report_steps(
         for piece in part_in_pieces(model, ids, part):
             read.append([piece[layer] for layer in chosen])
             done += 1
-            yield _tell(told, done, total)
+            yield done, total
         for layer, *values in zip(chosen, *read, strict=True):
             states, found = np.concatenate(values), []
             for some in _in_blocks(states):
                 found.append(areas_under_curve(some, labels))
                 done += 1
-                yield _tell(told, done, total)
+                yield done, total
             areas[layer, part] = np.concatenate(found)
             scores += _best_of(layer, part, areas[layer, part], states, labels, best)
     scores.sort(key=lambda score: -score.auc)
@@ -260,9 +260,3 @@ def _best_of(
         )
         for unit in np.argsort(-strength, kind="stable")[:best]
     ]
-
-
-def _tell(told: Callable[[int, int], object] | None, done: int, total: int) -> tuple[int, int]:
-    if told is not None:
-        told(done, total)
-    return done, total

@@ -4,9 +4,11 @@ Letters: T characters, H hidden size.
 """
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 
+from jaxchar.config import Config
 from jaxchar.errors import JaxcharError, quoted
 from jaxchar.model.inside import Inside, LayerStates
 
@@ -14,7 +16,15 @@ PIECE_CHARS = 256  # a call: few calls, and a stop takes effect soon
 GATES = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n")}
 
 
-def parts_of(model: Inside) -> tuple[str, ...]:
+class Configured(Protocol):
+    """A model, or what a checkpoint says of one."""
+
+    @property
+    def config(self) -> Config:
+        """All settings of its training."""
+
+
+def parts_of(model: Configured) -> tuple[str, ...]:
     """Return what can be looked at in a layer: h, the output; c, the memory of an LSTM; and the gates."""
     cell = model.config.cell
     return ("h", *(("c",) if cell == "lstm" else ()), *GATES.get(cell, ()))
@@ -22,8 +32,9 @@ def parts_of(model: Inside) -> tuple[str, ...]:
 
 def check_part(model: Inside, part: str) -> None:
     """Raise a JaxcharError where a model has no such part, see :func:`parts_of`."""
-    if part not in parts_of(model):
-        raise JaxcharError(f"part must be one of {', '.join(parts_of(model))}, but it is {quoted(part)}")
+    parts = parts_of(model)
+    if part not in parts:
+        raise JaxcharError(f"part must be one of {', '.join(parts)}, but it is {quoted(part)}")
 
 
 def part_in_pieces(model: Inside, ids: np.ndarray, part: str) -> Iterator[list[np.ndarray]]:

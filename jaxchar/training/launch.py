@@ -113,7 +113,6 @@ def fit(
     return fit_text({"corpus": config, **settings}, run_dir, minutes, started, **new)
 
 
-@compiled_programs_kept()
 @pinned()
 def fit_text(
     settings: Mapping[str, Any],
