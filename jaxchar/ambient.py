@@ -75,8 +75,8 @@ KEY_KIND = PINS["jax_default_prng_impl"]
 Item = TypeVar("Item")
 
 
-def random_key(seed: int) -> jax.Array:
-    """Return the key of a seed, of the one kind that all of jaxchar draws with."""
+def random_key(seed: int | jax.Array) -> jax.Array:
+    """Return the key of a seed, [] uint32, of the one kind that all of jaxchar draws with."""
     return jax.random.key(seed, impl=KEY_KIND)
 
 

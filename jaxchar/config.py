@@ -17,7 +17,7 @@ import os
 import types
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
 from jaxchar.own_cells import OwnCellNames
@@ -87,6 +87,15 @@ class _Checked:
                 flag = name.replace("_", "-")
                 raise JaxcharError(f"--{flag} must be {problem}, but it is {quoted(given)}")
             object.__setattr__(self, name, value)
+
+
+Part = TypeVar("Part", bound=_Checked)
+
+
+def part_of(settings: _Checked, group: type[Part], **others: Any) -> Part:
+    """Return those of some settings that belong to a group; ``others`` are set beside them."""
+    names = {field.name for field in dataclasses.fields(group)}  # type: ignore[arg-type]
+    return group(**{name: getattr(settings, name) for name in names - set(others)}, **others)
 
 
 def _is_list_only(hint: Any) -> bool:

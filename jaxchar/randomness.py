@@ -13,7 +13,7 @@ from jaxchar.ambient import random_key
 INIT_KEY, SHUFFLE_KEY, DROPOUT_KEY, SAMPLE_KEY = range(4)
 
 
-def purpose_key(seed: int, purpose: int) -> jax.Array:
+def purpose_key(seed: int | jax.Array, purpose: int) -> jax.Array:
     """Return the key of one purpose (INIT_KEY, SHUFFLE_KEY, ...) under a seed."""
     return jax.random.fold_in(random_key(seed), purpose)
 

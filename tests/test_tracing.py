@@ -4,6 +4,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 from runs import TINY
@@ -24,7 +25,7 @@ def lowered(config, platform):
     program = make_program(config, V, N)
     steps = traced_for(platform, config.precision)(program.train_steps.__wrapped__.__wrapped__)
     state, ids = jax.eval_shape(program.initial_state), jax.ShapeDtypeStruct((N,), jnp.uint8)
-    traced = jax.jit(steps).trace(state, ids, jax.ShapeDtypeStruct((), jnp.int32))
+    traced = jax.jit(steps).trace(state, ids, np.int32(0), program.seed)
     return traced.lower(lowering_platforms=({"gpu": "cuda"}.get(platform, platform),)).as_text()
 
 

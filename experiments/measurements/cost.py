@@ -51,14 +51,16 @@ class Loop:
         """Compile, and run the first steps, which are not timed."""
         program = make_program(config, vocab_size, len(ids))
         self.ids, self.state, self.step = ids, program.initial_state(), 0
-        self.run = program.train_steps.lower(self.state, ids, np.int32(0)).compile()
+        self.run = program.compiled_for(self.state, ids)
         self.seconds(3)
 
     def seconds(self, steps: int) -> float:
         """Return the seconds a step."""
         self.step += steps
         began = time.perf_counter()
-        self.state, _ = jax.block_until_ready(self.run(self.state, self.ids, np.int32(self.step)))
+        self.state, _ = jax.block_until_ready(
+            self.run(self.state, self.ids, np.int32(self.step), np.uint32(0))
+        )
         return (time.perf_counter() - began) / steps
 
 

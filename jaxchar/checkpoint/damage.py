@@ -29,12 +29,14 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:MOST_REASON_CHARS]
 
 
-def check_inside(checkpoint: Path, path: Path) -> None:
+def check_inside(checkpoint: Path, *paths: Path) -> None:
     """Raise Damaged where a symbolic link leads a path out of its checkpoint.
 
     Raises:
         Damaged: it does.
         OSError: nothing exists there.
     """
-    if not path.resolve(strict=True).is_relative_to(checkpoint.resolve()):
-        raise Damaged(f"{path.name} lies outside of it, at {str(path.resolve())!r}")
+    root = checkpoint.resolve()
+    for path in paths:
+        if not path.resolve(strict=True).is_relative_to(root):
+            raise Damaged(f"{path.name} lies outside of it, at {str(path.resolve())!r}")

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxchar.config import ModelConfig
+from jaxchar.config import ModelConfig, part_of
 from jaxchar.errors import JaxcharError
 from jaxchar.own_cells import registered_cell
 from jaxchar.randomness import cheap_bernoulli
@@ -54,7 +54,7 @@ class CharRNN(nnx.Module):
             vocab_size: V.
             rngs: where the weights are drawn from.
         """
-        self.config = config
+        self.config = part_of(config, ModelConfig)  # models that agree in it share what is compiled
         self.vocab_size = vocab_size
         self.embedding = nnx.data(None)
         features = vocab_size

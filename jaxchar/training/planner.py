@@ -210,11 +210,11 @@ def seconds_per_step(
     state = replicate(program.initial_state(), mesh)
     train_steps = program.compiled_for(state, ids)
     done, chunk, microseconds, rates = 1, 1, 0, []
-    state, _ = jax.block_until_ready(train_steps(state, ids, np.int32(done)))
+    state, _ = jax.block_until_ready(train_steps(state, ids, np.int32(done), program.seed))
     while microseconds < 1e6 * MEASURE_SECONDS:
         began = time.perf_counter()
         done += chunk
-        state, _ = jax.block_until_ready(train_steps(state, ids, np.int32(done)))
+        state, _ = jax.block_until_ready(train_steps(state, ids, np.int32(done), program.seed))
         (took,) = agree(1 + int(1e6 * (time.perf_counter() - began)))  # processes take their steps together
         microseconds += took
         rates.append(took / chunk)

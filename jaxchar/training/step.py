@@ -3,7 +3,8 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from jax.sharding import Mesh
 
 from jaxchar.ambient import pinned
 from jaxchar.checkpoint.metadata import Metadata
-from jaxchar.config import Config
+from jaxchar.config import BatchConfig, Config, Count, Interval, ModelConfig, OptimizerConfig, part_of
 from jaxchar.data.batches import Batch, Documents, Ordered, Streams, Text, Windows
 from jaxchar.errors import JaxcharError
 from jaxchar.machine import memory_bytes
@@ -49,15 +50,31 @@ class TrainState(NamedTuple):
     skipped: jax.Array  # [] int32, steps left out because their loss or gradient was not finite
 
 
+@dataclass(frozen=True, kw_only=True)
+class StepSettings(OptimizerConfig, ModelConfig, BatchConfig):
+    """The settings that a training step depends on; runs that agree in them share what is compiled."""
+
+    log_every: Count
+    # Of the run; None where the schedule does not depend on it.
+    total_steps: Annotated[int, Interval(1, MOST_STEPS)] | None
+
+    @classmethod
+    def of(cls, config: Config, total_steps: int) -> "StepSettings":
+        """Return those of a run with so many steps."""
+        needed = total_steps if config.schedule in ("linear", "cosine") else None
+        return part_of(config, cls, total_steps=needed)
+
+
 class Program(NamedTuple):
     """A configuration made executable: the functions of one run."""
 
     graphdef: nnx.GraphDef
     batches: Windows | Streams
-    initial_state: Callable[[], TrainState]
-    # (state, ids or documents, stop) -> (state, finite); the state given is used up.
+    initial_state: Callable[..., TrainState]  # without arguments
+    # (state, ids or documents, stop, seed) -> (state, finite); the state given is used up.
     train_steps: jax.stages.Wrapped
     total_steps: int
+    seed: np.uint32  # what train_steps is given
     mesh: Mesh
     compiled: dict[Any, jax.stages.Compiled]  # train_steps, by the shapes of what it is given
 
@@ -66,12 +83,12 @@ class Program(NamedTuple):
         leaves, tree = jax.tree.flatten((state, text))
         key = tree, tuple((leaf.shape, leaf.dtype, leaf.sharding) for leaf in leaves)
         if key not in self.compiled:
-            self.compiled[key] = self.train_steps.lower(state, text, np.int32(0)).compile()
+            self.compiled[key] = self.train_steps.lower(state, text, np.int32(0), self.seed).compile()
         return self.compiled[key]
 
 
-# (state, ids or what is read of documents) -> (state, finite)
-OneStep = Callable[[TrainState, jax.Array | Ordered], tuple[TrainState, jax.Array]]
+# (state, ids or what is read of documents, seed) -> (state, finite)
+OneStep = Callable[[TrainState, jax.Array | Ordered, jax.Array], tuple[TrainState, jax.Array]]
 
 
 def evaluation_params(state: TrainState) -> nnx.State:
@@ -84,7 +101,7 @@ def figures_of(state: TrainState) -> TrainState:
     return state._replace(params=nnx.State({}), opt_state=(), average=None, carry=())
 
 
-def training_batches(config: Config, num_chars: int) -> Windows | Streams:
+def training_batches(config: BatchConfig, num_chars: int) -> Windows | Streams:
     """Return how the configuration cuts ``num_chars`` characters of training text."""
     if config.batching == "streams":
         return Streams(num_chars, config.seq_len, config.batch_size, offsets=config.lane_offsets)
@@ -125,7 +142,7 @@ def make_program(
 ) -> Program:
     """Return the functions that train on ``num_chars`` characters with ``vocab_size`` symbols.
 
-    A process builds and compiles them once for all runs of the same settings and sizes.
+    A process builds and compiles them once for all runs of the same :class:`StepSettings` and sizes.
 
     Args:
         config: all settings.
@@ -137,23 +154,6 @@ def make_program(
     Raises:
         JaxcharError: the run has too many steps, or the optimizer cannot be used.
     """
-    config = config.replace(corpus="python")  # the functions are the same, wherever the text lies
-    if optimizer is not None:  # there is no saying which two of them do the same
-        return _program.__wrapped__(config, vocab_size, num_chars, mesh or make_mesh(), None, optimizer)
-    layer = native.identity(), own_cell(config.cell)
-    return _program(config, vocab_size, num_chars, mesh or make_mesh(), layer)
-
-
-@functools.lru_cache(16)
-def _program(
-    config: Config,
-    vocab_size: int,
-    num_chars: int,
-    mesh: Mesh,
-    _layer: tuple[str, RegisteredCell | None] | None,  # C++ library and cell: how a layer is computed
-    optimizer: optax.GradientTransformation | None = None,
-) -> Program:
-    """Build the functions."""
     batches = training_batches(config, num_chars)
     steps = total_steps(config, batches.steps_per_epoch)
     if max(steps, batches.steps_per_epoch * config.batch_size * config.seq_len) > MOST_STEPS:
@@ -161,42 +161,63 @@ def _program(
             f"the run has {steps:,} steps and an epoch of {batches.steps_per_epoch:,}, more than can be "
             f"counted ({MOST_STEPS:,} steps, and as many characters an epoch); lower epochs, raise stride"
         )
-    graphdef, params = model_structure(config, vocab_size)
-    if config.optimizer == "custom" and optimizer is not None:
+    settings, mesh = StepSettings.of(config, steps), mesh or make_mesh()
+    if optimizer is not None:  # there is no saying which two of them do the same
+        shared = _program.__wrapped__(settings, vocab_size, num_chars, mesh, None, optimizer)
+    else:
+        shared = _program(settings, vocab_size, num_chars, mesh, (native.identity(), own_cell(config.cell)))
+    seed = np.uint32(config.seed)
+    return shared._replace(
+        initial_state=functools.partial(shared.initial_state, seed), total_steps=steps, seed=seed
+    )
+
+
+@functools.lru_cache(16)
+def _program(
+    settings: StepSettings,
+    vocab_size: int,
+    num_chars: int,
+    mesh: Mesh,
+    _layer: tuple[str, RegisteredCell | None] | None,  # C++ library and cell: how a layer is computed
+    optimizer: optax.GradientTransformation | None = None,
+) -> Program:
+    """Build the functions; ``initial_state`` takes the seed, and the number of steps is left open."""
+    batches = training_batches(settings, num_chars)
+    graphdef, params = model_structure(settings, vocab_size)
+    if settings.optimizer == "custom" and optimizer is not None:
         optimizer = own_optimizer(optimizer)
         check_own_optimizer(optimizer, params)
     else:
-        optimizer = make_optimizer(config, batches.steps_per_epoch, steps)
-    one_step = _make_step(config, graphdef, batches, optimizer, mesh)
-    initial_state = _make_initial_state(config, graphdef, vocab_size, optimizer)
+        optimizer = make_optimizer(settings, batches.steps_per_epoch, settings.total_steps or 1)
+    one_step = _make_step(settings, graphdef, batches, optimizer, mesh)
+    initial_state = _make_initial_state(settings, graphdef, vocab_size, optimizer)
     device, everywhere = mesh.devices.flat[0], replicated(mesh)
-    check_precision(device, config.precision)
-    traced = traced_for(device.platform, config.precision)
+    check_precision(device, settings.precision)
+    traced = traced_for(device.platform, settings.precision)
     return Program(
         graphdef,
         batches,
         jax.jit(traced(initial_state), out_shardings=everywhere),
-        jax.jit(
-            traced(_make_train_steps(config, batches, one_step)), donate_argnums=0, out_shardings=everywhere
-        ),
-        steps,
-        mesh,
-        {},
+        jax.jit(traced(_make_train_steps(batches, one_step)), donate_argnums=0, out_shardings=everywhere),
+        total_steps=0,
+        seed=np.uint32(0),
+        mesh=mesh,
+        compiled={},
     )
 
 
 def _make_initial_state(
-    config: Config, graphdef: nnx.GraphDef, vocab_size: int, optimizer: optax.GradientTransformation
-) -> Callable[[], TrainState]:
-    def initial_state() -> TrainState:
+    settings: StepSettings, graphdef: nnx.GraphDef, vocab_size: int, optimizer: optax.GradientTransformation
+) -> Callable[[jax.Array], TrainState]:
+    def initial_state(seed: jax.Array) -> TrainState:
         """Return the state before the first step."""
-        _, params = split_model(config, vocab_size)
+        _, params = split_model(settings, vocab_size, seed)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
             opt_state=optimizer.init(params),
-            average=jax.tree.map(jnp.copy, params) if config.ema_decay else None,
-            carry=nnx.merge(graphdef, params).initial_carry(config.batch_size),
+            average=jax.tree.map(jnp.copy, params) if settings.ema_decay else None,
+            carry=nnx.merge(graphdef, params).initial_carry(settings.batch_size),
             epoch_totals=MetricSums.zero(),
             recent_totals=MetricSums.zero(),
             smoothed_loss=jnp.log(jnp.float32(vocab_size)),  # a model that knows nothing
@@ -207,10 +228,8 @@ def _make_initial_state(
 
 
 def _make_train_steps(
-    config: Config, batches: Windows | Streams, one_step: OneStep
-) -> Callable[[TrainState, Text, jax.Array], tuple[TrainState, jax.Array]]:
-    shuffle_key = purpose_key(config.seed, SHUFFLE_KEY)
-
+    batches: Windows | Streams, one_step: OneStep
+) -> Callable[[TrainState, Text, jax.Array, jax.Array], tuple[TrainState, jax.Array]]:
     def until(stop: jax.Array, body: Callable[[TrainState], Any], so_far: Any) -> Any:
         def goes_on(so_far: tuple[TrainState, jax.Array]) -> jax.Array:
             state, finite = so_far
@@ -218,7 +237,9 @@ def _make_train_steps(
 
         return lax.while_loop(goes_on, lambda so_far: body(so_far[0]), so_far)
 
-    def train_steps(state: TrainState, text: Text, stop: jax.Array) -> tuple[TrainState, jax.Array]:
+    def train_steps(
+        state: TrainState, text: Text, stop: jax.Array, seed: jax.Array
+    ) -> tuple[TrainState, jax.Array]:
         """Train until ``stop`` steps are done; one compilation serves every number of them.
 
         Where a loss or gradient is not finite, and such steps are not to be skipped, training stops
@@ -228,15 +249,15 @@ def _make_train_steps(
         def one_epoch(state: TrainState) -> tuple[TrainState, jax.Array]:
             """Train to the end of the epoch; its order of the documents is found once."""
             assert isinstance(batches, Streams)  # windows are shuffled one by one
-            reading = batches.reading(text, state.step, shuffle_key)
+            reading = batches.reading(text, state.step, purpose_key(seed, SHUFFLE_KEY))
             end = (state.step // batches.steps_per_epoch + 1) * batches.steps_per_epoch
             start = (state, jnp.bool_(True))
-            return until(jnp.minimum(stop, end), lambda state: one_step(state, reading), start)
+            return until(jnp.minimum(stop, end), lambda state: one_step(state, reading, seed), start)
 
         start = (state, jnp.bool_(True))
         if isinstance(text, Documents):
             return until(stop, one_epoch, start)
-        return until(stop, lambda state: one_step(state, text), start)
+        return until(stop, lambda state: one_step(state, text, seed), start)
 
     return train_steps
 
@@ -257,47 +278,46 @@ def state_structure(metadata: Metadata, optimizer: optax.GradientTransformation 
 
 
 def _make_step(
-    config: Config,
+    settings: StepSettings,
     graphdef: nnx.GraphDef,
     batches: Windows | Streams,
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
 ) -> OneStep:
-    shuffle_key = purpose_key(config.seed, SHUFFLE_KEY)
-    dropout_key = purpose_key(config.seed, DROPOUT_KEY)
-
     def loss_of(params: nnx.State, batch: Batch, carry: Any, key: jax.Array | None):
         totals, carry = sums_over_batch(nnx.merge(graphdef, params), batch, carry, key)
         loss = totals.loss / totals.count
-        if config.loss_reduction == "sum" and config.return_sequences:
-            loss = loss * config.seq_len
+        if settings.loss_reduction == "sum" and settings.return_sequences:
+            loss = loss * settings.seq_len
         return loss, (totals, carry)
 
     def begin(state: TrainState) -> TrainState:
         """Forget what does not reach from the step before into this one."""
         starts_epoch = state.step % batches.steps_per_epoch == 0
-        starts_line = state.step % config.log_every == 0
-        fresh = starts_epoch if config.carries_state else jnp.bool_(True)
+        starts_line = state.step % settings.log_every == 0
+        fresh = starts_epoch if settings.carries_state else jnp.bool_(True)
         return state._replace(
             carry=split_rows(_zero_where(fresh, state.carry), mesh),
             epoch_totals=_zero_where(starts_epoch, state.epoch_totals),
             recent_totals=_zero_where(starts_line, state.recent_totals),
         )
 
-    def one_step(state: TrainState, ids: jax.Array | Ordered) -> tuple[TrainState, jax.Array]:
+    def one_step(
+        state: TrainState, ids: jax.Array | Ordered, seed: jax.Array
+    ) -> tuple[TrainState, jax.Array]:
         """Read a batch, follow its gradient, and count; tell whether all went well."""
         before = begin(state)
-        batch = split_rows(batches.batch(ids, before.step, shuffle_key), mesh)
-        key = jax.random.fold_in(dropout_key, before.step) if config.drops else None
+        batch = split_rows(batches.batch(ids, before.step, purpose_key(seed, SHUFFLE_KEY)), mesh)
+        key = jax.random.fold_in(purpose_key(seed, DROPOUT_KEY), before.step) if settings.drops else None
         gradient = jax.grad(loss_of, has_aux=True)
         grads, (totals, carry) = gradient(before.params, batch, before.carry, key)
         finite = jnp.isfinite(totals.loss + optax.tree.sum(grads))
-        extras = {"value": totals.loss / totals.count} if config.optimizer == "custom" else {}
+        extras = {"value": totals.loss / totals.count} if settings.optimizer == "custom" else {}
         updates, opt_state = optimizer.update(grads, before.opt_state, before.params, **extras)
         params = optax.apply_updates(before.params, updates)
         average = before.average
         if average is not None:
-            average = average_weights(average, params, before.step, config.ema_decay)
+            average = average_weights(average, params, before.step, settings.ema_decay)
         after = TrainState(
             step=before.step + 1,
             params=params,
@@ -309,7 +329,7 @@ def _make_step(
             smoothed_loss=SMOOTHING * before.smoothed_loss + (1 - SMOOTHING) * totals.loss / totals.count,
             skipped=before.skipped,
         )
-        if not config.skip_nonfinite:
+        if not settings.skip_nonfinite:
             return after, finite
         skipped = before._replace(step=after.step, skipped=before.skipped + 1)
         kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, skipped)

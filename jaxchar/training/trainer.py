@@ -175,7 +175,9 @@ class Trainer:
         """Train at most so many steps; return how many the next call should do."""
         started = time.perf_counter()
         stop = self._due.next_stop(self.step, self.step + steps)
-        self.state, finite = jax.block_until_ready(train_steps(self.state, self._text, np.int32(stop)))
+        self.state, finite = jax.block_until_ready(
+            train_steps(self.state, self._text, np.int32(stop), self.program.seed)
+        )
         finite, figures = jax.device_get((finite, figures_of(self.state)))
         self._figures = figures._replace(opt_state=self.state.opt_state)  # may hold a rate of the user's own
         if not finite:

@@ -128,9 +128,9 @@ def training(config: Config, mesh: Mesh) -> tuple[jax.stages.Lowered, int]:
     text = laid_out(jax.ShapeDtypeStruct((N,), jnp.uint8), mesh)
     if config.separator:
         text = Documents(text, laid_out(jax.ShapeDtypeStruct((1_000,), jnp.int32), mesh))
-    stop = laid_out(jax.ShapeDtypeStruct((), jnp.int32), mesh)
+    stop, seed = (laid_out(jax.ShapeDtypeStruct((), kind), mesh) for kind in (jnp.int32, jnp.uint32))
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    return program.train_steps.trace(state, text, stop).lower(), size
+    return program.train_steps.trace(state, text, stop, seed).lower(), size
 
 
 def evaluation(mesh: Mesh) -> jax.stages.Lowered:

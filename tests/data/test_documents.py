@@ -314,7 +314,8 @@ def learner(mesh=None):
     text = text if mesh is None else replicate(text, mesh)
 
     def to_step(stop, state):
-        state, finite = program.train_steps(jax.tree.map(jnp.array, state), text, np.int32(stop))
+        state = jax.tree.map(jnp.array, state)
+        state, finite = program.train_steps(state, text, np.int32(stop), program.seed)
         assert finite
         return jax.device_get(state)
 

@@ -36,7 +36,8 @@ def trained(config, num_devices, steps=9):
     """Return the leaves of the state after some steps on so many devices, by name."""
     mesh = make_mesh(num_devices, config.batch_size)
     program = program_on(config, mesh)
-    state, _ = program.train_steps(program.initial_state(), replicate(IDS, mesh), np.int32(steps))
+    ids, stop = replicate(IDS, mesh), np.int32(steps)
+    state, _ = program.train_steps(program.initial_state(), ids, stop, program.seed)
     return {name: np.asarray(leaf) for name, leaf in named_leaves(state).items()}
 
 
@@ -66,8 +67,8 @@ def test_each_device_keeps_to_its_rows():
     """What is exchanged is gradients and, once a call, the carried state; never a batch's activations."""
     mesh = make_mesh(2, TINY.batch_size)
     program = make_program(TINY, V, N, mesh)
-    lowered = program.train_steps.lower(program.initial_state(), replicate(IDS, mesh), np.int32(0))
-    exchanged = re.findall(r"= (.*) (all-reduce|all-gather|all-to-all)\(", lowered.compile().as_text())
+    compiled = program.compiled_for(program.initial_state(), replicate(IDS, mesh))
+    exchanged = re.findall(r"= (.*) (all-reduce|all-gather|all-to-all)\(", compiled.as_text())
     gathered = [re.findall(r"\[([\d,]*)\]", shapes) for shapes, kind in exchanged if kind != "all-reduce"]
     assert {kind for _, kind in exchanged} == {"all-reduce", "all-gather"}
     assert {shape for shapes in gathered for shape in shapes} == {f"{TINY.batch_size},{TINY.hidden_size}"}

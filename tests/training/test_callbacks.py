@@ -29,8 +29,9 @@ def leaves(run_dir):
 
 
 def assert_same(one, other):
+    others = leaves(other)
     for name, leaf in leaves(one).items():
-        np.testing.assert_array_equal(leaf, leaves(other)[name], name)
+        np.testing.assert_array_equal(leaf, others[name], name)
     assert timeless_metrics(one) == timeless_metrics(other)
 
 

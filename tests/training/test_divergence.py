@@ -91,7 +91,7 @@ def test_a_skipped_step_leaves_everything_but_the_count_as_it_was(what, monkeypa
     program = make_program(CONFIG.replace(skip_nonfinite=True), 5, 1_000)
 
     def at(step: int) -> TrainState:
-        state, finite = program.train_steps(program.initial_state(), ids, np.int32(step))
+        state, finite = program.train_steps(program.initial_state(), ids, np.int32(step), program.seed)
         assert finite
         return jax.device_get(state)
 
@@ -113,6 +113,6 @@ def test_where_all_is_finite_skipping_changes_no_bit(monkeypatch):
     ends = []
     for skip in (True, False):
         program = make_program(CONFIG.replace(skip_nonfinite=skip), 5, 1_000)
-        state, _ = program.train_steps(program.initial_state(), ids, np.int32(20))
+        state, _ = program.train_steps(program.initial_state(), ids, np.int32(20), program.seed)
         ends.append(jax.tree.leaves(jax.device_get(state)))
     assert all(map(np.array_equal, *ends))

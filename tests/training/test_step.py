@@ -58,7 +58,7 @@ class Run(NamedTuple):
         return jax.tree.map(jnp.array, self.states[step])
 
     def to_step(self, step, state):
-        state, finite = self.program.train_steps(state, jnp.asarray(IDS), np.int32(step))
+        state, finite = self.program.train_steps(state, jnp.asarray(IDS), np.int32(step), self.program.seed)
         assert finite
         return jax.device_get(state)
 
@@ -125,17 +125,40 @@ def test_log_every_changes_no_bit_but_the_recent_totals(streams):
 
 
 def test_one_compilation_serves_every_number_of_steps(streams):
-    state, compiled = streams.program.initial_state(), set()
+    program, compiled = streams.program, set()
+    state = program.initial_state()
     for stop in (1, 3, 3, 10):
-        state, _ = streams.program.train_steps(state, jnp.asarray(IDS), np.int32(stop))
-        compiled.add(streams.program.train_steps._cache_size())
+        state, _ = program.train_steps(state, jnp.asarray(IDS), np.int32(stop), program.seed)
+        compiled.add(program.train_steps._cache_size())
     assert same_bits(jax.device_get(state), streams.states[10])
     assert len(compiled) == 1
 
 
+@pytest.mark.parametrize(
+    "changes", [{"seed": 9}, {"epochs": 7}, {"max_steps": 3}, {"sample_length": 3}], ids=str
+)
+def test_runs_that_differ_in_nothing_that_a_step_computes_share_what_is_compiled(changes):
+    one, other = make_program(STREAMS, V, N), make_program(STREAMS.replace(**changes), V, N)
+    assert other.train_steps is one.train_steps
+    assert (other.total_steps != one.total_steps) == bool({"epochs", "max_steps"} & set(changes))
+    starts = [jax.device_get(program.initial_state()) for program in (one, other)]
+    assert same_bits(*starts) == ("seed" not in changes)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"log_every": 4}, {"dropout": 0.3}, {"seq_len": 6}, {"epochs": 7}], ids=str
+)
+def test_runs_that_differ_in_what_a_step_computes_share_nothing(changes):
+    config = STREAMS.replace(schedule="linear")
+    assert (
+        make_program(config.replace(**changes), V, N).train_steps
+        is not make_program(config, V, N).train_steps
+    )
+
+
 def test_the_seed_is_all_that_randomness_follows_from():
     def params(seed):
-        return jax.device_get(split_model(STREAMS.replace(seed=seed), V)[1])
+        return jax.device_get(split_model(STREAMS, V, seed)[1])
 
     assert same_bits(params(3), params(3))
     assert not same_bits(params(3), params(4))
@@ -295,7 +318,7 @@ def test_the_average_starts_at_the_first_weights_and_follows(streams):
 @pytest.fixture(scope="module")
 def one_character():
     """A tiny model that is fed one character at a time: its structure, its params, its step."""
-    graphdef, params = split_model(Config(hidden_size=3, seed=1), V)
+    graphdef, params = split_model(Config(hidden_size=3), V, seed=1)
     params = jax.tree.map(lambda leaf: 2 * leaf, params)  # opinions strong enough to be wrong
 
     @jax.jit

@@ -165,15 +165,13 @@ def test_resumed_at_every_step_it_ends_in_the_same_bits(config, last, tmp_path, 
     steps = [step for step in steps_in(tmp_path / "run" / FOLDER) if step < last]
     dataset = load_dataset(config)
     program = make_program(config, len(dataset.vocabulary), len(dataset.splits["train"]))
-    compiled = program.train_steps.lower(
-        program.initial_state(), dataset.splits["train"], np.int32(0)
-    ).compile()
+    compiled = program.compiled_for(program.initial_state(), dataset.splits["train"])
     like = jax.eval_shape(program.initial_state)
     end = read_state(tmp_path / "run" / FOLDER / str(last), like)
     same = 0
     for step in steps:
         start = read_state(tmp_path / "run" / FOLDER / str(step), like)
-        state, _ = compiled(start, dataset.splits["train"], np.int32(last))
+        state, _ = compiled(start, dataset.splits["train"], np.int32(last), program.seed)
         same += all(map(np.array_equal, jax.tree.leaves(state), jax.tree.leaves(end)))
     assert steps == list(range(last - 1, 0, -1))
     tried(same + 1, last)  # and the run itself, from step 0

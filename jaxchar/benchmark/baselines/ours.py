@@ -112,15 +112,14 @@ class Ours:
         for stop in range(done, done + steps, self.steps_per_call or steps):
             stop = min(stop + (self.steps_per_call or steps), done + steps)
             with unrolled_by(self.unroll):
-                state, _ = self.program.train_steps(state, self.ids, np.int32(stop))
+                state, _ = self.program.train_steps(state, self.ids, np.int32(stop), self.program.seed)
         self.state = jax.block_until_ready(state)
         return time.perf_counter() - started
 
     def planned_bytes(self) -> dict[str, int]:
         """Return what XLA's plan of the compiled step takes on the device: arguments, results, between."""
         with unrolled_by(self.unroll):
-            lowered = self.program.train_steps.lower(self.state, self.ids, np.int32(0))
-        plan = lowered.compile().memory_analysis()
+            plan = self.program.compiled_for(self.state, self.ids).memory_analysis()
         parts = {"arguments": "argument", "results": "output", "between": "temp", "in place": "alias"}
         return {name: getattr(plan, f"{part}_size_in_bytes", 0) for name, part in parts.items()}
 
