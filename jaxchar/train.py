@@ -16,6 +16,7 @@ from jaxchar.progress.guard import GuardedDisplay, shell_command, tolerant_outpu
 from jaxchar.training.signals import leaving_at_once
 
 if TYPE_CHECKING:  # this imports JAX, which --help need not wait for
+    from jaxchar.training.callbacks import Callback
     from jaxchar.training.seeds import SeedsResult
     from jaxchar.training.summary import RunResult
 
@@ -70,31 +71,17 @@ def _train(
     from jaxchar.training.launch import fit, fit_seeds, fit_text, plan_text
     from jaxchar.training.resume import resume
 
-    begin = typed.begin
-    callbacks = []
-    if typed.shown.logger is not None:
-        from jaxchar.training.loggers import logger_named
-
-        callbacks.append(logger_named(typed.shown.logger))
+    _check_go_together(typed)
+    begin, callbacks = typed.begin, _callbacks(typed)
     if begin.goes_on:
-        if begin.seeds is not None:
-            raise JaxcharError(
-                "--seeds goes on with its runs by itself; give the same command without --resume"
-            )
-        if begin.run_dir is None:
-            raise JaxcharError("--resume and --initial-epoch need --run-dir, the run to continue")
-        if typed.plan:
-            raise JaxcharError("--plan is for a new run, and a resumed run keeps its settings; leave it out")
         return resume(
-            begin.run_dir,
+            begin.run_dir,  # type: ignore[arg-type]  # it was checked
             config=typed.config,
             initial_epoch=begin.initial_epoch,
             minutes=typed.minutes,
             callbacks=callbacks,
             display=display,
         )
-    if typed.plan and begin.seeds is not None:
-        raise JaxcharError("--plan shows the plan of one run; leave --seeds out to see it")
     new: dict[str, Any] = {
         "name": name,
         "init_from": begin.init_from,
@@ -120,6 +107,28 @@ def _train(
         plan_text(settings, typed.minutes, started, display)
         return None
     return fit_text(settings, begin.run_dir, typed.minutes, started, **new)
+
+
+def _check_go_together(typed: TypedSettings) -> None:
+    """Raise a JaxcharError where options were typed that exclude one another, or one that needs another."""
+    begin = typed.begin
+    if begin.goes_on and begin.seeds is not None:
+        raise JaxcharError("--seeds goes on with its runs by itself; give the same command without --resume")
+    if begin.goes_on and begin.run_dir is None:
+        raise JaxcharError("--resume and --initial-epoch need --run-dir, the run to continue")
+    if begin.goes_on and typed.plan:
+        raise JaxcharError("--plan is for a new run, and a resumed run keeps its settings; leave it out")
+    if typed.plan and begin.seeds is not None:
+        raise JaxcharError("--plan shows the plan of one run; leave --seeds out to see it")
+
+
+def _callbacks(typed: TypedSettings) -> "list[Callback]":
+    """Return the logger that was asked for, if one was."""
+    if typed.shown.logger is None:
+        return []
+    from jaxchar.training.loggers import logger_named
+
+    return [logger_named(typed.shown.logger)]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,14 @@ from jaxchar.config import Config
 from jaxchar.progress.display import TrainingDisplay
 
 TINY = Config(
-    corpus="python", max_chars=1_000, batch_size=4, seq_len=16, hidden_size=6, epochs=1, sample_length=0
+    corpus="python",
+    max_chars=1_000,
+    batch_size=4,
+    seq_len=16,
+    hidden_size=6,
+    recurrent_init="same",  # quick to compile
+    epochs=1,
+    sample_length=0,
 )
 
 

@@ -112,7 +112,12 @@ def test_who_registers_a_name_again_gets_the_new_cell():
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"embedding_size": 3, "batching": "windows"}, {"dtype": "bfloat16"}]
+    "settings",
+    [
+        {},
+        pytest.param({"embedding_size": 3, "batching": "windows"}, marks=pytest.mark.slow),
+        pytest.param({"dtype": "bfloat16"}, marks=pytest.mark.slow),
+    ],
 )
 def test_what_it_writes_and_scores_goes_by_its_logits(settings):
     model = make_model(cell="leaky", **settings)

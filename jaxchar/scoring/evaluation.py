@@ -37,6 +37,14 @@ class Scored(NamedTuple):
     with_memory: dict[Counting, Estimate]  # the loss with a memory, by the way of counting
 
 
+class _Part(NamedTuple):
+    """What is reported of one split."""
+
+    scored: Scored
+    dynamic: Scored | None  # by a network that goes on learning, if asked for
+    files: list[str]  # with every character's surprise, if asked for
+
+
 class EvaluationReport(NamedTuple):
     """How well a checkpoint predicts a text."""
 
@@ -120,20 +128,8 @@ def evaluate(
     if on_ready is not None:
         on_ready(loaded)
     scoring = _Scoring(loaded, options, dataset, is_own)
-    splits: dict[str, Evaluation] = {}
-    files: dict[str, list[str]] = {}
-    with_memory: dict[str, dict[Counting, Estimate]] = {}
-    dynamic: dict[str, Scored] = {}
-    for split, protocol in protocols.items():
-        name = "text" if is_whole else split
-        predictions = scoring.predictions(split, protocol)
-        splits[name], losses = scoring.figures(split, predictions, protocol)
-        if losses:
-            with_memory[name] = losses
-        if options.dynamic and not scoring.is_training_text(split):
-            dynamic[name] = scoring.figures(split, scoring.dynamic_predictions(split), protocol)
-        if folder is not None:
-            files[name] = _write_report(folder, name, dataset, dataset.splits[split], predictions)
+    named = {"text" if is_whole else split: split for split in protocols}
+    parts = {name: scoring.part(name, split, protocols[split], folder) for name, split in named.items()}
     return EvaluationReport(
         checkpoint=loaded.path,
         step=loaded.metadata.step,
@@ -141,10 +137,12 @@ def evaluate(
         protocol=config.protocol,
         replaced=dataset.replaced,
         left_out=dataset.left_out,
-        splits=splits,
-        files=files,
-        with_memory=with_memory,
-        dynamic=dynamic,
+        splits={name: part.scored.evaluation for name, part in parts.items()},
+        files={name: part.files for name, part in parts.items() if part.files},
+        with_memory={
+            name: part.scored.with_memory for name, part in parts.items() if part.scored.with_memory
+        },
+        dynamic={name: part.dynamic for name, part in parts.items() if part.dynamic is not None},
     )
 
 
@@ -172,6 +170,18 @@ class _Scoring:
         self._countings = COUNTINGS[:1] if options.memory == "static" else COUNTINGS
         self._dataset = dataset
         self._is_own = is_own
+        self._options = options
+
+    def part(self, name: str, split: str, protocol: Protocol, folder: ReportFolder | None) -> _Part:
+        """Score one split; where there is a folder, write each character's surprise under a name."""
+        predictions = self.predictions(split, protocol)
+        scored = self.figures(split, predictions, protocol)
+        dynamic, files = None, []
+        if self._options.dynamic and not self.is_training_text(split):
+            dynamic = self.figures(split, self.dynamic_predictions(split), protocol)
+        if folder is not None:
+            files = _write_report(folder, name, self._dataset, self._dataset.splits[split], predictions)
+        return _Part(scored, dynamic, files)
 
     def is_training_text(self, split: str) -> bool:
         """Whether the weights were trained on a split."""

@@ -38,6 +38,7 @@ from jaxchar.training.setup import (
     train,
 )
 from jaxchar.training.signals import after_this
+from jaxchar.training.step import Program, TrainState
 from jaxchar.training.summary import RunResult
 from jaxchar.training.trainer import Trainer
 from jaxchar.training.transfer import NewCharacters, check_fit, explain_unknown, load_donor, transfer
@@ -180,16 +181,7 @@ def _fit(
         if planner is not None:
             config = agreed_on(planner.plan(dataset, config, shown).config)
             dataset = split_anew(dataset, config)
-        if donor is not None:
-            check_fit(donor, config)  # before the model is made, which takes a while
-        with shown.phase("making the model ..."), after_this():
-            mesh = make_mesh(config.devices, config.batch_size)
-            program = checked_program(config, dataset, mesh, optimizer)
-            state = program.initial_state()
-        if donor is not None:
-            state = transfer(donor, config, state, dataset.vocabulary)
-            show_warnings(shown, donor.warnings)
-            _show_added(shown, donor.metadata.vocabulary.unknown(dataset.vocabulary.symbols))
+        program, state = _model_made(config, dataset, donor, optimizer, shown)
     with contextlib.ExitStack() as until_trained:
         with all_or_none():
             if run_dir is None:
@@ -212,6 +204,26 @@ def _fit(
             callbacks=Callbacks(called, model_maker(config, dataset)),
         )
         return train(trainer, planned=planner is not None)
+
+
+def _model_made(
+    config: Config,
+    dataset: Dataset,
+    donor: Loaded | None,
+    optimizer: optax.GradientTransformation | None,
+    shown: GuardedDisplay,
+) -> tuple[Program, TrainState]:
+    """Return the functions of a run and its first state, with the donor's weights where there is one."""
+    if donor is not None:
+        check_fit(donor, config)  # before the model is made, which takes a while
+    with shown.phase("making the model ..."), after_this():
+        program = checked_program(config, dataset, make_mesh(config.devices, config.batch_size), optimizer)
+        state = program.initial_state()
+    if donor is not None:
+        state = transfer(donor, config, state, dataset.vocabulary)
+        show_warnings(shown, donor.warnings)
+        _show_added(shown, donor.metadata.vocabulary.unknown(dataset.vocabulary.symbols))
+    return program, state
 
 
 def fit_seeds(

@@ -56,7 +56,7 @@ class StepSettings(OptimizerConfig, ModelConfig, BatchConfig):
 
     log_every: Count
     # Of the run; None where the schedule does not depend on it.
-    total_steps: Annotated[int, Interval(1, MOST_STEPS)] | None
+    total_steps: Annotated[int, Interval(0, MOST_STEPS)] | None
 
     @classmethod
     def of(cls, config: Config, total_steps: int) -> "StepSettings":

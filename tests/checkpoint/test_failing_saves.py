@@ -133,7 +133,13 @@ def at_steps(monkeypatch, **happenings) -> None:
     monkeypatch.setattr(Trainer, "_timed", lambda trainer, steps, seconds: 1)
 
 
-@pytest.mark.parametrize("in_background", [True, False], ids=["background", "waiting"])
+@pytest.mark.parametrize(
+    "in_background",
+    [
+        pytest.param(True, id="background"),
+        pytest.param(False, id="waiting", marks=pytest.mark.slow),  # the tests below wait, too
+    ],
+)
 def test_a_failed_save_is_told_and_a_later_one_mends_it(trouble, in_background, monkeypatch):
     way, run_dir = trouble
     before: list[int] = []

@@ -51,7 +51,7 @@ OTHER = {
     "recurrent_bias": True,
     "forget_bias": 0.0,
     "kernel_init": "normal",
-    "recurrent_init": "same",
+    "recurrent_init": "orthogonal",
     "init_scale": 0.1,
     "dropout": 0.1,
     "input_dropout": 0.1,

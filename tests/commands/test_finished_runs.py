@@ -29,6 +29,7 @@ train.main(arguments=sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 @promises.FINISHED
 def test_killed_between_its_last_save_and_its_summary_a_run_is_resumed_to_its_end(tmp_path, capsys):
     options = ["--epochs=2", f"--run-dir={tmp_path}/run"]

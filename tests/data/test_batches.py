@@ -318,7 +318,9 @@ def test_every_number_goes_everywhere_equally_often():
     np.testing.assert_allclose(shares, 1 / count, atol=0.03)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 5, 10, 30, 31, 1_000, 5_003])
+@pytest.mark.parametrize(
+    "count", [1, 2, 31, 5_003, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 5, 10, 30, 1_000))]
+)
 def test_an_accelerator_shuffles_as_a_processor_does(count):
     """One walks until it is there, the other looks up where a walk ends."""
     numbers, keys = jnp.arange(count), jax.random.split(KEY, 4)

@@ -79,7 +79,7 @@ def test_logits_are_those_of_a_loop_that_replaces_the_output(name):
     np.testing.assert_allclose(model.logits(TEXT), logits_of_a_loop(model, []), atol=2e-5)  # unchanged
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("name", ["lstm", pytest.param("gru", marks=pytest.mark.slow)])
 def test_every_implementation_and_the_decoder_compute_the_held_model(name):
     model = held_model(name)
     for units in (HELD, [(0, 3), (1, 2)]):

@@ -22,6 +22,7 @@ from jaxchar.training.step import TrainState, make_program
 pytestmark = promises.DIVERGENCE
 
 CONFIG = TINY.replace(ema_decay=0.9, epochs=3, checkpoint_every=5, keep_checkpoints=0)
+OFTEN = (("loss", 13), ("gradient", 1))
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +61,14 @@ def fit(config: Config, run_dir):
     return jaxchar.fit(config.replace(val_fraction=0.0), run_dir, display=quiet())
 
 
-@pytest.mark.parametrize("bad_step", [1, 13, 15])
-@pytest.mark.parametrize("what", ["loss", "gradient"])
+@pytest.mark.parametrize(
+    ("what", "bad_step"),
+    [
+        pytest.param(what, bad_step, marks=() if (what, bad_step) in OFTEN else pytest.mark.slow)
+        for what in ("loss", "gradient")
+        for bad_step in (1, 13, 15)
+    ],
+)
 def test_a_run_stops_at_the_step_and_keeps_its_last_good_checkpoint(what, bad_step, tmp_path, monkeypatch):
     inject(monkeypatch, what, (bad_step,))
     said = rf"the {what} of step {bad_step} is not finite.*learning_rate=.*skip_nonfinite=True"
