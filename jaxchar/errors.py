@@ -130,6 +130,13 @@ class _Short(reprlib.Repr):
         self.maxstring = self.maxother = 4 * MOST_QUOTED
         self.maxlist = self.maxtuple = self.maxset = self.maxdict = 20
 
+    def repr_int(self, x: int, level: int) -> str:
+        """Return a number, or its size where Python does not write it out."""
+        try:
+            return super().repr_int(x, level)
+        except ValueError:
+            return f"a number of {x.bit_length():,} bits"
+
 
 def quoted(value: Any) -> str:
     """Return a value as Python writes it, on one line and shortened; of a long text also how long it is."""

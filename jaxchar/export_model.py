@@ -17,7 +17,7 @@ class Arguments:
     """Write a trained model for other frameworks."""
 
     # A run's folder, its checkpoints folder, or one checkpoint's folder; then the file to write, whose suffix
-    # is the format: .safetensors, .keras, .pt, .onnx. A folder gets model.safetensors.
+    # is the format: .safetensors, .keras, .pt, .onnx, .h. A folder gets model.safetensors.
     paths: Annotated[tuple[str, ...], Positional, arg(metavar="[RUN FILE]", help_behavior_hint="")] = ()
     # Which checkpoint of the run. None: the best one if the run was validated, else the last one.
     which: Literal["last", "best"] | None = None

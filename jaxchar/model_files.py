@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jaxchar.checkpoint.find import Which, load_checkpoint
 from jaxchar.checkpoint.weights import weights_structure
-from jaxchar.errors import in_callers_words
+from jaxchar.errors import JaxcharError, in_callers_words, quoted
 from jaxchar.interchange.tensors import IN_A_FOLDER
 from jaxchar.language_model import LanguageModel, from_checkpoint
 from jaxchar.model.split import model_structure
@@ -61,16 +61,21 @@ def save(model: LanguageModel, path: str | Path, *, overwrite: bool = False) -> 
     Args:
         model: any.
         path: a file whose suffix is the format: ``.safetensors`` (for jaxchar and PyTorch), ``.keras``
-            (Keras 3), ``.pt`` (a state dictionary of PyTorch) or ``.onnx``; or a folder, for
-            model.safetensors in it.
+            (Keras 3), ``.pt`` (a state dictionary of PyTorch), ``.onnx`` or ``.h`` (C); or a folder,
+            for model.safetensors in it.
         overwrite: whether files that are there may be replaced.
 
     Returns:
         The files, weights first.
 
     Raises:
-        JaxcharError: there is no such format, a package for it is missing, or the files cannot be written.
+        JaxcharError: it is no model, there is no such format, a package for it is missing, or the files
+            cannot be written.
     """
     from jaxchar.interchange.writing import write_model
 
+    if not isinstance(model, LanguageModel):
+        raise JaxcharError(
+            f"the model must be a LanguageModel, but it is {quoted(model)}; give jaxchar.load(...)"
+        )
     return write_model(path, model.config, model.vocabulary, model.state, overwrite=overwrite)

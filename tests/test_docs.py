@@ -5,6 +5,8 @@ import dataclasses
 import inspect
 import json
 import re
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -187,6 +189,21 @@ def test_a_program_parses_and_uses_names_that_exist(program):
         if isinstance(node, ast.Call):
             unknown = {keyword.arg for keyword in node.keywords} - _keywords()
             assert not unknown
+
+
+@pytest.mark.slow
+def test_the_programs_have_the_types_that_are_asked_for(tmp_path):
+    pytest.importorskip("mypy")
+    files = [tmp_path / f"{name}.py" for name in RUN_PAGES]
+    for file in files:
+        file.write_text("\n".join(blocks(file.stem, "python")))
+    for name in PAGES:
+        for number, program in enumerate(blocks(name, "python")):
+            files.append(tmp_path / f"{name}_{number}.py")
+            files[-1].write_text(("" if "import jaxchar" in program else "import jaxchar\n") + program)
+    command = [sys.executable, "-m", "mypy", "--check-untyped-defs", *map(str, files)]
+    done = subprocess.run(command, cwd=DOCS.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def _keywords() -> set[str]:

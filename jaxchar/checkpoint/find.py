@@ -169,7 +169,7 @@ def _errors_named(path: str | Path) -> Iterator[None]:
 
 def _nothing_found(path: str | Path, passed_over: list[str]) -> str:
     damaged = f" that is whole ({'; '.join(passed_over)})" if passed_over else ""
-    return (
-        f"no checkpoint{damaged} in {quoted_path(path)}; give a run folder, its {FOLDER} folder, or one "
-        "checkpoint's folder"
-    )
+    folders = f"give a run folder, its {FOLDER} folder, or one checkpoint's folder"
+    if Path(path).is_file():
+        folders += "; of the file of a model, jaxchar import makes a run"
+    return f"no checkpoint{damaged} in {quoted_path(path)}; {folders}"

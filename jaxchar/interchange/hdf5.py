@@ -90,9 +90,9 @@ class Hdf5Group:
         return [name for name in inside if name and "/" not in name]
 
     def has(self, path: str) -> bool:
-        """Whether there is a group or an array of this name."""
+        """Whether there is a group or an array of this name, be it one that is refused when asked for."""
         whole = self._inside(path)
-        return whole in self._record["groups"] or whole in self._record["arrays"]
+        return any(whole in self._record[kind] for kind in ("groups", "arrays", "refused"))
 
     def group(self, path: str) -> "Hdf5Group":
         """Return a group inside.

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 MOST_MEMBERS, MOST_DEPTH = 20_000, 12
-MOST_ATTRIBUTE_BYTES = 1 << 24
+MOST_ATTRIBUTE_BYTES = 1 << 24  # of one, and of all together
 SECONDS = 60  # of the processor
 SPARE_BYTES = 4 << 30  # of memory, beside some copies of the file
 SKIPPED = ("optimizer_weights", "optimizer")  # of training
@@ -41,7 +41,7 @@ class Reader:
         self.arrays: dict[str, tuple[str, list[int], int]] = {}
         self.refused: dict[str, str] = {}
         self.contents: list[bytes] = []
-        self.offset = 0
+        self.offset = self.text_chars = 0
 
     def walk(self, group: Any, path: str = "", depth: int = 0) -> None:
         """Note down a group, and all that lies in it behind plain links."""
@@ -88,6 +88,9 @@ class Reader:
                 continue
             values = np.atleast_1d(np.asarray(group.attrs[name], object)).reshape(-1)
             found[name] = [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+            self.text_chars += sum(map(len, found[name]))
+            if self.text_chars > MOST_ATTRIBUTE_BYTES:
+                raise ValueError("it has more texts than any model")
         return found
 
 

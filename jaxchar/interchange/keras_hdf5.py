@@ -3,10 +3,13 @@
 /                   attributes: model_config (JSON), keras_version; of weights alone: as model_weights
 /model_weights      attribute: layer_names
 /model_weights/NAME attribute: weight_names, the paths of the layer's arrays, in their order
+
+Keras 0.3 and older wrote the weights alone, without a name: /layer_0/param_0, /layer_0/param_1, ...
 """
 
 import json
 import re
+from itertools import count, takewhile
 from typing import Any
 
 from jaxchar.errors import JaxcharError, quoted
@@ -23,6 +26,7 @@ IN_ORDER = {
     1: ("embeddings",),
     2: ("kernel", "bias"),
     3: ("kernel", "recurrent_kernel", "bias"),
+    9: tuple(f"{part}_{gate}" for gate in "zrh" for part in "WUb"),
     12: tuple(f"{part}_{gate}" for gate in "icfo" for part in "WUb"),
 }
 
@@ -35,6 +39,8 @@ def read_keras_hdf5(root: Hdf5Group) -> Found:
     """
     weights = root.group("model_weights") if root.has("model_weights") else root
     names = weights.texts("layer_names")
+    if names is None and root.has("layer_0"):
+        return network_of(_unnamed_layers(root), "Keras 0", 0)
     if names is None:
         raise JaxcharError("the file is HDF5, but not of a Keras model: it has no layer_names")
     version = root.text("keras_version") or weights.text("keras_version")
@@ -66,10 +72,29 @@ def _arrays(group: Hdf5Group, layer: str) -> dict[str, Any]:
         found = PART.search(path)
         parts.append(found[1] if found else "")
     if len(set(parts)) < len(parts) or "" in parts:
-        if len(parts) not in IN_ORDER:
-            raise JaxcharError(f"layer {quoted(layer)} has {len(parts)} arrays whose names say nothing")
-        parts = list(IN_ORDER[len(parts)])
+        parts = _parts_in_order(len(parts), layer)
     return {part: group.array(path) for part, path in zip(parts, paths, strict=True)}
+
+
+def _parts_in_order(number: int, layer: str) -> list[str]:
+    """Return the names of so many arrays of a layer, whose own names say nothing."""
+    if number not in IN_ORDER:
+        raise JaxcharError(f"layer {quoted(layer)} has {number} arrays whose names say nothing")
+    return list(IN_ORDER[number])
+
+
+def _unnamed_layers(root: Hdf5Group) -> list[KerasLayer]:
+    """Return the layers of a file of Keras 0: those that have arrays, which are numbered."""
+    layers = []
+    for name in takewhile(root.has, (f"layer_{number}" for number in count())):
+        group = root.group(name)
+        paths = list(takewhile(group.has, (f"param_{place}" for place in count())))
+        if paths:
+            parts = _parts_in_order(len(paths), name)
+            layers.append(
+                _guessed(name, {part: group.array(p) for part, p in zip(parts, paths, strict=True)})
+            )
+    return layers
 
 
 def _guessed(name: str, arrays: dict[str, Any]) -> KerasLayer:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxchar.errors import JaxcharError, quoted
 from jaxchar.interchange.network import (
     CellName,
+    Gate,
     Layer,
     Network,
     blocks_in_order,
@@ -63,6 +64,7 @@ class Found(NamedTuple):
     return_sequences: bool | None = None  # whether every step predicts, where the file says it
     stateful: bool | None = None  # whether the state is carried on, where the file says it
     hard_slope: float = 0.2  # of the hard sigmoid of its framework
+    usual_gate: Gate | None = None  # of its framework, where the file does not say the gate function
 
 
 def network_of(layers: Sequence[KerasLayer], origin: str, keras: int | None) -> Found:
@@ -71,7 +73,8 @@ def network_of(layers: Sequence[KerasLayer], origin: str, keras: int | None) -> 
     Args:
         layers: first to last.
         origin: for people.
-        keras: the version of Keras, its first number; None: the file does not say.
+        keras: the version of Keras, its first number; None: the file does not say. Before Keras 2, the gates
+            had a hard sigmoid unless told otherwise; later versions differ.
 
     Raises:
         JaxcharError: a layer is of another kind than a character model has; the message names it.
@@ -115,6 +118,7 @@ def network_of(layers: Sequence[KerasLayer], origin: str, keras: int | None) -> 
         last.get("return_sequences") if isinstance(last.get("return_sequences"), bool) else None,
         last.get("stateful") if isinstance(last.get("stateful"), bool) else None,
         KERAS_3_SLOPE if keras == 3 else 0.2,
+        "hard_sigmoid" if keras in (0, 1) and network.layers[0].cell != "rnn" else None,
     )
 
 
@@ -178,8 +182,7 @@ def _gru(
 def _with_gate(ours: Layer, layer: KerasLayer, keras: int | None) -> Layer:
     """Return a layer with the gate function that its settings name."""
     if ours.cell == "rnn" or layer.settings is None:
-        # Keras 1 knows no other default; where Keras 2 was used, the file alone does not tell.
-        return ours._replace(gate="hard_sigmoid") if "W_i" in layer.arrays else ours
+        return ours
     default = "hard_sigmoid" if "inner_activation" in layer.settings or keras == 1 else "sigmoid"
     found = layer.settings.get("inner_activation", layer.settings.get("recurrent_activation", default))
     gate = _function(found)

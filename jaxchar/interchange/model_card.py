@@ -146,19 +146,46 @@ def model_card(config: Config, vocabulary: Vocabulary, weights: str, facts: dict
         **facts,
     }
     table = "\n".join(f"| {name} | {_cell(text)} |" for name, text in rows.items())
-    load_line = f"{'load_file' if weights.endswith('.safetensors') else 'torch.load'}({weights!r})"
-    program = torch_program(config, vocabulary)
-    if not weights.endswith(".safetensors"):
-        program = program.replace("from safetensors.torch import load_file\n", "")
     return (
         f"{HEADER}\n# A character-level language model\n\nMade with jaxchar {__version__}, a Python "
         f"package for "
         "recurrent models of characters.\n\n"
         f"| | |\n| --- | --- |\n{table}\n\n{_use_in_jaxchar(weights)}"
+        f"{_use(weights, config, vocabulary)}"
+    )
+
+
+def _use(weights: str, config: Config, vocabulary: Vocabulary) -> str:
+    """Return the section on how a file is used by programs for its format."""
+    suffix = weights.rpartition(".")[2]
+    text = f"text = {vocabulary.symbols[:3]!r}\n"
+    rows = "[[ids[character] for character in text]]"
+    ids = f'ids = json.load(open("vocabulary.json", encoding="utf-8"))  # character to id\n{text}'
+    if suffix == "h":
+        return f"## With C\n\nThe beginning of {weights} shows how it is used.\n"
+    if suffix == "keras":
+        inputs = f"np.array({rows})"
+        if not config.embedding_size:
+            inputs = f"np.eye({len(vocabulary)}, dtype=np.float32)[{inputs}]"
+        program = "import json\n\nimport keras\nimport numpy as np\n\n"
+        program += f"model = keras.models.load_model({weights!r})\n"
+        return f"## With Keras\n\n```python\n{program}{ids}logits = model({inputs})\n```\n"
+    if suffix == "onnx":
+        program = "import json\n\nimport numpy as np\nimport onnxruntime\n\n"
+        program += f"model = onnxruntime.InferenceSession({weights!r})\n"
+        states = (
+            "states = {\n    state.name: np.zeros((1, 1, state.shape[2]), np.float32)\n"
+            '    for state in model.get_inputs()\n    if state.name != "ids"\n}\n'
+        )
+        run = f'logits, *states_after = model.run(None, {{"ids": np.array({rows}), **states}})\n'
+        return f"## With ONNX Runtime\n\n```python\n{program}{ids}{states}{run}```\n"
+    load_line = f"{'load_file' if suffix == 'safetensors' else 'torch.load'}({weights!r})"
+    program = torch_program(config, vocabulary)
+    if suffix != "safetensors":
+        program = program.replace("from safetensors.torch import load_file\n", "")
+    return (
         f"## With PyTorch\n\n```python\n{program}\n\nmodel = CharRNN()\nmodel.load_state_dict({load_line})\n"
-        'ids = json.load(open("vocabulary.json", encoding="utf-8"))  # character to id\n'
-        f"text = {vocabulary.symbols[:3]!r}\n"
-        "logits, states = model(torch.tensor([[ids[character] for character in text]]))\n```\n"
+        f"{ids}logits, states = model(torch.tensor({rows}))\n```\n"
     )
 
 

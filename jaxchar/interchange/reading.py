@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from jaxchar.config import Config
 from jaxchar.data.vocabulary import Vocabulary
-from jaxchar.errors import JaxcharError, quoted_path, reason_of
+from jaxchar.errors import JaxcharError, quoted, quoted_path, reason_of
 from jaxchar.interchange import archive, hdf5
 from jaxchar.interchange.keras_3 import WEIGHTS, read_keras_archive, read_keras_weights
 from jaxchar.interchange.keras_hdf5 import read_keras_hdf5
@@ -25,8 +25,9 @@ from jaxchar.interchange.ours import KEY, Described, read_ours
 from jaxchar.interchange.parameters import to_params
 from jaxchar.interchange.tensors import looks_like_safetensors, read_safetensors
 from jaxchar.interchange.torch_state import read_state_dict, read_torch_file
-from jaxchar.interchange.vocabulary_file import read_vocabulary
+from jaxchar.interchange.vocabulary_file import is_plain_pickle, read_vocabulary
 
+START_BYTES = 16  # enough to tell the format
 DEFAULT_SEQ_LEN = 64  # of streams, where the file does not say it
 
 
@@ -62,7 +63,17 @@ def read_model(path: str | Path, options: ImportOptions | None = None) -> Import
     Raises:
         JaxcharError: the file cannot be read, holds no character model, or says too little.
     """
-    options = options or ImportOptions()
+    options = ImportOptions() if options is None else options
+    if not isinstance(options, ImportOptions):
+        raise JaxcharError(
+            f"the options must be an ImportOptions, but they are {quoted(options)}; give "
+            "ImportOptions(vocabulary=...)"
+        )
+    if options.gate not in (None, *get_args(Gate)):
+        raise JaxcharError(
+            f"--gate must be one of {', '.join(get_args(Gate))}, but it is {quoted(options.gate)}; leave it "
+            "out where the file says it"
+        )
     data = _bytes(path)
     with _named(path):
         found = _read(data, options.gate)
@@ -89,10 +100,24 @@ def read_own_model(path: str | Path) -> Described:
 
 
 def _bytes(path: str | Path) -> bytes:
+    """Return a file's bytes; of what is no model, no more than its beginning is read: it may have no end."""
     try:
-        return Path(path).expanduser().read_bytes()
+        with Path(path).expanduser().open("rb") as file:
+            start = file.read(START_BYTES)
+            return start + file.read() if _is_known(start) else start
+    except MemoryError as error:
+        raise JaxcharError(
+            f"cannot read the model {quoted_path(path)}: it is larger than the memory of this machine"
+        ) from error
     except (OSError, RuntimeError, ValueError, TypeError) as error:
-        raise JaxcharError(f"cannot read the model {quoted_path(path)}: {reason_of(error)}") from error
+        raise JaxcharError(
+            f"cannot read the model {quoted_path(path)}: {reason_of(error)}; give the file of a model"
+        ) from error
+
+
+def _is_known(start: bytes) -> bool:
+    """Whether a file that starts so may be of a known format."""
+    return start.startswith((hdf5.SIGNATURE, archive.SIGNATURE, b"\x80")) or looks_like_safetensors(start)
 
 
 @contextmanager
@@ -127,6 +152,11 @@ def _read(data: bytes, gate: Gate | None) -> Found | Described:
         arrays, texts = read_safetensors(data)
         return read_ours(arrays, texts) if KEY in texts else read_state_dict(arrays, gate or "sigmoid")
     if data[:1] == b"\x80":
+        if is_plain_pickle(data):
+            raise JaxcharError(
+                "it is a pickle of plain containers, as a vocabulary may be, and no model; give it with "
+                "--vocabulary"
+            )
         return read_state_dict(read_torch_file(data), gate or "sigmoid")
     raise JaxcharError(
         "it is of no known format; known are HDF5 and .keras of Keras, .safetensors, and .pt of PyTorch"
@@ -150,9 +180,10 @@ def _described(path: str | Path, found: Found, options: ImportOptions) -> Descri
 
 
 def _with_gate(found: Found, options: ImportOptions) -> Network:
-    """Return a network with our hard sigmoid, where it is the framework's and only the options say so."""
+    """Return a network with our hard sigmoid, where the file does not say that it has the framework's."""
     network = found.network
-    if network.layers[0].gate is None and network.layers[0].cell != "rnn" and options.gate == "hard_sigmoid":
+    gate = options.gate or found.usual_gate
+    if network.layers[0].gate is None and network.layers[0].cell != "rnn" and gate == "hard_sigmoid":
         layers = tuple(soft_to_ours(layer, found.hard_slope) for layer in network.layers)
         return network._replace(layers=layers)
     return network
@@ -163,14 +194,15 @@ def _config(
 ) -> Config:
     """Return the settings of a foreign model."""
     gate = network.layers[0].gate
-    if gate is None and options.gate is None and network.layers[0].cell != "rnn":
+    told = options.gate or found.usual_gate
+    if gate is None and told is None and network.layers[0].cell != "rnn":
         raise JaxcharError(
             f"the file {quoted_path(path)} has weights alone and does not say which gate function they are "
             f"for; "
             "give --gate=sigmoid (TensorFlow's Keras, Keras 2.3 or newer) or --gate=hard_sigmoid (older "
             "Keras)"
         )
-    settings: dict[str, Any] = model_settings(network, options.gate)
+    settings: dict[str, Any] = model_settings(network, told)
     if gate is not None and options.gate not in (None, gate):
         raise JaxcharError(f"--gate is {options.gate!r}, but the model has {gate!r}; leave --gate out")
     return Config(

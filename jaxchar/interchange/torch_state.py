@@ -5,6 +5,7 @@ Of ``nn.Embedding``, ``nn.LSTM``, ``nn.GRU``, ``nn.RNN`` and ``nn.Linear``. PyTo
 """
 
 import io
+import pickle
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -154,6 +155,8 @@ def read_torch_file(data: bytes) -> dict[str, np.ndarray]:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # PyTorch raises many kinds
         reason = (str(error).splitlines() or [""])[0][:200]
+        if isinstance(error, pickle.UnpicklingError):  # PyTorch's words tell how to load it all the same
+            reason = "it holds objects that only code can make"
         raise JaxcharError(
             f"PyTorch reads no plain tensors from it ({type(error).__name__}: {reason}); save the "
             "state dictionary alone: torch.save(model.state_dict(), path)"

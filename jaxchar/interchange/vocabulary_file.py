@@ -30,13 +30,16 @@ CONTAINERS = (
     "TUPLE2",
     "TUPLE3",
 )
-PLAIN_OPCODES = (
-    *CONTAINERS,
-    *("PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP"),
-    *("SETITEM", "SETITEMS", "APPEND", "APPENDS", "NONE", "NEWTRUE", "NEWFALSE"),
+LEAVES = (
+    *("NONE", "NEWTRUE", "NEWFALSE"),
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
-    *("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "GET", "BINGET", "LONG_BINGET"),
+)
+PUTS = ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT")  # keep what was made last, by a number
+GETS = ("GET", "BINGET", "LONG_BINGET")  # take what was kept
+PLAIN_OPCODES = (
+    *(*CONTAINERS, *LEAVES, *PUTS, *GETS),
+    *("PROTO", "FRAME", "STOP", "MARK", "SETITEM", "SETITEMS", "APPEND", "APPENDS"),
 )
 # What char-rnn's descendants call their tables, from a character to its id or back.
 TABLES = (
@@ -66,8 +69,10 @@ def read_vocabulary(path: str | Path, size: int) -> list[str]:
     try:
         with Path(path).expanduser().open("rb") as file:
             data = file.read(MOST_BYTES + 1)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise JaxcharError(f"cannot read --vocabulary {shown}: {reason_of(error)}") from error
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise JaxcharError(
+            f"cannot read --vocabulary {shown}: {reason_of(error)}; give a file of the characters"
+        ) from error
     if len(data) > MOST_BYTES:
         raise JaxcharError(
             f"--vocabulary {shown} has more than {MOST_BYTES:,} bytes; give a list of characters"
@@ -114,26 +119,50 @@ def _unpickled(data: bytes) -> Any:
         JaxcharError: it holds anything else, or is no pickle; nothing of it was run.
     """
     try:
-        containers = 0
-        for opcode, argument, _ in pickletools.genops(data):
-            if opcode.name not in PLAIN_OPCODES:
-                raise JaxcharError(
-                    f"it is a pickle with the instruction {opcode.name}, which can run code; only "
-                    f"dictionaries, "
-                    "lists, numbers and texts are read: write it as JSON"
-                )
-            containers += opcode.name in CONTAINERS
-            too_far = opcode.name.endswith("PUT") and int(argument or 0) > len(
-                data
-            )  # the table would be as long
-            if too_far or containers > MOST_CONTAINERS:
-                raise JaxcharError("it is a pickle that would take too much memory; write it as JSON")
+        _check_opcodes(data)
         return _PlainUnpickler(io.BytesIO(data)).load()
     except JaxcharError:
         raise
     except Exception as error:  # the machine of pickles raises many kinds
         reason = (str(error).splitlines() or [""])[0][:200]
+        if isinstance(error, UnicodeDecodeError):  # a str of Python 2 holds bytes
+            reason = "a text of Python 2 that is not ASCII; write it as unicode, or as JSON"
         raise JaxcharError(f"it is no pickle that can be read ({type(error).__name__}: {reason})") from error
+
+
+def is_plain_pickle(data: bytes) -> bool:
+    """Whether bytes are a pickle of plain containers, numbers and texts."""
+    try:
+        _check_opcodes(data)
+    except Exception:  # of code, or of what is no pickle
+        return False
+    return True
+
+
+def _check_opcodes(data: bytes) -> None:
+    """Raise a JaxcharError where a pickle does more than to make a tree of plain containers.
+
+    A container that is taken twice would let a few bytes stand for more than any memory holds.
+    """
+    containers, before = 0, ""
+    kept: dict[int, bool] = {}  # whether what was kept under a number is a leaf
+    for opcode, argument, _ in pickletools.genops(data):
+        name, number = opcode.name, len(kept)
+        if name not in PLAIN_OPCODES:
+            raise JaxcharError(
+                f"it is a pickle with the instruction {name}, which can run code; only dictionaries, lists, "
+                "numbers and texts are read: write it as JSON"
+            )
+        if name in PUTS:
+            number = number if argument is None else int(argument)
+            kept[number] = before in LEAVES
+        containers += name in CONTAINERS
+        # The table of what is kept would be as long as the greatest number.
+        if number > len(data) or containers > MOST_CONTAINERS:
+            raise JaxcharError("it is a pickle that would take too much memory; write it as JSON")
+        if name in GETS and argument is not None and not kept.get(int(argument), False):
+            raise JaxcharError("it is a pickle that holds a container twice, or in itself; write it as JSON")
+        before = name
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -153,9 +182,9 @@ def _symbols(content: Any, size: int) -> list[str]:
         JaxcharError: the content gives no such order.
     """
     if isinstance(content, dict):
-        for name in TABLES:
-            if isinstance(content.get(name), dict | list) and content[name]:
-                return _symbols(content[name], size)
+        tables = (content[name] for name in TABLES if isinstance(content.get(name), dict | list))
+        content = next(filter(None, tables), content)
+    if isinstance(content, dict):
         content = _by_id(content, size)
     elif isinstance(content, tuple) and len(content) == 2 and all(isinstance(part, dict) for part in content):
         content = _by_id(content[0], size)  # both tables, there and back
@@ -167,10 +196,25 @@ def _symbols(content: Any, size: int) -> list[str]:
     for position, symbol in enumerate(content):
         if not isinstance(symbol, str) or len(symbol) != 1:
             raise JaxcharError(f"id {position} is {quoted(symbol)}, expected one character")
+        if "\ud800" <= symbol <= "\udfff":
+            raise JaxcharError(
+                f"id {position} is {quoted(symbol)}, half a character of UTF-16; give the whole"
+            )
         if symbol in seen:
             raise JaxcharError(f"the character {symbol!r} has two ids")
         seen.add(symbol)
     return list(content)
+
+
+def _id(key: Any) -> int:
+    try:
+        if type(key) in (int, str):
+            return int(key)
+    except ValueError:  # also of a number that is too long to be one
+        pass
+    raise JaxcharError(
+        f"it has a key that is no id: {quoted(key)}, expected a whole number, as in {{0: 'a'}}"
+    )
 
 
 def _by_id(table: dict[Any, Any], size: int) -> list[Any]:
@@ -181,12 +225,9 @@ def _by_id(table: dict[Any, Any], size: int) -> list[Any]:
     if table and all(isinstance(value, int) and not isinstance(value, bool) for value in table.values()):
         pairs = [(value, key) for key, value in table.items()]
     else:
-        try:
-            pairs = [(int(key), value) for key, value in table.items() if type(key) in (int, str)]
-        except (TypeError, ValueError) as error:
-            raise JaxcharError(f"it has a key that is no id: {str(error)[:100]}") from error
+        pairs = [(_id(key), value) for key, value in table.items()]
     pairs = sorted(pairs, key=lambda pair: pair[0])
     ids = [number for number, _ in pairs]
-    if len(ids) != len(table) or ids not in (list(range(len(ids))), list(range(1, len(ids) + 1))):
+    if ids not in (list(range(len(ids))), list(range(1, len(ids) + 1))):
         raise JaxcharError(f"its ids are not all of 0 to {size - 1}, each once")
     return [symbol for _, symbol in pairs]

@@ -10,6 +10,7 @@ from jaxchar.config import Config
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError, quoted_path, reason_of
 from jaxchar.files import written_whole
+from jaxchar.interchange.c_header import c_header
 from jaxchar.interchange.keras_3 import keras_archive
 from jaxchar.interchange.model_card import (
     HEADER,
@@ -24,7 +25,7 @@ from jaxchar.interchange.parameters import from_params
 from jaxchar.interchange.tensors import IN_A_FOLDER, safetensors_file
 from jaxchar.interchange.torch_state import state_dict, torch_file
 
-SUFFIXES = (".safetensors", ".keras", ".pt", ".pth", ".onnx")
+SUFFIXES = (".safetensors", ".keras", ".pt", ".pth", ".onnx", ".h")
 CONFIG, VOCABULARY, CARD = "config.json", "vocabulary.json", "README.md"  # beside them
 
 
@@ -42,8 +43,8 @@ def write_model(
     Where the folder has another README.md, that stays, and the card has the name of the weights.
 
     Args:
-        path: a file whose suffix is ``.safetensors``, ``.keras``, ``.pt`` or ``.onnx``; or a folder, for
-            model.safetensors in it.
+        path: a file whose suffix is ``.safetensors``, ``.keras``, ``.pt``, ``.onnx`` or ``.h``; or a folder,
+            for model.safetensors in it.
         config: of the model.
         vocabulary: of the model.
         params: of the model.
@@ -62,6 +63,8 @@ def write_model(
         weights = keras_archive(network, config)
     elif target.suffix == ".onnx":
         weights = onnx_file(network, texts)
+    elif target.suffix == ".h":
+        weights = c_header(network, vocabulary.symbols, config.context_limit)
     elif target.suffix == ".safetensors":
         weights = safetensors_file(state_dict(network), texts)
     else:

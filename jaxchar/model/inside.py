@@ -123,8 +123,16 @@ class Inside:
 
         Args:
             batch_size: B, for parts of [B, H]; None: for one text, parts of [H].
+
+        Raises:
+            JaxcharError: B is no whole number of at least 1.
         """
         check_not_forked()
+        if batch_size is not None and not (isinstance(batch_size, int | np.integer) and batch_size >= 1):
+            raise JaxcharError(
+                f"--batch-size must be a whole number of at least 1, but it is {quoted(batch_size)}; for one "
+                "text, leave it out"
+            )
         carry = nnx.merge(self.graphdef, self.state).initial_carry(1 if batch_size is None else batch_size)
         return _first(carry) if batch_size is None else carry
 

@@ -95,6 +95,19 @@ class Callback(Protocol):
         """Be told that everything is saved, whether the run is finished or was stopped."""
 
 
+class _AtBegin(Protocol):
+    def on_train_begin(self, snapshot: Snapshot) -> None: ...
+
+
+class _AtEvaluation(Protocol):
+    def on_evaluation(self, snapshot: Snapshot) -> bool | None: ...
+
+
+class _AtEnd(Protocol):
+    def on_train_end(self, snapshot: Snapshot) -> None: ...
+
+
+SomeCallback = Callback | _AtBegin | _AtEvaluation | _AtEnd  # with one method or more, for type checkers
 METHODS = ("on_train_begin", "on_evaluation", "on_train_end")
 
 

@@ -73,6 +73,10 @@ def compare_runs(paths: Sequence[str | PathLike[str]]) -> Comparison:
     Raises:
         JaxcharError: none of them holds a run, or the files of one cannot be read.
     """
+    if isinstance(paths, str | PathLike):
+        raise JaxcharError(
+            f"the runs must be a list, but they are {quoted_path(paths)}; give [{quoted_path(paths)}]"
+        )
     found, left_out = [], []
     for path in paths:
         inside = _runs_in(path)

@@ -23,7 +23,7 @@ from jaxchar.parallel.devices import make_mesh
 from jaxchar.parallel.processes import all_or_none, is_first
 from jaxchar.progress.display import TrainingDisplay
 from jaxchar.progress.guard import GuardedDisplay
-from jaxchar.training.callbacks import Callback, Callbacks, checked_callbacks
+from jaxchar.training.callbacks import Callbacks, SomeCallback, checked_callbacks
 from jaxchar.training.models import model_maker
 from jaxchar.training.planner import Planner, agreed_on, part_of_time
 from jaxchar.training.run_folder import RunFolder, make_next_free, name_for
@@ -57,7 +57,7 @@ def fit(
     init_from: str | Path | None = None,
     keep_optimizer: bool = False,
     new_characters: NewCharacters = "error",
-    callbacks: Iterable[Callback] | None = None,
+    callbacks: Iterable[SomeCallback] | None = None,
     optimizer: str | optax.GradientTransformation | None = None,
     display: TrainingDisplay | GuardedDisplay | None = None,
     **settings: Any,
@@ -160,7 +160,7 @@ def _fit(
     init_from: str | Path | None,
     keep_optimizer: bool,
     new_characters: NewCharacters,
-    callbacks: Iterable[Callback] | None = None,
+    callbacks: Iterable[SomeCallback] | None = None,
     optimizer: optax.GradientTransformation | None = None,
     display: TrainingDisplay | GuardedDisplay | None,
     deadline: float | None = None,

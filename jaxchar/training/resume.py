@@ -24,14 +24,14 @@ from jaxchar.checkpoint.provenance import describe_machine, library_versions
 from jaxchar.checkpoint.record import read_metadata
 from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.config import Config, RunConfig
-from jaxchar.data.dataset import AnotherCorpusError, Dataset, load_own_dataset
+from jaxchar.data.dataset import AnotherCorpusError, Dataset, load_dataset, load_own_dataset
 from jaxchar.errors import JaxcharError, quoted
 from jaxchar.model.own_optimizer import CUSTOM, described, difference_of, own_optimizer
 from jaxchar.parallel.devices import make_mesh
 from jaxchar.parallel.processes import all_or_none
 from jaxchar.progress.display import TrainingDisplay
 from jaxchar.progress.guard import GuardedDisplay
-from jaxchar.training.callbacks import Callback, Callbacks, checked_callbacks
+from jaxchar.training.callbacks import Callback, Callbacks, SomeCallback, checked_callbacks
 from jaxchar.training.models import model_maker
 from jaxchar.training.planner import Planner, agreed_on
 from jaxchar.training.run_folder import RunFolder
@@ -74,7 +74,7 @@ def resume(
     corpus: str | PathLike[str] | None = None,
     initial_epoch: int | None = None,
     minutes: float | None = None,
-    callbacks: Iterable[Callback] | None = None,
+    callbacks: Iterable[SomeCallback] | None = None,
     optimizer: optax.GradientTransformation | None = None,
     display: TrainingDisplay | GuardedDisplay | None = None,
 ) -> RunResult:
@@ -85,7 +85,8 @@ def resume(
         config: its settings with other ``epochs``, or other ways to evaluate, sample and save; None
             takes them as they were.
         corpus: where the text lies now, if it has moved; or, for a text in memory, the text again, as
-            ``jaxchar.Text("...")``. It must be the text that the run was trained on.
+            ``jaxchar.Text("...")``. It must be the text that the run was trained on. An imported model, whose
+            text is not known, goes on with any text in its characters, with a new optimizer.
         initial_epoch: go on from the checkpoint that ended this epoch rather than from the newest.
             Later checkpoints are set aside in the run's folder, not destroyed.
         minutes: train on for so long, beyond the step at which the run was to end; everything else stays.
@@ -249,7 +250,19 @@ def _differences(before: Metadata, config: Config, devices: int) -> list[str]:
 
 
 def _load_same_text(before: Metadata, config: Config, run_dir: Path) -> tuple[Dataset, Config]:
-    """Load the text that a run was trained on; raise a JaxcharError where it is another one."""
+    """Load the text that a run was trained on; raise a JaxcharError where it is another one.
+
+    Of an imported model that text is not known. It goes on with the one that is given.
+    """
+    if "imported" in before.corpus:
+        source = tuple(before.corpus["source"])
+        if config.sources == source:
+            raise AnotherCorpusError(
+                f"the model was imported from {' '.join(source)!r}, which does not say on what text it was "
+                "trained; give the text to go on with: --corpus FILE"
+            )
+        dataset = load_dataset(config, before.vocabulary)
+        return dataset, with_sources(dataset, config)
     try:
         dataset = load_own_dataset(config, before.vocabulary, before.corpus)
     except AnotherCorpusError as error:

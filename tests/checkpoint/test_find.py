@@ -111,3 +111,11 @@ def test_the_checkpoint_of_an_epoch_is_the_one_that_ended_it(run_dir):
 def test_an_unknown_choice_among_checkpoints_is_refused(which, run_dir):
     with pytest.raises(JaxcharError, match="must be 'last' or 'best'"):
         load(run_dir, which)
+
+
+def test_the_file_of_a_model_is_told_to_be_imported(tmp_path):
+    (tmp_path / "m.keras").write_bytes(b"PK")
+    with pytest.raises(
+        JaxcharError, match=r"no checkpoint in .*; of the file of a model, jaxchar import makes"
+    ):
+        peek(tmp_path / "m.keras")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import random
 import zipfile
 
@@ -49,6 +50,16 @@ def test_a_path_that_cannot_be_read_is_one_line(tmp_path):
             read_model(path)
 
 
+def test_what_has_no_end_is_refused_by_its_beginning(tmp_path):
+    with pytest.raises(JaxcharError, match="no known format"):
+        read_model("/dev/zero")
+    with (tmp_path / "huge").open("wb") as file:  # on disk it takes a few bytes
+        file.write(hdf5.SIGNATURE)
+        file.truncate(1 << 43)
+    with pytest.raises(JaxcharError, match="larger than the memory"):
+        read_model(tmp_path / "huge")
+
+
 def test_a_model_without_its_vocabulary_says_how_many_symbols_it_has(tmp_path):
     (tmp_path / "m").write_bytes(safetensors_file(Foreign("lstm", (6,)).torch_arrays(), {}))
     with pytest.raises(JaxcharError, match=f"has {V} symbols.*give vocabulary="):
@@ -67,6 +78,26 @@ def test_a_model_without_its_vocabulary_says_how_many_symbols_it_has(tmp_path):
 )
 def test_options_that_do_not_fit_are_one_line(options, said, tmp_path):
     assert said in refused(safetensors_file(Foreign("lstm", (6,)).torch_arrays(), {}), tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"gate": "sigmoid"}, "must be an ImportOptions, but they are {'gate': 'sigmoid'}"),
+        (ImportOptions(gate="hardsigmoid"), "gate must be one of sigmoid, hard_sigmoid, but it is 'hards"),
+        (ImportOptions(vocabulary=["a"]), r"cannot read vocabulary= ?\['a'\]"),
+    ],
+)
+def test_options_of_another_kind_are_one_line(options, said, tmp_path):
+    (tmp_path / "m").write_bytes(safetensors_file(Foreign("lstm", (6,)).torch_arrays(), {}))
+    with pytest.raises(JaxcharError, match=said):
+        read_model(tmp_path / "m", options)
+
+
+def test_a_vocabulary_in_place_of_the_model_is_told_of(tmp_path):
+    (tmp_path / "dictionary.pkl").write_bytes(pickle.dumps(dict(enumerate(SYMBOLS))))
+    with pytest.raises(JaxcharError, match="as a vocabulary may be, and no model; give it with vocabulary="):
+        read_model(tmp_path / "dictionary.pkl")
 
 
 def test_how_a_text_is_reduced_follows_from_the_vocabulary_and_the_options(tmp_path):

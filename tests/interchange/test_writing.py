@@ -97,3 +97,38 @@ def test_a_file_cannot_be_a_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(JaxcharError, match="cannot write to"):
         jaxchar.save(random_model("lstm", (6,)), tmp_path / "file" / "m.safetensors")
+
+
+def test_a_path_is_no_model(tmp_path):
+    with pytest.raises(JaxcharError, match=r"must be a LanguageModel, but it is 'runs/a'; give jaxchar.load"):
+        jaxchar.save("runs/a", tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "needed", "said"),
+    [
+        (".keras", ("h5py", "keras"), "## With Keras"),
+        (".onnx", ("onnx", "onnxruntime"), "## With ONNX Runtime"),
+        (".safetensors", ("torch",), "## With PyTorch"),
+        (".h", (), "## With C"),
+    ],
+)
+@pytest.mark.parametrize("embedding", [0, 4])
+def test_the_card_has_the_program_for_its_format(suffix, needed, said, embedding, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    for package in needed[:1]:
+        pytest.importorskip(package)
+    model = random_model("lstm", (6,), embedding)
+    *_, card = jaxchar.save(model, tmp_path / f"m{suffix}")
+    section = card.read_text().split("\n## ")[-1]
+    assert f"## {section}".startswith(said)
+    for package in needed:
+        pytest.importorskip(package)
+    if needed:
+        monkeypatch.chdir(tmp_path)
+        names: dict[str, object] = {}
+        exec(section.split("```python\n")[1].split("```")[0], names)
+        logits = names["logits"]
+        logits = logits.detach().numpy() if hasattr(logits, "detach") else np.asarray(logits)
+        text = model.vocabulary.symbols[:3]
+        np.testing.assert_allclose(logits[0], our_logits(model, text), atol=1e-5)

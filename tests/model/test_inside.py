@@ -166,6 +166,8 @@ def test_a_text_is_reduced_as_the_training_text_was_with_a_warning():
         (lambda m: m.apply(m.params, [1], [3]), "carry must be as initial_carry"),
         (lambda m: m.apply([], [1]), "params must be a pytree like model.params"),
         (lambda m: m.with_params({}), "params must be a pytree like model.params"),
+        (lambda m: m.initial_carry(0), "batch_size must be a whole number of at least 1, but it is 0"),
+        (lambda m: m.initial_carry("2"), "batch_size must be a whole number"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_line(call, message):

@@ -113,3 +113,8 @@ def test_what_cannot_be_compared_is_refused_in_one_line(line, tmp_path, capsys, 
         compare.main(line)
     said = capsys.readouterr().err
     assert (left.value.code, said.count("\n"), said[:7]) == (2, 1, "error: ")
+
+
+def test_one_path_is_no_list_of_runs(runs):
+    with pytest.raises(JaxcharError, match=r"must be a list, but they are .*; give \["):
+        compare_runs(str(runs))

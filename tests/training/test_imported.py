@@ -85,14 +85,26 @@ def test_what_needs_the_training_text_is_one_line_that_says_what_to_do(folder, c
         (evaluate, "runs/theirs"),
         (sample, "runs/theirs --from-corpus 3"),
         (train, "--run-dir runs/theirs --resume"),
-        (train, "text.txt --run-dir runs/theirs --resume"),
     ):
         code, _, error = answer(command, line, capsys)
         assert code == 2
         assert "was imported from 'theirs.safetensors'" in error
         assert "--corpus" in error
         assert error.count("error:") == 1
-    assert "--init-from runs/theirs" in error
+    assert "give the text to go on with: --corpus" in error
+
+
+def test_a_model_goes_on_with_the_text_that_it_is_given_and_keeps_to_it(folder, capsys):
+    make_run("theirs.safetensors", "runs/theirs", ImportOptions(vocabulary="chars.json"))
+    (folder / "other.txt").write_text("no such characters")
+    code, _, error = answer(train, "other.txt --run-dir runs/theirs --resume", capsys)
+    assert (code, "other.txt': " in error, peek("runs/theirs").step) == (2, True, 0)
+    before = jaxchar.load("runs/theirs").score(TEXT).surprises.mean()
+    result = jaxchar.resume("runs/theirs", corpus=jaxchar.Text(TEXT * 20), minutes=0.03)
+    assert result.summary["steps"] > 0
+    assert jaxchar.load("runs/theirs", "last").score(TEXT).surprises.mean() < before
+    with pytest.raises(JaxcharError, match="not the one that the run was trained on"):
+        jaxchar.resume("runs/theirs", corpus=jaxchar.Text(TEXT), minutes=0.01)
 
 
 def test_another_run_begins_with_its_weights(folder):
