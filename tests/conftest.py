@@ -76,14 +76,15 @@ def compile_once(tmp_path_factory):
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
-@pytest.fixture(autouse=True)
-def no_picture(request, monkeypatch):
-    """Draw no picture of a run, which takes as long as the run; tests of pictures are marked ``draws``."""
-    if request.node.get_closest_marker("draws") is None:
-        monkeypatch.setattr(
+@pytest.fixture(scope="session", autouse=True)
+def no_picture():
+    """Draw no picture of a run, which takes as long as the run; the tests of pictures draw their own."""
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr(
             "jaxchar.training.summary.plot_loss",
             lambda metrics, title, picture, *_: picture.write_bytes(b"\x89PNG"),
         )
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -222,6 +222,7 @@ def test_lanes_with_offsets_are_those_of_a_text_that_begins_elsewhere(number, **
         assert batch.weights.all()
 
 
+@pytest.mark.slow
 def test_every_character_is_about_equally_often_where_lanes_with_offsets_begin():
     cut = Streams(10, 3, 3, offsets=True)  # one step an epoch
     begun = np.bincount([int(batch.inputs[0, 0]) for batch in steps(cut, 0, 4_000)], minlength=10)
