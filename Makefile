@@ -73,10 +73,12 @@ $(ACCELERATORS_READY): pyproject.toml
 	nvidia-cuda-nvcc-cu12 nvidia-cuda-nvrtc-cu12 libtpu
 	@touch $@
 
-test-browser: $(BROWSER_READY) ## Test the playground's page in a real browser, the system's Chromium
-	@command -v chromium || command -v chromium-browser || command -v google-chrome || { \
-	echo "There is no Chromium on this machine: install it (Debian: apt-get install chromium), then try again"; exit 2; }
-	$(BIN)/python -m pytest -q -m "slow or not slow" tests/playground/browser $(ARGS)
+# BROWSER=firefox takes the system's Firefox. The tests with the real server are run in both, where they are there.
+BROWSER ?= chromium
+test-browser: $(BROWSER_READY) ## Test the playground's page in a real browser, the system's Chromium or BROWSER=firefox
+	@command -v $(if $(filter firefox,$(BROWSER)),firefox || command -v firefox-esr,chromium || command -v chromium-browser || command -v google-chrome) || { \
+	echo "There is no $(BROWSER) on this machine: install it (Debian: apt-get install chromium firefox-esr), then try again"; exit 2; }
+	JAXCHAR_BROWSER=$(BROWSER) $(BIN)/python -m pytest -q -m "slow or not slow" tests/playground/browser $(ARGS)
 
 $(BROWSER_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[browser]'

@@ -138,7 +138,12 @@ TABLES = {
         "--host": "bind address ip listen server-name",
         "--no-browser": "headless no-open",
     },
-    "report": {"--ckpt": RUN, "--out": "output html file out-file", "--text": "input input-file"},
+    "report": {
+        "--ckpt": RUN,
+        "--out": "output html file out-file",
+        "--text": "input input-file",
+        "--which": "best last best-checkpoint checkpoint",
+    },
     "import": {
         "--vocabulary": "vocab vocab-file dictionary dict charset characters tokenizer alphabet",
         "--run-dir": "out-dir output-dir output out save-dir",

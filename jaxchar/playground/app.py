@@ -20,7 +20,7 @@ from jaxchar.errors import JaxcharError
 from jaxchar.playground import following, looking, requests, sampling
 from jaxchar.playground.gatekeeper import Gatekeeper
 from jaxchar.playground.library import Library, Wanted, wanted_of
-from jaxchar.playground.refusal import BUSY, TOO_SLOW, UNKNOWN, WRONG_TYPE, Refusal
+from jaxchar.playground.refusal import BUSY, MALFORMED, TOO_SLOW, UNKNOWN, WRONG_TYPE, Refusal
 from jaxchar.playground.streams import EventStream, encoded, failure
 from jaxchar.playground.validation import MOST_BYTES, checked, parsed, too_many_bytes
 
@@ -57,7 +57,12 @@ class Playground:
 
     def application(self, host: str, port: int, token: str | None = None) -> Gatekeeper:
         """Return the guarded application, see :class:`Gatekeeper`."""
-        handlers: Any = {JaxcharError: _refused, HTTPException: _http_error, Exception: _failed}
+        handlers: Any = {
+            JaxcharError: _refused,
+            HTTPException: _http_error,
+            ClientDisconnect: _left,
+            Exception: _failed,
+        }
         starlette = Starlette(routes=list(self._routes()), exception_handlers=handlers)
         starlette.router.redirect_slashes = False
         return Gatekeeper(_quiet(starlette), host, port, token)
@@ -206,6 +211,12 @@ def _http_error(request: Request, error: Exception) -> Response:
     del request
     assert isinstance(error, HTTPException)
     return _error(IN_WORDS.get(error.status_code, error.detail), error.status_code)
+
+
+def _left(request: Request, error: Exception) -> Response:
+    """Answer one who has left, or whose request broke off: nobody reads it, and nothing is to be logged."""
+    del request, error
+    return _error("the request broke off; send it whole", MALFORMED)
 
 
 def _failed(request: Request, error: Exception) -> Response:

@@ -10,11 +10,12 @@ import ipaddress
 import socket
 from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
+from itertools import chain
 from typing import Any
 from urllib.parse import parse_qs
 
 from jaxchar.errors import quoted
-from jaxchar.playground.refusal import FORBIDDEN, Refusal
+from jaxchar.playground.refusal import FORBIDDEN, LONG_HEAD, Refusal
 from jaxchar.playground.streams import encoded
 
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
@@ -29,7 +30,7 @@ HEADERS = [
     (b"connection", b"close"),  # a connection carries one request: one deadline holds for all of it
 ]
 ANY_ADDRESS = ("0.0.0.0", "::", "")
-MOST_HEADERS = 100
+MOST_HEADERS, MOST_HEAD_BYTES = 100, 32 * 1024  # of a request
 
 
 class Gatekeeper:
@@ -72,7 +73,13 @@ class Gatekeeper:
     def check(self, scope: Any) -> None:
         """Raise a Refusal where a request is not to be let in."""
         if len(scope["headers"]) > MOST_HEADERS:
-            raise Refusal(f"a request must have at most {MOST_HEADERS} headers; send fewer")
+            raise Refusal(f"a request must have at most {MOST_HEADERS} headers; send fewer", LONG_HEAD)
+        parts = [scope.get("raw_path") or b"", scope["query_string"], *chain(*scope["headers"])]
+        if sum(map(len, parts)) > MOST_HEAD_BYTES:
+            raise Refusal(
+                f"address and headers must have at most {MOST_HEAD_BYTES:,} bytes together; send less",
+                LONG_HEAD,
+            )
         host = _only(scope, b"host")
         if not self._is_ours(host):
             raise Refusal(

@@ -28,14 +28,15 @@ def read(model: LanguageModel, asked: dict[str, Any]) -> dict[str, Any]:
     text = model.session.fitted(asked["text"], "text").text
     score = model.score(text, unknown="skip", memory=asked["memory"])
     passages = _passages(score.surprises)
+    half = -(-len(passages) // 2)
     return {
         "text": score.context + score.text,
         "surprises": [None, *(_rounded(nats) for nats in score.surprises)],
         "ranks": [None, *map(int, score.ranks)],
         "bits_per_character": _rounded(score.bits_per_char),
         "characters": len(score) + 1,
-        "worst": passages[:MOST_PASSAGES],
-        "best": passages[: -MOST_PASSAGES - 1 : -1],
+        "worst": passages[: min(MOST_PASSAGES, half)],
+        "best": passages[half:][: -MOST_PASSAGES - 1 : -1],  # none of the worst
         "left_out": score.left_out,
     }
 

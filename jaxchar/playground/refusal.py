@@ -3,6 +3,7 @@
 from jaxchar.errors import JaxcharError
 
 MALFORMED, FORBIDDEN, UNKNOWN, TOO_SLOW, TOO_LARGE, WRONG_TYPE, BUSY = 400, 403, 404, 408, 413, 415, 503
+LONG_HEAD = 431
 
 
 class Refusal(JaxcharError):

@@ -6,17 +6,20 @@ Whatever the run's text or name holds is shown as text.
 import base64
 import html
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
+from jaxchar.checkpoint.find import Loaded, Which, load_checkpoint
+from jaxchar.checkpoint.layout import FOLDER
+from jaxchar.checkpoint.weights import weights_structure
 from jaxchar.errors import JaxcharError, quoted_path, reason_of
 from jaxchar.files import check_not_url, written_whole
-from jaxchar.language_model import LanguageModel
-from jaxchar.model_files import load
-from jaxchar.playground.library import runs_in
+from jaxchar.language_model import LanguageModel, from_checkpoint
 from jaxchar.playground.looking import corpus_of
 from jaxchar.playground.texts import known_text
 from jaxchar.sampling.prompt_sources import default_prompt
@@ -32,25 +35,44 @@ SAMPLE_CHARS, READ_CHARS, UNIT_CHARS = 1_000, 3_000, 700
 SAMPLE_TEMPERATURE, SAMPLE_SEED = 0.8, 1
 SHOWN_UNITS = 5  # of each pattern
 SHADES = 10  # of each sign
+PICTURE_STYLE = "img { max-width: 100%; height: auto }\n"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 HIGH, LOW = (0, 92, 185), (214, 96, 0)  # blue and orange, which the colour-blind tell apart, too
 
 
-def write_report(run: str | PathLike[str], out: str | PathLike[str], *, text: str | None = None) -> Path:
-    """Write a page on a run: text that its best model writes and reads, units that tell patterns, losses.
+def write_report(
+    run: str | Path,
+    out: str | PathLike[str],
+    *,
+    text: str | None = None,
+    which: Which | None = None,
+    on_ready: Callable[[Loaded], object] | None = None,
+    on_progress: Callable[[str, float], object] | None = None,
+) -> Path:
+    """Write a page on a run: text that a model of it writes and reads, units that tell patterns, losses.
 
     Args:
-        run: its folder.
+        run: its folder, its checkpoints folder, or one checkpoint's folder.
         out: the file, which is replaced if it is there.
         text: what the model reads; None: 3,000 characters that it remembers, or writes.
+        which: of the checkpoints, the "last" or the "best"; None: the best where the run was validated.
+        on_ready: called with the checkpoint, once it is loaded.
+        on_progress: called with what is done next, and the share that is done, 0 to 1.
 
     Raises:
         JaxcharError: there is no run, the file cannot be written, or the model knows nothing of the text.
     """
     check_not_url(str(out), "--out")
-    (path, *_) = runs_in(run)
-    model = load(path)
-    pieces = list(_page(path, model, text))
+    if on_progress is not None:
+        on_progress("loading the model ...", 0.0)
+    loaded = load_checkpoint(run, weights_structure, which)
+    if on_ready is not None:
+        on_ready(loaded)
+    pieces: list[str] = []
+    for part, (doing, work) in enumerate(parts := list(_parts(loaded, text))):
+        if on_progress is not None:
+            on_progress(doing, (1 + part) / (1 + len(parts)))
+        pieces += work()
     try:
         file = Path(out).expanduser()
         with written_whole(file) as temporary:
@@ -60,21 +82,33 @@ def write_report(run: str | PathLike[str], out: str | PathLike[str], *, text: st
     return file
 
 
-def _page(path: Path, model: LanguageModel, text: str | None) -> Iterator[str]:
-    name, sizes = html.escape(visible(path.name)), " and ".join(map(str, model.config.layer_sizes))
+def _parts(loaded: Loaded, text: str | None) -> Iterator[tuple[str, Callable[[], Iterable[str]]]]:
+    """Yield the page in parts: what is done for each, and a function that makes its HTML."""
+    model, path = from_checkpoint(loaded), loaded.path
+    run = path.parent.parent if path.parent.name == FOLDER else path
+    corpus = cache(partial(corpus_of, model))
+
+    def read() -> Iterable[str]:
+        return _read(model, *(corpus() if text is None else (text, "the given text")))
+
+    yield "writing ...", lambda: chain(_head(run, loaded, model), _written(model))
+    yield "reading ...", read
+    yield "looking for units ...", lambda: _about_units(*corpus())
+    for pattern in PATTERNS.values():
+        yield f"units for {pattern.name.lower()} ...", partial(_units_for, pattern, model, corpus)
+    yield "drawing the losses ...", lambda: chain(_losses(run), ["</body>\n</html>\n"])
+
+
+def _head(run: Path, loaded: Loaded, model: LanguageModel) -> Iterator[str]:
+    name, sizes = html.escape(visible(run.name)), " and ".join(map(str, model.config.layer_sizes))
     yield (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        f"<title>{name}</title>\n<style>{STYLE}{_unit_style()}</style>\n</head>\n<body>\n<h1>{name}</h1>\n"
+        '<meta name="viewport" content="width=device-width">\n'
+        f"<title>{name}</title>\n<style>{STYLE}{PICTURE_STYLE}{_unit_style()}</style>\n</head>\n<body>\n<h1>{name}</h1>\n"
         f"<p>{html.escape(model.config.cell.upper())} of {sizes} units, {len(model.vocabulary)} different "
-        "characters.</p>\n"
+        f"characters, after {loaded.metadata.step:,} steps.</p>\n"
     )
-    corpus, source = corpus_of(model)
-    yield from _written(model)
-    yield from _read(model, corpus if text is None else text, source if text is None else "the given text")
-    yield from _units(model, corpus, source)
-    yield from _losses(path)
-    yield "</body>\n</html>\n"
 
 
 def _written(model: LanguageModel) -> Iterator[str]:
@@ -111,19 +145,23 @@ def _coloured(text: str, surprises: np.ndarray, ranks: np.ndarray) -> Iterator[s
 # ---- units ---------------------------------------------------------------------------------------
 
 
-def _units(model: LanguageModel, corpus: str, source: str) -> Iterator[str]:
+def _about_units(corpus: str, source: str) -> Iterator[str]:
     yield (
         f"<h2>What its units tell</h2>\n<p>Tried on {len(corpus):,} characters ({html.escape(source)}). The "
         "figure is the area under the ROC curve: 0.5 is chance, 1 never errs. The text is in the colours of "
         'the best unit: <span class="h10">blue</span> above zero, '
         '<span class="l10">orange</span> below.</p>\n'
     )
-    for pattern in PATTERNS.values():
-        try:
-            report = unit_report(model, corpus, pattern.id, best=SHOWN_UNITS)
-        except JaxcharError:  # the text never has the pattern
-            continue
-        yield from _one_pattern(model, pattern, report)
+
+
+def _units_for(
+    pattern: Pattern, model: LanguageModel, corpus: Callable[[], tuple[str, str]]
+) -> Iterable[str]:
+    try:
+        report = unit_report(model, corpus()[0], pattern.id, best=SHOWN_UNITS)
+    except JaxcharError:  # the text never has the pattern
+        return []
+    return _one_pattern(model, pattern, report)
 
 
 def _one_pattern(model: LanguageModel, pattern: Pattern, report: UnitReport) -> Iterator[str]:

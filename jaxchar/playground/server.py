@@ -14,13 +14,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jaxchar.errors import JaxcharError, quoted, reason_of
-from jaxchar.playground.gatekeeper import ANY_ADDRESS, is_loopback
+from jaxchar.playground.gatekeeper import ANY_ADDRESS, MOST_HEAD_BYTES, is_loopback
 
 HOST = "127.0.0.1"
 PORT = 8400  # or a free one, where it is taken
-MOST_HEAD_BYTES = 32 * 1024  # of a request
 MOST_CONNECTIONS = 500
 STOP_SECONDS = 2
+NOISE = ("Invalid HTTP request", "Unsupported upgrade request", "No supported WebSocket library")
 
 
 class Address(NamedTuple):
@@ -149,5 +149,5 @@ def _when_started(server: Any, on_ready: Callable[[], object]) -> None:
 
 
 def _is_no_noise(record: logging.LogRecord) -> bool:
-    """Whether a line of uvicorn's log is worth a line: not that somebody sent what is no HTTP."""
-    return "Invalid HTTP request" not in record.getMessage()
+    """Whether a line of uvicorn's log is worth a line: not that somebody sent what is not answered."""
+    return not any(noise in record.getMessage() for noise in NOISE)

@@ -131,8 +131,8 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 62em; 
 pre  { font: 15px/1.7 ui-monospace, Consolas, monospace; white-space: pre-wrap; overflow-wrap: anywhere }
 i    { font-style: normal; position: relative }
 .k0 { background: #f4f4f2 } .k1 { background: #fff4c2 } .k2 { background: #ffe083 }
-.k3 { background: #fdbd55 } .k4 { background: #f88d3d } .k5 { background: #e2502b; color: #fff }
-.k6 { background: #98101c; color: #fff } .none { color: #999 }
+.k3 { background: #fdbd55 } .k4 { background: #f88d3d } .k5 { background: #cf4420; color: #fff }
+.k6 { background: #98101c; color: #fff } .none { color: #707070 }
 .space::before { content: "\\b7"; position: absolute; opacity: .5 }
 .line::before  { content: "\\23ce"; opacity: .6 }
 .tab::before   { content: "\\21e5"; position: absolute; opacity: .6 }

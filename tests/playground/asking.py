@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from typing import Any
 
 JSON = "application/json"
@@ -70,3 +71,27 @@ def parsed(body: bytes) -> list[tuple[str, Any]]:
 def encoded(asked: dict[str, Any]) -> bytes:
     """Return a request's body, which names the run unless it names another."""
     return json.dumps({"model": "small", **asked}).encode()
+
+
+def check_one_line(answer: bytes) -> None:
+    """See that an answer is an error in one line."""
+    status, head, body = split(answer)
+    assert 400 <= status < 500 or status == 503, answer[:300]
+    if "application/json" in head:
+        error = json.loads(body)["error"]
+        assert error and "\n" not in error and len(error) < 1300
+    else:
+        assert body == b"Invalid HTTP request received.", answer[:300]
+
+
+def wait_until_free(address: Any) -> None:
+    """Wait until a stream can begin; the work of those that left ends within a piece."""
+    deadline = time.monotonic() + 10
+    while _write_status(address) != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _write_status(address: Any) -> int:
+    sent = request(address, "POST", "/api/write", encoded({"prompt": "the ", "length": 1}))
+    return split(raw(address, sent))[0]

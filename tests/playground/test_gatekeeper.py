@@ -97,3 +97,10 @@ def test_a_foreign_name_is_no_host_even_with_the_token():
 def test_loopback_is_this_machine_alone():
     assert all(map(is_loopback, ("127.0.0.1", "127.8.8.8", "localhost", "::1", "[::1]")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.1.5", "example.org", "")))
+
+
+def test_a_long_head_is_refused():
+    assert ask(OURS | {"x": "a" * 33_000})[0] == 431
+    assert ask(OURS, query=b"a" * 33_000)[0] == 431
+    assert ask(OURS | {f"x{number}": "1" for number in range(100)})[0] == 431
+    assert ask(OURS | {"x": "a" * 30_000})[0] == 200

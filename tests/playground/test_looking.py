@@ -37,6 +37,20 @@ def test_reading_is_scoring(library, memory):
     assert worst["bits"] == pytest.approx(part.mean() / np.log(2), abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("characters", "worst", "best"), [(61, 1, 0), (121, 1, 1), (181, 2, 1), (2000, 5, 5)]
+)
+def test_no_passage_is_among_the_worst_and_the_best(library, characters, worst, best):
+    text = (TEXT * 200)[:characters]
+    found = begin(library, read, asked(requests.READ, text=text))
+    assert (len(found["worst"]), len(found["best"])) == (worst, best)
+    begins = [passage["begin"] for passage in found["worst"] + found["best"]]
+    assert len(set(begins)) == worst + best
+    if best:
+        assert found["worst"][0]["bits"] >= found["worst"][-1]["bits"] >= found["best"][-1]["bits"]
+        assert found["best"][0]["bits"] <= found["best"][-1]["bits"]
+
+
 def test_characters_that_the_model_lacks_are_left_out_and_counted(library):
     found = begin(library, read, asked(requests.READ, text="the\u202e \U0001f600cat"))
     assert (found["text"], found["left_out"]) == ("the cat", 2)

@@ -191,12 +191,11 @@ export class ReadView {
   }
 
   #showPassages(reading) {
-    const lists = reading
-      ? [
-          ["Hardest passages", reading.worst],
-          ["Easiest passages", reading.best],
-        ]
-      : [];
+    const both = [
+      ["Hardest passages", reading?.worst ?? []],
+      ["Easiest passages", reading?.best ?? []],
+    ];
+    const lists = both.filter(([, list]) => list.length); // of a short text, there are only hard ones
     this.passages.replaceChildren(
       ...lists.map(([heading, list]) =>
         element(

@@ -28,6 +28,20 @@ def field(page, name: str):
     )
 
 
+def put(locator, value: str) -> None:
+    """Fill a field. (Playwright writes behind what stands in a field of numbers of the system's Firefox.)"""
+    locator.fill(value)
+    if locator.input_value() != value:
+        locator.evaluate(
+            """(field, value) => {
+                field.value = value;
+                field.dispatchEvent(new Event('input', { bubbles: true }));
+                field.dispatchEvent(new Event('change', { bubbles: true }));
+            }""",
+            value,
+        )
+
+
 def told(page) -> str:
     """Return what the view's first status line says."""
     return view(page).locator(".status").first.inner_text()

@@ -1,7 +1,7 @@
 """The view Cells in a browser: colours by pixel, the strip, units found, marked and held."""
 
 import pytest
-from on_page import button, field, ground, pixels, told, wait_for
+from on_page import button, field, ground, pixels, put, told, wait_for
 from playground import fake_model
 
 pytestmark = pytest.mark.slow
@@ -13,14 +13,14 @@ TEXT = 'He said "go on" and went.\nNow.'
 def show_text(page, text: str = TEXT) -> None:
     """Colour a text."""
     page.locator("#panel-cells summary").click()
-    field(page, "Text").fill(text)
+    put(field(page, "Text"), text)
     button(page, "Show this text").click()
     wait_for(lambda: page.get_by_label(PAPER).locator(".flow").evaluate("flow => flow.textContent") == text)
 
 
 def choose(page, unit: int) -> None:
     """Choose a unit by its number."""
-    field(page, "Unit").fill(str(unit))
+    put(field(page, "Unit"), str(unit))
 
 
 def run_of(page, character: str):
@@ -54,11 +54,11 @@ def test_the_unit_is_kept_in_the_address(show, server):
 def test_the_strip_shows_all_units_and_a_click_chooses_one(show):
     page = show("cells")
     show_text(page)
-    choose(page, 20)
+    choose(page, 5)  # which is seen without scrolling
     canvas = page.locator(".strip canvas")
-    drawn = pixels(canvas)
+    drawn = pixels(page.locator(".strip"))[1:, 1:]  # without its border
     values = fake_model.activations(TEXT, fake_model.LAYERS[0])
-    across, down = drawn.shape[1], drawn.shape[0] / fake_model.LAYERS[0]
+    across, down = drawn.shape[1], canvas.bounding_box()["height"] / fake_model.LAYERS[0]
     each = 12  # pixels a character: a short text fills the strip
     assert len(TEXT) * each < across
     place, unit = TEXT.index("go"), 1

@@ -3,7 +3,7 @@
 from urllib.parse import urlsplit
 
 import pytest
-from on_page import button, field, text_of, told, wait_for
+from on_page import button, field, put, text_of, told, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +18,7 @@ HALF = "\ud800 and \udc00"
 def write(page, server, text: str) -> None:
     """Let the model write a text."""
     server.writes = text
-    field(page, "Length").fill(str(len(text)))
+    put(field(page, "Length"), str(len(text)))
     button(page, "Write").click()
     wait_for(lambda: "characters" in told(page))
 
@@ -32,7 +32,7 @@ def test_markup_is_text(show, server, view):
     else:
         if view == "cells":
             page.locator("#panel-cells summary").click()
-        field(page, "Text").fill(MARKUP)
+        put(field(page, "Text"), MARKUP)
         button(page, "Read" if view == "read" else "Show this text").click()
         paper = (
             "The text as the first checkpoint reads it" if view == "read" else "The text coloured by one unit"
@@ -45,7 +45,7 @@ def test_markup_is_text(show, server, view):
 def test_names_alternatives_and_branches_are_text_too(show, server):
     page = show("write", more="&model=m2")
     assert page.locator("#model option").nth(1).inner_text() == "<b>second</b>"
-    field(page, "Prompt").fill("<b>p</b>")
+    put(field(page, "Prompt"), "<b>p</b>")
     write(page, server, MARKUP)
     assert page.locator(".branch bdi").first.inner_text().startswith("<b>p</b><script>")
     server.fails = "<img src=x onerror=1>"
@@ -76,7 +76,7 @@ def test_what_cannot_be_seen_has_a_sign(show, server):
 
 def test_each_character_is_whole_and_counted_as_python_counts(show, server):
     page = show()
-    field(page, "Prompt").fill("")
+    put(field(page, "Prompt"), "")
     write(page, server, JOINED)
     page.get_by_label("The text that is written").press("Home")
     for index, character in enumerate(JOINED):
@@ -89,7 +89,7 @@ def test_each_character_is_whole_and_counted_as_python_counts(show, server):
 
 def test_right_to_left_text_turns_its_own_line_only(show, server):
     page = show()
-    field(page, "Prompt").fill("")
+    put(field(page, "Prompt"), "")
     write(page, server, RIGHT_TO_LEFT + "\n" + "x" * 20)
     box = page.get_by_label("The text that is written").bounding_box()
     hebrew = page.locator("#panel-write .run").first.bounding_box()

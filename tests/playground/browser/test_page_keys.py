@@ -1,7 +1,7 @@
 """The whole page with a keyboard alone, and what those hear who do not see it."""
 
 import pytest
-from on_page import told, wait_for
+from on_page import put, told, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +50,7 @@ def test_a_text_is_written_and_branched_with_keys_alone(show, server):
 
 def test_the_place_after_the_last_character_can_be_chosen(show, server):
     page = show()
-    page.locator("input[name=length]").first.fill("20")
+    put(page.locator("input[name=length]").first, "20")
     page.keyboard.press("Tab")
     page.locator("#panel-write textarea[name=prompt]").press("Control+Enter")
     wait_for(lambda: told(page) == "20 characters.")

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from on_page import button, field, pixels, text_of, told, wait_for
+from on_page import button, field, pixels, put, text_of, told, wait_for
 from playground import fake_model
 
 pytestmark = pytest.mark.slow
@@ -51,8 +51,8 @@ def test_a_slide_takes_no_second(show):
 def test_another_seed_is_another_text(show, server):
     page = show("learning")
     wait_for(lambda: told(page) == "" and len(text_of(page, PAPER)) > 4)
-    field(page, "Seed").fill("7")
-    field(page, "Length").fill("20")
+    put(field(page, "Seed"), "7")
+    put(field(page, "Length"), "20")
     button(page, "Write at every checkpoint").click()
     wait_for(lambda: text_of(page, PAPER) == written(4000, 20, seed=7))
 
@@ -129,7 +129,7 @@ def test_new_checkpoints_of_a_run_can_be_slid_to(show, server):
 def test_a_prompt_may_have_lines_and_stays_that_of_its_text(show, server):
     page = show("learning")
     wait_for(lambda: told(page) == "" and len(text_of(page, PAPER)) > 4)
-    field(page, "Prompt").fill("If\n")
+    put(field(page, "Prompt"), "If\n")
     slide(page, 1)
     assert text_of(page, PAPER).startswith("The ")  # what was written with
     button(page, "Write at every checkpoint").click()

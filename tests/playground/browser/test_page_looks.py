@@ -7,7 +7,7 @@ server to take them of.
 import os
 
 import pytest
-from on_page import button, contrast, field, ground, told, wait_for
+from on_page import button, contrast, field, ground, put, told, wait_for
 from PIL import Image
 
 pytestmark = pytest.mark.slow
@@ -133,7 +133,7 @@ def stage(page, view: str) -> None:
                 page.get_by_role("menuitem").nth(choice).click()
                 wait_for(lambda: "characters." in told(page), 60)
     elif view == "read":
-        field(page, "Text").fill(PASSAGE)
+        put(field(page, "Text"), PASSAGE)
         button(page, "Read").click()
         wait_for(lambda: page.locator("#panel-read .run").count() > 60 and told(page) == "", 60)
         page.locator("#panel-read .paper").first.press("Home")

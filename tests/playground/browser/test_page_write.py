@@ -4,7 +4,7 @@ import math
 import re
 
 import pytest
-from on_page import button, field, ground, text_of, told, wait_for
+from on_page import button, field, ground, put, text_of, told, wait_for
 from playground import fake_model
 
 pytestmark = pytest.mark.slow
@@ -23,7 +23,7 @@ def written(length: int, seed: int = 0, prompt: str = "The ") -> str:
 
 def write(page, length: int = 40) -> None:
     """Write a text and wait for its end."""
-    field(page, "Length").fill(str(length))
+    put(field(page, "Length"), str(length))
     button(page, "Write").click()
     wait_for(lambda: "characters" in told(page))
 
@@ -55,7 +55,7 @@ def click_character(page, index: int) -> None:
 def test_text_streams_in_and_is_what_the_seed_writes(show, server):
     page = show()
     server.goes_on.clear()
-    field(page, "Length").fill("60")
+    put(field(page, "Length"), "60")
     button(page, "Write").click()
     page.wait_for_selector("#panel-write .run:not(.prompt)")
     assert text_of(page, PAPER) == written(4)  # not yet the whole
@@ -75,9 +75,9 @@ def test_every_field_goes_to_the_server(show, server):
         "Min-p": "0.02",
     }
     for name, value in fields.items():
-        field(page, name).fill(value)
-    field(page, "Stop at").fill(r"\n\n")
-    field(page, "Prompt").fill("If x")
+        put(field(page, name), value)
+    put(field(page, "Stop at"), r"\n\n")
+    put(field(page, "Prompt"), "If x")
     page.locator("#step").select_option("2000")
     button(page, "Write").click()
     wait_for(lambda: any(name == "write" for name, _ in server.asked))
@@ -102,7 +102,7 @@ def test_every_field_goes_to_the_server(show, server):
 def test_stop_frees_the_server(show, server):
     page = show()
     server.pause = 0.05
-    field(page, "Length").fill("4000")
+    put(field(page, "Length"), "4000")
     button(page, "Write").click()
     page.wait_for_selector("#panel-write .run:not(.prompt)")
     button(page, "Stop").click()
@@ -185,17 +185,27 @@ def test_it_can_be_written_on_and_the_text_is_that_of_one_stroke(show, server):
     assert len([body for name, body in server.asked if name == "write"][-1]["continued"]) == 20
 
 
-def test_a_text_is_copied_and_saved_as_it_was_written(show, server):
-    server.writes = "a\u202eb\x07\n\U0001f600e\u0301"
+UNUSUAL = "a\u202eb\x07\n\U0001f600e\u0301"
+
+
+def test_a_text_is_copied_as_it_was_written(show, server):
+    server.writes = UNUSUAL
     page = show()
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    write(page, len(server.writes))
+    write(page, len(UNUSUAL))
     button(page, "Copy").click()
     wait_for(lambda: told(page) == "Copied.")
-    assert page.evaluate("navigator.clipboard.readText()") == "The " + server.writes
+    assert page.evaluate("navigator.clipboard.readText()") == "The " + UNUSUAL
+
+
+def test_a_text_is_saved_as_it_was_written(show, server, browser):
+    if browser == "firefox":
+        pytest.skip("Firefox does not tell Playwright of files that a page has made")
+    server.writes = UNUSUAL
+    page = show()
+    write(page, len(UNUSUAL))
     with page.expect_download() as saved:
         button(page, "Save").click()
-    assert saved.value.path().read_text(encoding="utf-8") == "The " + server.writes
+    assert saved.value.path().read_text(encoding="utf-8") == "The " + UNUSUAL
     assert saved.value.suggested_filename == "topics.txt"
 
 
@@ -224,7 +234,7 @@ def test_a_memory_is_offered_where_the_model_has_one(show, server):
     page = show()
     assert field(page, "Memory").is_hidden()
     page.locator("#model").select_option("m2")
-    field(page, "Memory").fill("0.5")
+    put(field(page, "Memory"), "0.5")
     write(page, 8)
     asked = [body for name, body in server.asked if name == "write"][-1]
     assert (asked["model"], asked["memory"]) == ("m2", 0.5)
