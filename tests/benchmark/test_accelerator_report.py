@@ -303,9 +303,24 @@ def test_tests_are_counted_and_those_that_fail_are_named(tmp_path):
     )
 
 
+class UntilTheSecondTest:
+    """A clock whose time is over when the second test has begun, however long pytest takes to get there."""
+
+    def __init__(self, begun):
+        self._begun = begun
+
+    def left(self):
+        give_up = time.monotonic() + 60
+        while not self._begun.exists() and time.monotonic() < give_up:
+            time.sleep(0.05)
+        return 0.1
+
+
 def test_tests_that_hang_are_stopped_and_those_before_them_counted(tmp_path):
-    source = a_source(tmp_path, "import time\ndef test_one(): pass\ndef test_two(): time.sleep(60)\n")
-    found = test_runs.run_tests(("tests",), {}, Clock(4), source)
+    begun = tmp_path / "begun"
+    second = f"def test_two():\n    open({str(begun)!r}, 'w').close()\n    time.sleep(60)\n"
+    source = a_source(tmp_path, f"import time\ndef test_one(): pass\n{second}")
+    found = test_runs.run_tests(("tests",), {}, UntilTheSecondTest(begun), source)
     assert found["exit_code"] is None and found["passed"] == 1
     assert "stopped, its time was over" in tables.tables_of("tests", [found])[0].rows[0]
 
