@@ -62,7 +62,7 @@ prove: $(READY) ## Run all tests and long proofs; print the table of promises
 	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "slow or not slow" $(ARGS)
 
 test-accelerators: $(ACCELERATORS_READY) ## Compile every program for a GPU and a TPU, which need not be there
-	.venv-accelerators/bin/python -m pytest -q -m "slow or not slow" tests/accelerators $(ARGS)
+	.venv-accelerators/bin/python -m pytest -q -m "slow or not slow" tests/accelerators tests/recurrence/test_nvrtc.py $(ARGS)
 
 # Of JAX's plug-ins the compilers are enough: what computes on a card is not needed.
 $(ACCELERATORS_READY): pyproject.toml
@@ -88,7 +88,7 @@ check: $(READY) ## Lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror jaxchar/recurrence/cpp/*; \
+	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror jaxchar/recurrence/cpp/* jaxchar/recurrence/cuda/*; \
 	else echo "clang-format is not installed: the format of the C++ files was not checked"; fi
 
 bench: $(READY)$(WITH_EXTRA) ## Race training against the other ways that .venv has (bench.json, bench.png)

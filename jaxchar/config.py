@@ -303,9 +303,9 @@ class ModelConfig(_Checked):
     # Of products of float32 numbers. highest: in float32. tf32: rounded to 10 bits, on NVIDIA cards. default:
     # as the device does it unasked (TF32 on NVIDIA cards, bfloat16 on TPUs). On a processor all are the same.
     precision: Precision = "highest"
-    # How the recurrence is computed: scan is the reference, fused is faster, native is C++ for CPUs. auto:
-    # native where it can be built, else fused.
-    implementation: Literal["auto", "native", "fused", "scan"] = "auto"
+    # How the recurrence is computed: scan is the reference, fused is faster, native is C++ for CPUs, cuda is
+    # for NVIDIA cards and has not been run on one yet. auto: native where it can be built, else fused.
+    implementation: Literal["auto", "native", "fused", "scan", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""Calls of the C++ library for the rows of a batch: on one device or several, and under ``jax.vmap``.
+"""Calls of foreign functions for the rows of a batch: on one device or several, and under ``jax.vmap``.
 
 JAX knows nothing of what a foreign function computes, so it is told here how such a call is split between
 devices and how it is vectorized. Letters as in :mod:`jaxchar.recurrence.unroll`; N is the size of a vmap.
@@ -113,8 +113,8 @@ def _without_derivative(function: Callable) -> Callable:
     @called.defjvp
     def refuse(primals: Any, tangents: Any) -> Any:
         raise JaxcharError(
-            "the recurrence in C++ (--implementation=native) has first derivatives in reverse mode only; "
-            "for second derivatives and forward mode give --implementation=scan"
+            "the recurrence in C++ or CUDA (--implementation native or cuda) has first derivatives in "
+            "reverse mode only; for second derivatives and forward mode give --implementation=scan"
         )
 
     return called

@@ -81,6 +81,13 @@ TRAINING |= {
     "muon": {"optimizer": "muon", "clip_norm": 1.0, "ema_decay": 0.9, "skip_nonfinite": True},
     "documents": {"separator": "\n"},
 }
+# Whole layers in one kernel: of one block, and of a cluster of blocks.
+IN_CUDA: dict[str, dict[str, Any]] = {
+    "cuda, lstm, bfloat16": {"cell": "lstm", "dtype": "bfloat16"},
+    "cuda, gru, float32, dropouts": {"cell": "gru", "recurrent_bias": True, "num_layers": 2, **DROPOUTS},
+    "cuda, lstm, bfloat16, cluster": {"cell": "lstm", "dtype": "bfloat16", "hidden_size": 256},
+}
+TRAINING |= {name: settings | {"implementation": "cuda"} for name, settings in IN_CUDA.items()}
 MEASURED = {cell.name: cell for cell in CELLS if cell.name in ("words_generator", "shakespeare")}
 
 
@@ -115,6 +122,7 @@ def described(lowered: jax.stages.Lowered, seq_len: int = 16) -> dict[str, Any]:
         "products": len(re.findall(r" (?:dot|convolution)\(|__cublas\$", text)),
         "tf32": len(re.findall(r"tf32", assembly + text)),
         "bf16": len(re.findall(r"mma\S*bf16", assembly)) + len(re.findall(r"bf16\[", text)),
+        "layers in CUDA": text.count('custom_call_target="__gpu$xla.gpu.ptx"'),
         "all-reduces": len(re.findall(r" all-reduce(?:-start)?\(", text)),
         "donated": getattr(memory, "alias_size_in_bytes", 0),
         **(counts_of(thunks[0], seq_len // ACCELERATOR_UNROLL)._asdict() if thunks else {}),
@@ -167,6 +175,7 @@ def main(device: str, count: int, out: Path, only: str = "") -> None:
         programs |= {name: config_of(cell, "float32") for name, cell in MEASURED.items()}
     if device == "tpu":
         del programs["tf32"]  # which it does not have
+        programs = {name: config for name, config in programs.items() if name not in IN_CUDA}
     with pinned():
         for name, config in programs.items():
             if only in name:

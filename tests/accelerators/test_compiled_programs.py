@@ -14,7 +14,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
-NEEDED = {"h100": ("jax_plugins.xla_cuda12", "nvidia.cuda_nvcc"), "tpu": ("libtpu",)}
+NEEDED = {"h100": ("jax_plugins.xla_cuda12", "nvidia.cuda_nvcc", "nvidia.cuda_nvrtc"), "tpu": ("libtpu",)}
 DEVICES = [("h100", 1), ("h100", 2), ("tpu", 1), ("tpu", 2)]
 # Per training step, of a loop over time that is unrolled: a change that needs more should say why.
 MOST_LAUNCHES = {"words_generator": 9, "shakespeare": 37}
@@ -64,11 +64,31 @@ def test_float32_is_float32(compiled):
     """No product of numbers that were rounded to TF32 or bfloat16, unless that was asked for."""
     device, _, report = compiled
     for name, found in report.items():
-        rounds = "bfloat16" in name or (name == "default" and device == "tpu")
+        # A kernel in CUDA has float32 numbers as sums of some in bfloat16.
+        rounds = "bfloat16" in name or "cuda" in name or (name == "default" and device == "tpu")
         assert rounds or not found["bf16"], name
         assert name in ("tf32", "default") or not found["tf32"], name
     assert device == "tpu" or report["tf32"]["tf32"]
     assert all(found["bf16"] for name, found in report.items() if "bfloat16" in name)
+
+
+def test_a_layer_in_cuda_is_one_kernel_forward_and_one_backward(compiled):
+    device, count, report = compiled
+    in_cuda = {name: found["layers in CUDA"] for name, found in report.items() if found["layers in CUDA"]}
+    if device == "tpu":
+        assert not in_cuda
+        return
+    layers = {
+        "cuda, lstm, bfloat16": 1,
+        "cuda, gru, float32, dropouts": 2,
+        "cuda, lstm, bfloat16, cluster": 1,
+    }
+    assert in_cuda == {name: 2 * number for name, number in layers.items()}
+    if count == 1:
+        kernels = {
+            name: report[name]["kernels"] for name in ("lstm, bfloat16, streams", "cuda, lstm, bfloat16")
+        }
+        assert kernels["cuda, lstm, bfloat16"] < kernels["lstm, bfloat16, streams"] / 2
 
 
 def test_the_state_is_written_in_place(compiled):

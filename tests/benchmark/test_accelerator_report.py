@@ -1,5 +1,6 @@
 """The report on an accelerator: sections that fail or hang, the budget, the page."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -161,9 +162,16 @@ def test_variants_are_measured_for_the_report_alone():
     assert {"jaxchar", "jaxchar-one-step", "jaxchar-devices", "cudnn"} <= names
 
 
-def test_an_implementation_that_there_is_not_is_left_out():
-    with pytest.raises(LeftOut, match="jaxchar has no implementation cuda yet"):
+def test_an_implementation_that_there_is_not_is_left_out(monkeypatch):
+    with pytest.raises(LeftOut, match="jaxchar has no implementation magic yet"):
+        ours.prepare(TINY, "float32", implementation="magic")
+    with pytest.raises(LeftOut, match="cuda computes on NVIDIA cards"):
         ours.prepare(TINY, "float32", implementation="cuda")
+    monkeypatch.setattr(ours.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(ours.cuda_plan, "capability_here", lambda: 9.0)
+    monkeypatch.setattr(ours.nvrtc, "why_not", lambda: "")
+    with pytest.raises(LeftOut, match=r"a layer of 1024 units in float32, .* does not fit"):
+        ours.prepare(dataclasses.replace(TINY, hidden_size=1024), "float32", implementation="cuda")
     with pytest.raises(LeftOut, match="native computes in float32 on a processor"):
         ours.prepare(TINY, "bfloat16", implementation="native")
 
@@ -341,7 +349,7 @@ EVENT = {
         "jaxchar-scan": RESULT,
         "jaxchar-fused": RESULT | {"device_bytes": 7e6},
         "jaxchar-native": {"failed": "it fell <down>"},
-        "jaxchar-cuda": {"left_out": "jaxchar has no implementation cuda yet"},
+        "jaxchar-cuda": {"left_out": "cuda computes on NVIDIA cards"},
     },
 }
 LATE = {"cell": TINY.to_json(), "dtype": "tf32", "left_out": "no time was left"}
@@ -361,7 +369,7 @@ def test_the_page_says_what_was_found_and_what_was_not(tmp_path):
         "jaxchar on H100 &lt;x&gt;",
         "the command",
         "1.0 of 25 minutes",
-        "jaxchar, cuda: left out: jaxchar has no implementation cuda yet",
+        "jaxchar, cuda: left out: cuda computes on NVIDIA cards",
         "jaxchar, native: FAILED: it fell &lt;down&gt;",
         "left out: no time was left",
         "stopped after 9 s",

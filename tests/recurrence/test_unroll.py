@@ -5,6 +5,7 @@ from functools import cache
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from recurrent_problem import (
     assert_close,
     clipped_line,
@@ -15,7 +16,11 @@ from recurrent_problem import (
     run,
 )
 
-from jaxchar.recurrence import fused
+from jaxchar.errors import JaxcharError
+from jaxchar.recurrence import cuda_plan, fused, nvrtc
+from jaxchar.recurrence import unroll as unroll_module
+from jaxchar.recurrence.unroll import check_implementation, initial_carry, unroll
+from jaxchar.tracing import traced_for
 
 
 def test_the_hard_gates_of_the_reference_problem_are_shut_open_and_between():
@@ -97,3 +102,76 @@ def test_bfloat16_is_close_to_float32_and_keeps_float32_carries_and_gradients(na
     assert_close(outputs, expected, 0.05)
     assert_close(gradients, reference_gradients(problem), 0.05)
     assert np.abs(outputs["hiddens"] - expected["hiddens"]).max() > 1e-4, "it is float32 after all"
+
+
+# ---- CUDA ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small():
+    """An LSTM, ids and a state, and what the implementation in JAX makes of them."""
+    cell = nnx.OptimizedLSTMCell(5, 4, rngs=nnx.Rngs(0))
+    inputs, carry = jnp.array([[0, 1], [4, 2], [3, 3]]), initial_carry(cell, 2)
+    unroll_module._tell_once.cache_clear()
+    return cell, inputs, carry, unroll(cell, inputs, carry, implementation="fused")[1]
+
+
+def test_cuda_on_a_processor_is_refused_for_training_and_read_with_a_word(small, caplog):
+    cell, inputs, carry, expected = small
+    with pytest.raises(
+        JaxcharError, match="cuda, which is for an lstm or gru on an NVIDIA card, but this is"
+    ):
+        check_implementation(cell, "cuda")
+    for _ in range(2):
+        found = unroll(cell, inputs, carry, implementation="cuda")[1]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert [line for line in caplog.messages if "not in CUDA: this is a processor" in line] == caplog.messages
+    assert len(caplog.messages) == 1  # once a process
+
+
+def test_a_few_texts_beside_a_card_are_written_on_the_processor_without_a_word(small, caplog, monkeypatch):
+    cell, inputs, carry, expected = small
+    monkeypatch.setattr(unroll_module.jax, "default_backend", lambda: "gpu")
+    with traced_for("cpu"):
+        found = unroll(cell, inputs, carry, implementation="cuda")[1]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert not caplog.messages
+
+
+def test_auto_never_takes_cuda(small, monkeypatch):
+    cell, inputs, carry, expected = small
+    monkeypatch.setattr(nvrtc, "why_not", lambda: "")
+    monkeypatch.setattr(unroll_module, "unroll_cuda", None)
+    with traced_for("gpu"):
+        np.testing.assert_allclose(unroll(cell, inputs, carry)[1], expected, atol=1e-6)
+
+
+def test_what_the_kernels_cannot_take_is_computed_as_fused_does_with_a_word(small, caplog, monkeypatch):
+    cell, inputs, carry, expected = small
+    monkeypatch.setattr(nvrtc, "why_not", lambda: "")
+    monkeypatch.setattr(unroll_module, "unroll_cuda", None)
+    with traced_for("gpu"):  # a single step has no loop, and needs no word
+        one = unroll(cell, inputs[:1], carry, implementation="cuda")[1]
+        np.testing.assert_allclose(one, expected[:1], atol=1e-6)
+        assert not caplog.messages
+        monkeypatch.setattr(cuda_plan, "plan_of", lambda *given: None)
+        for _ in range(2):
+            found = unroll(cell, inputs, carry, implementation="cuda")[1]
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert len(caplog.messages) == 1 and "implementation fused, not in CUDA: a layer of 4" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [nnx.SimpleCell(5, 4, rngs=nnx.Rngs(0)), nnx.GRUCell(5, 4, gate_fn=jnp.tanh, rngs=nnx.Rngs(0))],
+    ids=["a plain cell", "another gate"],
+)
+def test_a_cell_that_the_kernels_do_not_compute_is_refused(cell):
+    with traced_for("gpu"), pytest.raises(JaxcharError, match="for an lstm or gru on an NVIDIA card; give"):
+        check_implementation(cell, "cuda")
+
+
+def test_without_nvrtc_cuda_is_refused_with_what_to_install(small, monkeypatch):
+    monkeypatch.setattr(nvrtc, "why_not", lambda: f"it lacks; {nvrtc.REMEDY}")
+    with traced_for("gpu"), pytest.raises(JaxcharError, match="pip install nvidia-cuda-nvrtc-cu12"):
+        check_implementation(small[0], "cuda")

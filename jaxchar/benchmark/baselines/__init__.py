@@ -66,7 +66,7 @@ KNOWN = {
     "torch-graph": Known("PyTorch, CUDA graph", "torch_lstm", accelerator_only=True, options={"graph": True}),
     "cudnn": Known("JAX with cuDNN", "cudnn_lstm", accelerator_only=True),
 }
-# How jaxchar can compute a layer over time. An implementation that it does not have yet is left out.
+# How jaxchar can compute a layer over time. An implementation that there is not for a device is left out.
 IMPLEMENTATIONS = ("scan", "fused", "native", "cuda")
 UNROLLS = (1, 8, 16)  # time steps that are compiled as one
 KNOWN |= {

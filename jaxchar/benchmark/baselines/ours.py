@@ -23,7 +23,8 @@ from jaxchar.model.char_rnn import CharRNN, num_parameters
 from jaxchar.model.loss import cross_entropy_sums
 from jaxchar.model.split import split_model
 from jaxchar.parallel.devices import make_mesh, replicate
-from jaxchar.recurrence import native
+from jaxchar.recurrence import cuda_plan, native, nvrtc
+from jaxchar.recurrence.cuda_layer import PARTS
 from jaxchar.recurrence.fused import unrolled_by
 from jaxchar.recurrence.unroll import Implementation
 from jaxchar.scoring.protocols import stateful_pass
@@ -144,12 +145,12 @@ def prepare(
         unroll: time steps that are compiled as one; None: what is best for the device.
     """
     set_precision(dtype)
-    _check_implementation(implementation, dtype)
+    _check_implementation(implementation, cell, dtype)
     config = config_of(cell, dtype, implementation)
     return Ours(cell, config, _mesh(cell, devices), steps_per_call, unroll)
 
 
-def _check_implementation(name: str, dtype: str) -> None:
+def _check_implementation(name: str, cell: Cell, dtype: str) -> None:
     """Raise LeftOut for an implementation that there is not, or not here."""
     if name not in get_args(Implementation):
         raise LeftOut(f"jaxchar has no implementation {name} yet")
@@ -157,6 +158,18 @@ def _check_implementation(name: str, dtype: str) -> None:
         raise LeftOut("native computes in float32 on a processor")
     if name == "native" and not native.is_available():
         raise LeftOut(native.why_not())
+    if name == "cuda":
+        _check_cuda(cell, dtype)
+
+
+def _check_cuda(cell: Cell, dtype: str) -> None:
+    """Raise LeftOut where something else would compute instead of the CUDA kernels."""
+    if jax.default_backend() != "gpu" or not cuda_plan.capability_here():
+        raise LeftOut("cuda computes on NVIDIA cards")
+    parts = PARTS["bfloat16" if dtype == "bfloat16" else PRODUCTS[dtype]]
+    reason = nvrtc.why_not() or cuda_plan.why_not(cell.hidden_size, parts)
+    if reason:
+        raise LeftOut(reason)
 
 
 def _mesh(cell: Cell, devices: int | None) -> Mesh:
