@@ -3,9 +3,11 @@
     python experiments/measurements/cost.py text     # characters in the corpus: seconds and memory of each
     python experiments/measurements/cost.py step     # T, H, B against the number of operations
     python experiments/measurements/cost.py start    # from the command to the first step, cold and warm
+    python experiments/measurements/cost.py seeds    # runs that differ in their seed, in one process
     python experiments/measurements/cost.py extras   # logging, checkpoints, evaluation against the bare loop
 
-Compiling is left out but in `start`. Rounds take turns, so that what else the machine does hits all alike.
+Compiling is left out but in `start` and `seeds`. Rounds take turns, so that what else the machine does hits
+all alike.
 """
 
 import json
@@ -151,6 +153,27 @@ def start() -> None:
     show("words_generator: a process that trains one step", ("what was compiled", "seconds"), rows)
 
 
+# ---- seeds ---------------------------------------------------------------------------------------
+
+
+def seeds() -> None:
+    """Time whole runs that differ in their seed alone, with nothing compiled before the first."""
+    text = Config(corpus="python", max_chars=20_000, epochs=1, batch_size=16, sample_length=0)
+    config = text.replace(cell="gru", hidden_size=128, optimizer="muon")
+    display, times = TrainingDisplay(Console(quiet=True)), []
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["JAXCHAR_COMPILED"] = folder
+        for seed in range(ROUNDS + 1):
+            began = time.perf_counter()
+            jaxchar.fit(config.replace(seed=seed), Path(folder) / f"run{seed}", display=display)
+            times.append(time.perf_counter() - began)
+    rows = [
+        ("the first, C++ built", f"{times[0]:.1f}"),
+        ("each other", f"{statistics.median(times[1:]):.2f}"),
+    ]
+    show("runs that differ in their seed", ("which", "seconds"), rows)
+
+
 # ---- extras --------------------------------------------------------------------------------------
 
 
@@ -205,6 +228,6 @@ def _loop_seconds(config: Config) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    {"text": text, "reader": reader, "step": step, "start": start, "extras": extras}[sys.argv[1]](
-        *sys.argv[2:]
-    )
+    {"text": text, "reader": reader, "step": step, "start": start, "seeds": seeds, "extras": extras}[
+        sys.argv[1]
+    ](*sys.argv[2:])

@@ -142,7 +142,7 @@ TABLES = {
         "--ckpt": RUN,
         "--out": "output html file out-file",
         "--text": "input input-file",
-        "--which": "best last best-checkpoint checkpoint",
+        "--which": "best last best-checkpoint",
     },
     "import": {
         "--vocabulary": "vocab vocab-file dictionary dict charset characters tokenizer alphabet",

@@ -231,7 +231,7 @@ def _built_somewhere(compilers: list[Compiler], recipe: str, folders: list[Path]
             folders[0],
             places[0],
         )
-    _log.warning("Building the recurrence in C++ for this processor, once: about fifteen seconds.")
+    _log.warning("Building the recurrence in C++ for this processor, once: about twenty seconds.")
     failures: list[Missing] = []
     for compiler in compilers:
         for place in places:

@@ -152,8 +152,8 @@ def test_vmap_equals_a_loop(on_host):
         hiddens, last, _ = cuda_layer.run(layer, numerics(), projected, kernel, None, state, hidden, None)
         return jnp.sum(hiddens**2) + jnp.sum(last**3)
 
-    value_and_gradient = jax.value_and_grad(loss)
-    together = jax.vmap(value_and_gradient)(projected)
+    value_and_gradient = jax.jit(jax.value_and_grad(loss))
+    together = jax.jit(jax.vmap(value_and_gradient))(projected)
     assert macros(on_host)["BATCH"] == 6  # one batch of all rows
     for number, one in enumerate(projected):
         for found, expected in zip(together, value_and_gradient(one), strict=True):
