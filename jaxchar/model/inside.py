@@ -118,6 +118,11 @@ class Inside:
             logits, after = model(rows, before)
         return (logits, after) if is_batch else (logits[0], _first(after))
 
+    @property
+    def carry(self) -> Carries:
+        """The zero state with which one text begins, see :meth:`initial_carry`."""
+        return self.initial_carry()
+
     def initial_carry(self, batch_size: int | None = None) -> Carries:
         """Return the zero state of every layer, with which a text begins.
 

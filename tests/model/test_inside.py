@@ -50,6 +50,13 @@ def test_the_last_layers_states_times_the_head_are_the_logits(kind):
     assert (top.cell is None) == (model.config.cell == "gru")
 
 
+def test_the_carry_is_that_with_which_a_text_begins():
+    model = model_of("gru")
+    np.testing.assert_array_equal(model.logits("abc", model.carry), model.logits("abc"))
+    assert [part.hidden.shape for part in model.carry] == [(8,), (5,)]
+    assert not any(part.hidden.any() for part in model.carry)
+
+
 @pytest.mark.parametrize("kind", ["gru"])
 def test_a_text_may_be_read_in_parts(kind):
     model = model_of(kind)
