@@ -23,7 +23,7 @@ from jaxchar.training.step import state_structure
 CONFIG = TINY.replace(devices=1, sample_length=20)
 FLAGS = [
     *("--corpus", "python", "--max-chars", "1000", "--batch-size", "4", "--seq-len", "16"),
-    *("--hidden-size", "6", "--devices", "1", "--sample-length", "20"),
+    *("--hidden-size", "6", "--recurrent-init", "same", "--devices", "1", "--sample-length", "20"),
 ]
 
 
