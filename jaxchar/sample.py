@@ -129,7 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from jaxchar.checkpoint.weights import weights_structure
 
         enable_compilation_cache()
-        loaded = load_checkpoint(run, weights_structure, typed.which)
+        loaded = load_checkpoint(
+            run, weights_structure, typed.which, sorts_memory=typed.memory != 0 and typed.adapt is None
+        )
         warn(loaded.warnings)
         if not _sample(typed, settings, run, loaded):
             raise SystemExit(130)

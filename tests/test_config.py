@@ -259,3 +259,11 @@ def test_importing_the_settings_loads_no_numerical_library(module):
     ).stdout
     assert "jaxchar" in printed.split()
     assert not {"jax", "jaxlib", "numpy", "flax", "optax", "orbax"} & set(printed.split())
+
+
+def test_reading_a_model_does_not_wait_for_the_library_that_writes_it():
+    program = "import sys, jaxchar.language_model, jaxchar.checkpoint.find; print('orbax' in sys.modules)"
+    printed = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+    assert printed == "False\n"

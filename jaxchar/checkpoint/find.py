@@ -30,7 +30,11 @@ class Loaded(NamedTuple):
 
 @pinned()
 def load_checkpoint(
-    path: str | Path, like: Callable[[Metadata], Any], which: Which | None = "last"
+    path: str | Path,
+    like: Callable[[Metadata], Any],
+    which: Which | None = "last",
+    *,
+    sorts_memory: bool = False,
 ) -> Loaded:
     """Load the newest (or best) whole checkpoint that a path means.
 
@@ -39,6 +43,7 @@ def load_checkpoint(
         like: gives the structure of the state to read, see :func:`jaxchar.checkpoint.arrays.read_state`.
         which: of several, the newest, or the one with the lowest validation loss; None: the latter
             where there is a validation loss, else the former. A damaged one is passed over with a warning.
+        sorts_memory: begin to sort the remembered text at once, beside the rest: writing needs it soon.
 
     Raises:
         JaxcharError: no checkpoint there is whole.
@@ -49,11 +54,13 @@ def load_checkpoint(
     for candidate in candidates:
         try:
             metadata = read_metadata(candidate)
+            memory = read_memory(candidate, metadata)
+            if sorts_memory and memory is not None:
+                memory.sort_in_background()
             with damage_named(candidate):
                 structure = like(metadata)
             warnings = passed_over + _other_settings(metadata)
-            state, memory = read_state(candidate, structure), read_memory(candidate, metadata)
-            return Loaded(candidate, metadata, state, memory, warnings)
+            return Loaded(candidate, metadata, read_state(candidate, structure), memory, warnings)
         except Damaged as error:
             passed_over.append(f"{error}; passed over")
     raise JaxcharError(_nothing_found(path, passed_over))

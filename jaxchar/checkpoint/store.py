@@ -13,11 +13,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from jaxchar.checkpoint.arrays import MEMORY, named_leaves, verify, write_checkpoint
+from jaxchar.checkpoint.arrays import MEMORY, named_leaves, verify
 from jaxchar.checkpoint.damage import first_line
 from jaxchar.checkpoint.layout import FOLDER, resolved, steps_in
 from jaxchar.checkpoint.lock import lock_folder
 from jaxchar.checkpoint.metadata import Metadata
+from jaxchar.checkpoint.orbax_save import write_checkpoint
 from jaxchar.checkpoint.record import read_metadata
 from jaxchar.errors import JaxcharError
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
+from jaxchar.cli.collector import seldom_collected
 from jaxchar.cli.streams import streams_that_lose_nothing
 from jaxchar.errors import JaxcharError, bounded, in_callers_words, speaking
 from jaxchar.terminal.visible import visible
@@ -34,7 +35,7 @@ def note(lines: Iterable[str]) -> None:
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """Print an error that the user caused as one line, with exit code 2; on Ctrl-C exit with code 130."""
-    with speaking("command line"), streams_that_lose_nothing(), _errors_in_one_line():
+    with speaking("command line"), streams_that_lose_nothing(), _errors_in_one_line(), seldom_collected():
         yield
 
 

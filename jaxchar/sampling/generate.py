@@ -22,7 +22,6 @@ from functools import partial
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -201,13 +200,13 @@ class Generator:
     def _begun(self, decoder: Decoder, first: np.ndarray) -> Context:
         """Return the contexts of texts of one character each, [B] ids."""
         rows = (len(first), self._window or 1)
-        carry = jax.tree.map(lambda part: jnp.zeros((*rows, part.shape[1])), decoder.zero_carry)
-        last = jnp.asarray(first)
-        context: Context = StreamContext(carry, last)
-        if self._window is not None:
-            context = WindowContext(carry, jnp.zeros_like(last), last)
+        # In NumPy: each operation of JAX would first be compiled.
+        carry = jax.tree.map(lambda part: np.zeros((*rows, part.shape[1]), np.float32), decoder.zero_carry)
         # Where the weights were put: JAX compiles again for an array that is only by default there.
-        return jax.device_put(decoder.begun(context), decoder.table.sharding)
+        carry, last, position = jax.device_put((carry, first, np.zeros_like(first)), decoder.table.sharding)
+        if self._window is None:
+            return decoder.begun(StreamContext(carry, last))
+        return decoder.begun(WindowContext(carry, position, last))
 
 
 def _with_noise(count: int, number: int, rows: int, texts: int) -> int:

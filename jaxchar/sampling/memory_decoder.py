@@ -77,8 +77,10 @@ class MemoryDecoder:
 
     def begun(self, contexts: Context) -> Any:
         """See :class:`jaxchar.sampling.decoder.Decoder`."""
-        history = jnp.zeros((len(contexts.last), DEEPEST), jnp.int32).at[:, -1].set(contexts.last)
-        return MemoryContext(contexts, history, jnp.ones_like(contexts.last))
+        history = np.zeros((len(contexts.last), DEEPEST), np.int32)
+        history[:, -1] = contexts.last
+        lengths = np.ones(len(history), np.int32)
+        return MemoryContext(contexts, *jax.device_put((history, lengths), contexts.last.sharding))
 
     def read(self, contexts: Any, ids: jax.Array, lengths: jax.Array) -> Any:
         """See :class:`jaxchar.sampling.decoder.Decoder`."""

@@ -292,7 +292,7 @@ ATTACKS = [
 def test_an_attack_is_refused_before_any_array_is_read(run_dir, attack, monkeypatch):
     checkpoint = checkpoints(run_dir)[-1]
     attack(checkpoint)
-    monkeypatch.setattr("jaxchar.checkpoint.arrays.ocp.Checkpointer", None)  # reading would be a TypeError
+    monkeypatch.setattr("jaxchar.checkpoint.arrays.tensorstore", None)  # reading would be another error
     with pytest.raises(Damaged, match=r"claims|outside|which is no name"):
         verify(checkpoint)
 

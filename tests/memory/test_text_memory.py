@@ -1,5 +1,7 @@
 """A remembered text: its surprises, and what it refuses."""
 
+import pickle
+
 import numpy as np
 import pytest
 from memory_problem import V, random_text
@@ -60,3 +62,28 @@ def test_too_many_symbols_are_refused():
         JaxcharError, match=f"at most {text_memory.MOST_SYMBOLS:,} symbols, but there are 65,537"
     ):
         TextMemory(np.zeros(1, np.uint16), 65_537)
+
+
+def test_a_text_that_is_sorted_in_the_background_is_sorted_alike():
+    memory = TextMemory(TEXT, V)
+    memory.sort_in_background()
+    for found, expected in zip(memory.index, TextMemory(TEXT, V).index, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_what_fails_in_the_background_is_raised_where_the_index_is_needed(monkeypatch):
+    def fail(ids):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("jaxchar.memory.text_memory.TextIndex.of", fail)
+    memory = TextMemory(TEXT, V)
+    memory.sort_in_background()
+    with pytest.raises(MemoryError, match="no room"):
+        _ = memory.index
+
+
+def test_a_memory_can_be_pickled_while_it_is_sorted():
+    memory = TextMemory(TEXT, V)
+    memory.sort_in_background()
+    again = pickle.loads(pickle.dumps(memory))
+    np.testing.assert_array_equal(again.index.positions, memory.index.positions)

@@ -225,7 +225,14 @@ def test_a_key_is_a_text(tiny, kind):
 def test_every_text_of_a_batch_has_a_key_of_its_own():
     keys = {tuple(jax.random.key_data(key).tolist()) for key in text_keys(3, range(4))}
     assert len(keys) == 4
-    assert (jax.random.key_data(text_keys(3, [0])[0]) == jax.random.key_data(jax.random.key(3))).all()
+
+
+@pytest.mark.parametrize("seed", [0, 3, 2**31, 2**32 - 1])
+def test_the_key_of_a_text_alone_is_that_of_its_seed_also_in_a_batch(seed):
+    key = jax.random.key_data(jax.random.key(np.uint32(seed)))
+    assert (jax.random.key_data(text_keys(seed, [0])) == key).all()
+    assert (jax.random.key_data(text_keys(seed, [0, 0])) == key).all()
+    assert (jax.random.key_data(text_keys(seed, [1, 0])[1]) == key).all()
 
 
 @KINDS

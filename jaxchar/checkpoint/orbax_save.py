@@ -1,18 +1,22 @@
-"""Import Orbax, and keep it quiet: it logs every save, and configures the host's logging for that.
+"""Write a checkpoint with Orbax, and keep Orbax quiet: it logs every save, and configures the host's logging.
 
-This module and :mod:`jaxchar.checkpoint.arrays` are the only ones that use Orbax.
+This module is the only one that uses Orbax.
 """
 
 import contextlib
-import gc
 import logging
 import sys
 import threading
-import traceback
-import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
+import jax
+import numpy as np
 from absl import logging as absl_logging
+
+from jaxchar.checkpoint.arrays import describe
+from jaxchar.checkpoint.metadata import Metadata
+from jaxchar.checkpoint.record import make_record
 
 
 class _WithoutOrbax(logging.Filter):
@@ -70,18 +74,41 @@ def _is_absls(handler: logging.Handler) -> bool:
     return is_plain and getattr(handler.formatter, "_fmt", None) == logging.BASIC_FORMAT
 
 
-def forget_reads_of(error: BaseException) -> None:
-    """Free the unfinished reads that an error of Orbax holds; else Python warns that none awaits them."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"coroutine .* was never awaited", RuntimeWarning)
-        while error is not None:
-            traceback.clear_frames(error.__traceback__)
-            error.__traceback__ = None
-            error = error.__cause__ or error.__context__  # type: ignore[assignment]
-        gc.collect()
-
-
 with quiet():
     import orbax.checkpoint as ocp
 
-__all__ = ["forget_reads_of", "ocp", "quiet"]
+
+@quiet()
+def write_checkpoint(checkpoint: Path, leaves: dict[str, np.ndarray], metadata: Metadata) -> None:
+    """Write a checkpoint; it appears under its name in one move, once it is complete.
+
+    Args:
+        checkpoint: its folder, an absolute path; an older one of that name is replaced.
+        leaves: the state's arrays, by the names of :func:`jaxchar.checkpoint.arrays.named_leaves`.
+        metadata: what is known of the run at this step.
+
+    Raises:
+        Exception: of many kinds, from Orbax and TensorStore.
+    """
+    record = make_record(metadata, {name: describe(leaf) for name, leaf in leaves.items()})
+    arguments = ocp.args.Composite(state=ocp.args.PyTreeSave(leaves), metadata=ocp.args.JsonSave(record))
+    handler = ocp.CompositeCheckpointHandler(
+        state=_array_handler(),
+        metadata=ocp.JsonCheckpointHandler(multiprocessing_options=_this_process_alone()),
+        composite_options=ocp.CompositeOptions(multiprocessing_options=_this_process_alone()),
+    )
+    with ocp.Checkpointer(handler, multiprocessing_options=_this_process_alone()) as checkpointer:
+        checkpointer.save(checkpoint, args=arguments, force=True)
+
+
+def _array_handler() -> ocp.PyTreeCheckpointHandler:
+    return ocp.PyTreeCheckpointHandler(
+        use_ocdbt=False, use_compression=False, multiprocessing_options=_this_process_alone()
+    )
+
+
+def _this_process_alone() -> ocp.options.MultiprocessingOptions:
+    """Keep Orbax from waiting for the run's other processes, which take no part in a save or a read."""
+    this = jax.process_index()
+    prefix = f"process-{this}"
+    return ocp.options.MultiprocessingOptions(this, active_processes={this}, barrier_sync_key_prefix=prefix)
