@@ -26,7 +26,9 @@ from jaxchar.sampling.memory_decoder import Remembering
 from jaxchar.sampling.prompt import check_known, notes_of
 from jaxchar.sampling.session import TextSession
 from jaxchar.scoring.dynamic import Learned, check_dynamic, learn_while_reading
-from jaxchar.scoring.score import Evaluation, Predictions, Protocol, Score, predict, predict_one_by_one
+from jaxchar.scoring.predict import predict, predict_one_by_one
+from jaxchar.scoring.predictions import Predictions, Protocol
+from jaxchar.scoring.score import Evaluation, Score
 from jaxchar.scoring.with_memory import Counting, surprises_with_memory
 
 AnyCounting = Literal["none"] | Counting

@@ -68,8 +68,9 @@ def _train(
     typed: TypedSettings, name: str | None, started: float, display: GuardedDisplay
 ) -> "RunResult | SeedsResult | None":
     """Start or resume the run, or several; return what came of it, None if only the plan was asked for."""
-    from jaxchar.training.launch import fit, fit_seeds, fit_text, plan_text
+    from jaxchar.training.launch import fit, fit_text, plan_text
     from jaxchar.training.resume import resume
+    from jaxchar.training.seeds import fit_seeds
 
     _check_go_together(typed)
     begin, callbacks = typed.begin, _callbacks(typed)

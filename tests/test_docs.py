@@ -265,11 +265,11 @@ def test_the_programs_about_many_runs_run(number, tmp_path, monkeypatch, capsys)
     fit, resume = jaxchar.fit, jaxchar.resume
     monkeypatch.setattr(jaxchar, "fit", lambda *given, **named: fit(*given, **SMALL | named), raising=False)
     monkeypatch.setattr(jaxchar, "resume", lambda run, minutes, **named: resume(run, **named), raising=False)
-    from jaxchar.training import launch
+    from jaxchar.training import seeds
 
-    fit_seeds = launch.fit_seeds
+    fit_seeds = seeds.fit_seeds
     monkeypatch.setattr(
-        launch,
+        seeds,
         "fit_seeds",
         lambda of, *given, **named: fit_seeds({**of, **SMALL}, *given, **named | {"seeds": 1}),
     )

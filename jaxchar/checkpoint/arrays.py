@@ -9,7 +9,6 @@ itself reads with, and which is imported ten times as fast. On disk:
 Nothing on disk is trusted. There is no pickle and no code: only numbers and JSON, checked before use.
 """
 
-import hashlib
 import json
 import math
 import re
@@ -25,7 +24,7 @@ import tensorstore
 from jaxchar.ambient import pinned
 from jaxchar.checkpoint.damage import Damaged, check_inside, damage_named, first_line
 from jaxchar.checkpoint.metadata import Metadata
-from jaxchar.checkpoint.record import read_record
+from jaxchar.checkpoint.record import describe, read_record
 
 MEMORY = "memory"  # name of the array that holds the ids of a remembered text, beside those of the state
 ARRAY_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
@@ -37,13 +36,6 @@ def named_leaves(tree: Any) -> dict[str, Any]:
     names = (jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves)
     # Flax's variables hold their array in a field called value, which says nothing.
     return {name.removesuffix(".value"): leaf for name, (_, leaf) in zip(names, leaves, strict=True)}
-
-
-def describe(array: np.ndarray) -> dict[str, Any]:
-    """Return what a record says of an array."""
-    as_bytes = np.ascontiguousarray(array).reshape(-1).view(np.uint8)  # bfloat16 has no buffer of its own
-    digest = hashlib.sha256(as_bytes.data).hexdigest()
-    return {"shape": list(array.shape), "dtype": array.dtype.name, "sha256": digest}
 
 
 # ---- reading -------------------------------------------------------------------------------------

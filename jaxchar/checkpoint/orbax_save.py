@@ -14,9 +14,8 @@ import jax
 import numpy as np
 from absl import logging as absl_logging
 
-from jaxchar.checkpoint.arrays import describe
 from jaxchar.checkpoint.metadata import Metadata
-from jaxchar.checkpoint.record import make_record
+from jaxchar.checkpoint.record import describe, make_record
 
 
 class _WithoutOrbax(logging.Filter):

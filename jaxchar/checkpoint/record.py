@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jaxchar.checkpoint.damage import Damaged, check_inside, damage_named
 from jaxchar.checkpoint.metadata import Metadata
 from jaxchar.errors import JaxcharError, quoted
@@ -19,6 +21,13 @@ from jaxchar.own_cells import BUILT_IN, UnknownCellError, how_to_register, is_re
 # may claim. (1 was never released.)
 FORMAT_VERSION = 2
 MOST_METADATA_BYTES = 1 << 26  # a vocabulary of all Unicode takes a fifth of it
+
+
+def describe(array: np.ndarray) -> dict[str, Any]:
+    """Return what a record says of an array."""
+    as_bytes = np.ascontiguousarray(array).reshape(-1).view(np.uint8)  # bfloat16 has no buffer of its own
+    digest = hashlib.sha256(as_bytes.data).hexdigest()
+    return {"shape": list(array.shape), "dtype": array.dtype.name, "sha256": digest}
 
 
 def make_record(metadata: Metadata, leaves: dict[str, dict[str, Any]]) -> dict[str, Any]:

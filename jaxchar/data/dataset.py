@@ -240,3 +240,9 @@ def _in_words(identity: dict[str, Any]) -> str:
 def split_anew(dataset: Dataset, config: Config) -> Dataset:
     """Return a text that was loaded as one running text, split as a configuration says."""
     return _split(dataset, dataset.whole, config)
+
+
+def with_sources(dataset: Dataset, config: Config) -> Config:
+    """Return the settings with the name or the absolute paths of what was loaded."""
+    source = dataset.identity.source
+    return config.replace(corpus=source[0] if len(source) == 1 else source)

@@ -63,17 +63,14 @@ def make_schedule(
 
     ``exponential`` multiplies by decay_rate at the end of every decay_every-th epoch, from the end of
     epoch decay_after on (char-rnn: 0.97, 1, 10); ``step`` multiplies every decay_every epochs (torch-rnn:
-    0.5, 5); ``linear`` and ``cosine`` (Loshchilov and Hutter 2017) warm up and fall to reach 0 when the
-    last step is done.
+    0.5, 5); ``linear`` and ``cosine`` (Loshchilov and Hutter 2017) warm up, stay at ``peak`` up to step
+    hold_until, and fall to reach 0 when the last step is done.
     """
-    warmup_steps = min(config.warmup_steps, total_steps - 1)
     match config.schedule:
         case "constant":
             return optax.constant_schedule(peak)
-        case "linear":
-            return _linear(peak, warmup_steps, total_steps)
-        case "cosine":
-            return optax.warmup_cosine_decay_schedule(0.0, peak, warmup_steps, total_steps)
+        case "linear" | "cosine":
+            return _warmed_up(config, peak, total_steps)
     first_decay = max(config.decay_after, 1) if config.schedule == "exponential" else config.decay_every
 
     def decayed(step: jax.Array) -> jax.Array:
@@ -84,10 +81,20 @@ def make_schedule(
     return decayed
 
 
-def _linear(peak: float, warmup_steps: int, total_steps: int) -> optax.Schedule:
-    up = optax.linear_schedule(0.0, peak, warmup_steps)
-    down = optax.linear_schedule(peak, 0.0, total_steps - warmup_steps)
-    return optax.join_schedules([up, down], [warmup_steps])
+def _warmed_up(config: OptimizerConfig, peak: float, total_steps: int) -> optax.Schedule:
+    """Return a schedule that rises to the highest rate, stays there, and falls."""
+    warmup_steps = min(config.warmup_steps, total_steps - 1)
+    hold_until = min(config.hold_until, total_steps - 1)
+    parts, ends = [optax.linear_schedule(0.0, peak, warmup_steps)], [warmup_steps]
+    if hold_until > warmup_steps:
+        parts.append(optax.constant_schedule(peak))
+        ends.append(hold_until)
+    falling = total_steps - ends[-1]
+    if config.schedule == "linear":
+        parts.append(optax.linear_schedule(peak, 0.0, falling))
+    else:
+        parts.append(optax.cosine_decay_schedule(peak, falling))
+    return optax.join_schedules(parts, ends)
 
 
 def _update_rule(

@@ -30,6 +30,7 @@ LENGTH = (
     "epochs",
     "max_steps",
     "warmup_steps",
+    "hold_until",
     "ema_decay",
     "log_every",
     "eval_every",
@@ -74,6 +75,9 @@ LEARNING_RATES = {"muon": 0.025, "adamw": 4e-3, "adam": 4e-3, "rmsprop": 2e-3, "
 MUON_LEARNING_RATE = 0.03
 MANY_SYMBOLS = 500  # from which on a head of its own takes more time than the recurrence
 EMBEDDING_SIZE = 128  # with many symbols
+# Of the steps, during which the learning rate stays at its highest value: nothing depends yet on how long the
+# run is, so that its length can be corrected once by how fast the machine really is.
+HELD_SHARE = 0.125
 MOST_AVERAGED = 500  # steps whose weights are averaged, about
 EVALUATIONS, SAMPLES = 12, 6  # of a run
 EVALUATION_COST = 0.4  # of a character, in characters of training
@@ -94,6 +98,7 @@ class Recipe(NamedTuple):
     passes: float  # over the training text
     seconds: float  # of training and evaluation, as measured beforehand
     more_time_helps: bool
+    most_steps: int  # after which more of them help too little to be waited for
 
 
 def choose(
@@ -201,17 +206,18 @@ def _with_length(
     text: _Text, given: Mapping[str, Any], config: Config, seconds: float, step_seconds: float
 ) -> Recipe:
     per_pass = _steps_per_pass(text, config)
-    evaluation = text.val_chars * step_seconds / (config.batch_size * config.seq_len) * EVALUATION_COST
+    evaluation = evaluation_seconds(config, text.val_chars, step_seconds)
     evaluations = max(2, min(EVALUATIONS, int(EVALUATION_SHARE * seconds / max(evaluation, 1e-9))))
     affordable = max(LEAST_STEPS, (seconds - evaluations * evaluation) / step_seconds)
     most = _most_passes(text, seconds) * per_pass
-    length = _length(given, min(affordable, most), per_pass)
+    length = length_of_run(given, min(affordable, most), per_pass)
     total = min(length["max_steps"] or math.inf, length["epochs"] * per_pass)
     every = max(1, math.ceil(total / evaluations))
     chosen = {
         **length,
         **_regularization(text, config, total / per_pass),
         "warmup_steps": min(30, int(total) // 10),
+        "hold_until": int(total * HELD_SHARE),
         "ema_decay": round(1 - 1 / max(2.0, min(MOST_AVERAGED, total / 3)), 4),
         "log_every": max(1, min(50, int(total) // 50)),
         "eval_every": every,
@@ -220,8 +226,17 @@ def _with_length(
     }
     config = config.replace(**{name: value for name, value in chosen.items() if name not in given})
     return Recipe(
-        config, total / per_pass, total * step_seconds + evaluations * evaluation, affordable < 0.9 * most
+        config,
+        total / per_pass,
+        total * step_seconds + evaluations * evaluation,
+        more_time_helps=affordable < 0.9 * most,
+        most_steps=int(most),
     )
+
+
+def evaluation_seconds(config: Config, val_chars: int, step_seconds: float) -> float:
+    """Return how long an evaluation takes, about, where a training step takes so many seconds."""
+    return val_chars * step_seconds / (config.batch_size * config.seq_len) * EVALUATION_COST
 
 
 def _most_passes(text: _Text, seconds: float) -> float:
@@ -231,8 +246,14 @@ def _most_passes(text: _Text, seconds: float) -> float:
     return 80 * (13_500 / text.train_chars) ** 0.4 * patience
 
 
-def _length(given: Mapping[str, Any], steps: float, per_pass: int) -> dict[str, Any]:
-    """Return epochs and max_steps for about so many steps: whole passes where there are many."""
+def length_of_run(given: Mapping[str, Any], steps: float, per_pass: int) -> dict[str, Any]:
+    """Return epochs and max_steps for about so many steps: whole passes where there are many.
+
+    Args:
+        given: settings that the user has chosen, by name.
+        steps: wanted.
+        per_pass: steps of a pass over the text.
+    """
     if "epochs" in given:
         return {"epochs": given["epochs"], "max_steps": given.get("max_steps")}
     if "max_steps" in given:

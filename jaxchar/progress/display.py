@@ -81,6 +81,10 @@ class TrainingDisplay:
         with self._watched():
             yield
 
+    def ends_at(self, total_steps: int) -> None:
+        """Show from here on how far training is from another last step."""
+        self._total_steps = total_steps
+
     def leave(self) -> None:
         """Leave the terminal as it was found, for a process that is about to end at once."""
         if self._lock.acquire(timeout=0.5):  # the thread that holds it may never go on

@@ -30,8 +30,9 @@ from jaxchar.model.char_rnn import CharRNN
 from jaxchar.recurrence import native
 from jaxchar.recurrence.unroll import native_name
 from jaxchar.sampling.context import Context, StreamContext, WindowContext, batched, row_of
-from jaxchar.sampling.decoder import MOST_PIECE, Decoder, JaxDecoder, Rows
+from jaxchar.sampling.decoder import MOST_PIECE, Decoder
 from jaxchar.sampling.filters import TracedParams
+from jaxchar.sampling.jax_decoder import JaxDecoder, Rows
 from jaxchar.sampling.memory_decoder import MemoryDecoder, Remembering
 from jaxchar.sampling.native_decoder import NativeDecoder
 from jaxchar.sampling.noise import noise_rows

@@ -26,7 +26,7 @@ from jax import lax
 from jaxchar.config import Config
 from jaxchar.data.batches import Batch, Streams
 from jaxchar.errors import JaxcharError
-from jaxchar.scoring.score import Predictions, columns_of
+from jaxchar.scoring.predictions import Predictions, columns_of
 from jaxchar.tracing import platform_of, traced_for
 
 STEP_CHARS = 32  # characters read between two steps

@@ -19,9 +19,11 @@ from jaxchar.memory.text_memory import TextMemory
 from jaxchar.model.split import model_structure
 from jaxchar.scoring.dynamic import check_dynamic, learn_while_reading
 from jaxchar.scoring.options import EvaluationOptions
+from jaxchar.scoring.predict import predict
+from jaxchar.scoring.predictions import Predictions, Protocol
 from jaxchar.scoring.protocols import evaluation_batches, stateful_pass
 from jaxchar.scoring.report import ReportFolder
-from jaxchar.scoring.score import Estimate, Evaluation, Predictions, Protocol, predict
+from jaxchar.scoring.score import Estimate, Evaluation
 from jaxchar.scoring.with_memory import Counting, losses_with_memory, to_json
 
 COUNTINGS: tuple[Counting, ...] = ("static", "growing")

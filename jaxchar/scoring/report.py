@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
 from jaxchar.files import check_not_url, written_whole
-from jaxchar.scoring.score import Predictions
+from jaxchar.scoring.predictions import Predictions
 from jaxchar.terminal.visible import visible
 
 COLUMNS = ("position", "character", "id", "nats", "rank", "probability")

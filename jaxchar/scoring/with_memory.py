@@ -7,7 +7,8 @@ import numpy as np
 
 from jaxchar.memory.text_memory import Foreseen, TextMemory
 from jaxchar.model.loss import bits_per_char
-from jaxchar.scoring.score import Estimate, Predictions, Protocol, consecutive_blocks, mean_with_interval
+from jaxchar.scoring.predictions import Predictions, Protocol
+from jaxchar.scoring.score import Estimate, consecutive_blocks, mean_with_interval
 
 Counting = Literal["static", "growing"]
 

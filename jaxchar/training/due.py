@@ -14,7 +14,7 @@ class Due:
             "sampling": config.sample_every or steps_per_epoch,
             "saving": config.checkpoint_every or steps_per_epoch,
         }
-        self._log_every = config.log_every
+        self._log_every, self._hold_until = config.log_every, config.hold_until
         self._samples = config.sample_length > 0
 
     def is_due(self, work: str, step: int) -> bool:
@@ -30,4 +30,6 @@ class Due:
     def next_stop(self, step: int, wished: int) -> int:
         """Return the step to train to from a step: the one wished for, or an earlier one that has work."""
         periods = (self._log_every, *self.periods.values())
+        if step < self._hold_until:  # where a plan may be corrected
+            wished = min(wished, self._hold_until)
         return min(wished, self.total_steps, *(step - step % period + period for period in periods))

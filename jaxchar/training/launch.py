@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,27 +12,26 @@ import optax
 from jaxchar.ambient import pinned
 from jaxchar.cache import compiled_programs_kept
 from jaxchar.checkpoint.find import Loaded
-from jaxchar.checkpoint.layout import FOLDER, steps_in
 from jaxchar.config import Config
 from jaxchar.data.dataset import Dataset, split_anew
-from jaxchar.data.vocabulary import UnknownCharactersError, describe_characters
 from jaxchar.errors import JaxcharError, quoted
 from jaxchar.model.own_optimizer import CUSTOM, own_optimizer
 from jaxchar.model.recipe import Recipe
 from jaxchar.parallel.devices import make_mesh
-from jaxchar.parallel.processes import all_or_none, is_first
+from jaxchar.parallel.processes import all_or_none
 from jaxchar.progress.display import TrainingDisplay
 from jaxchar.progress.guard import GuardedDisplay
 from jaxchar.training.callbacks import Callbacks, SomeCallback, checked_callbacks
+from jaxchar.training.donor import donor_of, load_text, show_added
+from jaxchar.training.memory_report import best_with_memory
 from jaxchar.training.models import model_maker
-from jaxchar.training.planner import Planner, agreed_on, part_of_time
-from jaxchar.training.run_folder import RunFolder, make_next_free, name_for
-from jaxchar.training.seeds import SeedsResult, check_seeds, read_plan, run_all, write_seeds
+from jaxchar.training.planner import Planner, agreed_on
+from jaxchar.training.run_folder import name_for
 from jaxchar.training.setup import (
     check_same_everywhere,
     checked_program,
     guarded,
-    load_text,
+    new_run_folder,
     open_run,
     show_warnings,
     train,
@@ -41,7 +40,7 @@ from jaxchar.training.signals import after_this
 from jaxchar.training.step import Program, TrainState
 from jaxchar.training.summary import RunResult
 from jaxchar.training.trainer import Trainer
-from jaxchar.training.transfer import NewCharacters, check_fit, explain_unknown, load_donor, transfer
+from jaxchar.training.transfer import NewCharacters, check_fit, transfer
 
 OR_ELSE = "go on with it (--resume), or give another --run-dir"  # where a folder holds a run
 
@@ -107,7 +106,9 @@ def fit(
                 "a jaxchar.Config sets everything, so --minutes and single settings cannot go with it; give "
                 "the text instead: jaxchar.fit('my.txt', minutes=20, hidden_size=512)"
             )
-        return _fit(config if optimizer is None else config.replace(optimizer=CUSTOM), None, run_dir, **new)
+        return fit_config(
+            config if optimizer is None else config.replace(optimizer=CUSTOM), None, run_dir, **new
+        )
     if optimizer is not None:
         settings["optimizer"] = CUSTOM
     _check_corpus(config)
@@ -132,7 +133,7 @@ def fit_text(
         new: as the arguments of :func:`fit` from ``name`` on.
     """
     planner = Planner(settings, minutes, started, new.get("optimizer"))
-    return _fit(planner.settings_to_load(), planner, run_dir, **new)
+    return fit_config(planner.settings_to_load(), planner, run_dir, **new)
 
 
 @pinned()
@@ -147,11 +148,11 @@ def plan_text(
     config = planner.settings_to_load()
     make_mesh(config.devices)  # before anything else uses JAX
     with shown.phase("loading the text ..."):
-        dataset, config = load_text(config, None)
+        dataset, config = load_text(config)
     return planner.plan(dataset, config, shown)
 
 
-def _fit(
+def fit_config(
     config: Config,
     planner: Planner | None,
     run_dir: str | Path | None,
@@ -172,9 +173,9 @@ def _fit(
     with all_or_none():
         if run_dir is not None:
             open_run(run_dir, config)[0].check_free(OR_ELSE)
-        donor = _donor(init_from, keep_optimizer, new_characters)
+        donor = donor_of(init_from, keep_optimizer, new_characters)
         with shown.phase("loading the text ..."):
-            dataset, config = _load_text(config, donor, new_characters)
+            dataset, config = load_text(config, donor, new_characters)
     asked = config if planner is None else planner.asked().replace(corpus=config.corpus)
     check_same_everywhere(asked, dataset.identity.to_json())  # before processes plan together
     with all_or_none():
@@ -185,7 +186,7 @@ def _fit(
     with contextlib.ExitStack() as until_trained:
         with all_or_none():
             if run_dir is None:
-                run_dir = _new_folder(name or name_for(dataset.identity.source))
+                run_dir = new_run_folder(name or name_for(dataset.identity.source))
             folder, store = open_run(run_dir, config)
             until_trained.enter_context(store)
             folder.check_free(OR_ELSE)  # that has begun since
@@ -202,8 +203,13 @@ def _fit(
             shown,
             deadline=deadline,
             callbacks=Callbacks(called, model_maker(config, dataset)),
+            correct=planner.correction(config, dataset, program) if planner else None,
         )
-        return train(trainer, planned=planner is not None)
+        result = train(trainer, planned=planner is not None)
+        if planner is None or config.memory == "none" or result.stopped_by is not None:
+            return result
+        with shown.phase("asking its memory ..."):
+            return result._replace(with_memory=best_with_memory(folder, dataset))
 
 
 def _model_made(
@@ -222,78 +228,8 @@ def _model_made(
     if donor is not None:
         state = transfer(donor, config, state, dataset.vocabulary)
         show_warnings(shown, donor.warnings)
-        _show_added(shown, donor.metadata.vocabulary.unknown(dataset.vocabulary.symbols))
+        show_added(shown, donor.metadata.vocabulary.unknown(dataset.vocabulary.symbols))
     return program, state
-
-
-def fit_seeds(
-    config: Config | Mapping[str, Any],
-    folder: str | Path | None = None,
-    *,
-    seeds: int,
-    minutes: float | None = None,
-    started: float | None = None,
-    resume: Callable[..., RunResult] | None = None,
-    name: str | None = None,
-    display: TrainingDisplay | GuardedDisplay | None = None,
-    **new: Any,
-) -> SeedsResult:
-    """Train several runs of one setting with seeds that follow each other, one after the other.
-
-    Each is a run like any other, in ``folder/seed-0``, ``folder/seed-1``, ...; ``folder/seeds.json`` has the
-    median, the least and the greatest of their best validation losses.
-
-    Args:
-        config: all settings; or some by name, the text as ``corpus`` among them: the others are chosen once,
-            for all runs. Its ``seed`` is the first one.
-        folder: of the runs; None makes a new one in ``runs/``.
-        seeds: how many runs.
-        minutes: that all runs may take together, where settings are chosen.
-        started: when the time began, by ``time.monotonic()``; None: now.
-        resume: :func:`jaxchar.resume`, to go on with the runs that the folder holds already; None refuses it.
-        name: what a new folder in ``runs/`` is called; None: as the corpus is.
-        display: where progress is shown; None takes standard output.
-        new: ``init_from``, ``keep_optimizer``, ``new_characters`` and ``callbacks`` of :func:`fit`.
-
-    Raises:
-        JaxcharError: something given cannot be used.
-    """
-    started, shown = time.monotonic() if started is None else started, guarded(display)
-    given = {} if isinstance(config, Config) else dict(config)
-    asked = config if isinstance(config, Config) else Planner(given, minutes, started).asked()
-    check_seeds(seeds, asked)
-    everything = vars(config) if isinstance(config, Config) else given
-    known = None if folder is None else read_plan(Path(folder).expanduser(), everything)
-    if known is None and folder is not None:
-        RunFolder(folder).check_free(OR_ELSE)
-    if known is not None and resume is None:
-        raise JaxcharError(f"{str(folder)!r} already holds runs; give another folder")
-    if known is None and not isinstance(config, Config):
-        known = plan_text(given, None if minutes is None else minutes / seeds, started, shown).config
-    settings = asked if known is None else known.replace(corpus=asked.corpus)
-    path = _new_folder(name or name_for(settings.sources)) if folder is None else Path(folder).expanduser()
-    if is_first():
-        write_seeds(path, settings)
-
-    def run(number: int, config: Config, run_dir: Path) -> RunResult:
-        shown.notice(f"Run {number + 1} of {seeds}, seed {config.seed}: {run_dir}")
-        if resume is not None and steps_in(run_dir / FOLDER):
-            return resume(
-                run_dir, corpus=settings.corpus, callbacks=new.get("callbacks"), display=shown
-            )  # refuses another text
-        deadline = None if minutes is None else part_of_time(started, minutes, (number + 1) / seeds)
-        return _fit(config, None, run_dir, name=None, display=shown, deadline=deadline, **_NEW | new)
-
-    return run_all(path, settings, seeds, run, writes=is_first())
-
-
-_NEW: dict[str, Any] = {"init_from": None, "keep_optimizer": False, "new_characters": "error"}
-
-
-def _new_folder(name: str) -> Path:
-    """Return a new folder in ``runs/``; of several processes, only the first makes it."""
-    path = Path("runs") / name
-    return make_next_free(path) if is_first() else path
 
 
 def _check_corpus(corpus: Any) -> None:
@@ -302,33 +238,3 @@ def _check_corpus(corpus: Any) -> None:
             f"the text must be a path, several paths, a corpus name or a jaxchar.Text, or all settings a "
             f"jaxchar.Config, but it is {quoted(corpus)}; give jaxchar.fit('my.txt')"
         )
-
-
-# ---- weights of another run ----------------------------------------------------------------------
-
-
-def _donor(
-    init_from: str | Path | None, keep_optimizer: bool, new_characters: NewCharacters
-) -> Loaded | None:
-    """Return the checkpoint that a run begins with, if it begins with one."""
-    if init_from is not None:
-        return load_donor(init_from, keep_optimizer=keep_optimizer)
-    if keep_optimizer or new_characters != "error":
-        raise JaxcharError("--keep-optimizer and --new-characters need --init-from, the run to begin with")
-    return None
-
-
-def _load_text(config: Config, donor: Loaded | None, new_characters: NewCharacters) -> tuple[Dataset, Config]:
-    """Load the corpus; where there is a donor, in its characters, and new ones if they may be added."""
-    if donor is None:
-        return load_text(config, None)
-    try:
-        return load_text(config, donor.metadata.vocabulary, new_characters)
-    except UnknownCharactersError as error:
-        raise explain_unknown(error, donor, config) from error
-
-
-def _show_added(display: GuardedDisplay, added: str) -> None:
-    """Say which characters were added to the model, if any were."""
-    if added:
-        display.notice(f"Characters added to the model: {len(added):,}: {describe_characters(added)}")

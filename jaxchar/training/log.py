@@ -5,6 +5,7 @@ import optax
 
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
+from jaxchar.model.loss import Means, bits_per_char
 from jaxchar.model.optimizer import make_schedule
 from jaxchar.progress.guard import GuardedDisplay
 from jaxchar.training.run_folder import RunFolder
@@ -33,6 +34,11 @@ class Log:
         self._folder = folder
         self._display = display
 
+    def position(self, step: int) -> str:
+        """Return the epoch that a step was of, and that step, in words."""
+        epoch = max(1, -(-step // self._steps_per_epoch))
+        return f"epoch {epoch}  step {step:,}"
+
     def write(self, state: TrainState, seconds: float, **figures: float) -> None:
         """Write a line with these figures, where training is, and how long it took."""
         step = int(state.step)
@@ -41,6 +47,11 @@ class Log:
             figures["skipped_steps"] = self._skipped
         where = {"step": step, "epoch": step / self._steps_per_epoch}
         self._folder.log_metrics({**where, **figures, "seconds": round(seconds, 3)})
+
+    def write_evaluation(self, state: TrainState, seconds: float, val: Means) -> None:
+        """Write a line with the figures of the held-out text."""
+        figures = {"val_loss": val.loss, "val_accuracy": val.accuracy}
+        self.write(state, seconds, **figures, val_bits_per_char=bits_per_char(val.loss))
 
     def _learning_rate(self, state: TrainState) -> dict[str, float]:
         """Return the learning rate; of a user's own optimizer, that in its state, if one is there."""

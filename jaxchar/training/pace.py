@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 
 from jaxchar.progress.forecast import Forecast, times_left
+from jaxchar.training.plan_words import passes_in_words
 
 CHUNK_SECONDS = 0.25  # how long one call of train_steps should last: progress, Ctrl-C
 
@@ -62,3 +63,10 @@ def time_is_up(step: int, total_steps: int) -> str:
         f"The time is up at step {step:,} of {total_steps:,}: beginning or training took longer than was "
         "planned. The best model so far is kept."
     )
+
+
+def length_corrected(before: int, after: int, steps_per_epoch: int) -> str:
+    """Return what is said when a run gets another last step, since its plan was wrong about the machine."""
+    then, now = (passes_in_words(steps / steps_per_epoch) for steps in (before, after))
+    faster = "faster" if after > before else "slower"
+    return f"The machine is {faster} than it was when it was measured: {now} over the text instead of {then}."

@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import json
-import math
 import numbers
 import time
 from collections.abc import Mapping
@@ -15,24 +14,39 @@ import optax
 
 from jaxchar.config import Config, CorpusConfig
 from jaxchar.data.dataset import Dataset
-from jaxchar.data.documents import detect_separator, documents_in_words, parts_to_look_at
+from jaxchar.data.documents import detect_separator, parts_to_look_at
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
-from jaxchar.model.recipe import DEFAULT_MINUTES, EVALUATIONS, SAMPLES, Recipe, TextFacts, choose
+from jaxchar.memory.text_memory import MOST_SORTED
+from jaxchar.model.recipe import (
+    DEFAULT_MINUTES,
+    EVALUATIONS,
+    SAMPLES,
+    Recipe,
+    TextFacts,
+    choose,
+    evaluation_seconds,
+    length_of_run,
+)
 from jaxchar.parallel.devices import make_mesh, replicate
 from jaxchar.parallel.processes import agree, agreed_text
 from jaxchar.progress.guard import GuardedDisplay
-from jaxchar.training.memory_report import MOST_REMEMBERED
+from jaxchar.training.plan_words import Time, plan_in_words
 from jaxchar.training.signals import after_this
-from jaxchar.training.step import make_program, training_batches
+from jaxchar.training.step import Program, make_program, total_steps, training_batches
+from jaxchar.training.trainer import Correction
 
 MEASURE_SECONDS = 0.6  # of steps, after the first one, that a measurement lasts
 CHUNK_MICROSECONDS = 2e5  # of steps in one call
 # What a command does besides: compiling training, evaluation and samples, the last save, the picture.
 OTHER_SECONDS = 10.0
 REMEMBERING_SECONDS = 2e-6  # a character, of sorting what is remembered
+CLOSING_SECONDS = (
+    6.0  # of them, what comes when training goes on for a while: samples, the last save, the picture
+)
 PLANNED_SHARE = 0.95  # of the time asked for: a machine is seldom as quiet as when it was measured
+CORRECTED_SHARE = 0.98  # once it is known better
+LEAST_CORRECTION = 0.04  # of the steps: to compile for another number of them takes some seconds
 LATEST_SHARE = 1.06  # of the time asked for, after which training stops wherever it is
-SMALL_TEXT = 5_000  # training characters, below which a model learns letters and some words at the best
 
 
 class Planner:
@@ -71,7 +85,8 @@ class Planner:
         self._minutes = minutes
         self._started = started
         self._optimizer = optimizer
-        self._other_seconds = OTHER_SECONDS
+        self._other_seconds, self._closing_seconds = OTHER_SECONDS, CLOSING_SECONDS
+        self._most_steps = 0  # that help, as the recipe says
 
     @property
     def deadline(self) -> float | None:
@@ -98,8 +113,9 @@ class Planner:
             display: where the plan is shown.
         """
         num_chars = len(dataset.whole)
-        if num_chars <= MOST_REMEMBERED:
+        if num_chars <= MOST_SORTED:
             self._other_seconds += REMEMBERING_SECONDS * num_chars
+            self._closing_seconds += REMEMBERING_SECONDS * num_chars
         facts = TextFacts(num_chars, dataset.vocabulary.symbols)
         given = {**self._given, **({"corpus": config.corpus} if "corpus" in self._given else {})}
         given.setdefault("separator", _separator_of(dataset))
@@ -108,9 +124,51 @@ class Planner:
                 facts, given, self._seconds_left, lambda asked: _measured(asked, dataset, self._optimizer)
             )
         recipe = recipe._replace(config=recipe.config.replace(corpus=config.corpus))
-        for line in self._in_words(recipe, num_chars, dataset):
+        self._most_steps = recipe.most_steps
+        gone = time.monotonic() - self._started
+        time_in_words = Time(gone, gone + recipe.seconds + self._other_seconds, self._minutes)
+        for line in plan_in_words(recipe, facts, time_in_words, self._given):
             display.notice(in_callers_words(line))
         return recipe
+
+    def corrected(self, config: Config, dataset: Dataset, step: int, steps_per_second: float) -> Config:
+        """Return the settings of a run with another last step, if the machine is not as fast as was measured.
+
+        It is asked once, at a step up to which nothing depends on how long the run is
+        (``config.hold_until``): so the settings that come out are those of the whole run.
+
+        Args:
+            config: the settings until now.
+            dataset: the text.
+            step: steps done.
+            steps_per_second: of training, until now.
+        """
+        if {"epochs", "max_steps"} & self._given.keys():
+            return config
+        steps_per_epoch = training_batches(config, len(dataset.splits["train"])).steps_per_epoch
+        planned = total_steps(config, steps_per_epoch)
+        seconds = 1 / steps_per_second
+        evaluation = evaluation_seconds(config, len(dataset.splits["validation"]), seconds)
+        seconds += evaluation / (config.eval_every or steps_per_epoch)
+        left = self._seconds_left(CORRECTED_SHARE, self._closing_seconds)
+        possible = min(step + int(left / seconds), self._most_steps)
+        (fewer,) = agree(planned - max(possible, planned // 2))  # of several processes, the slowest
+        if abs(fewer) < LEAST_CORRECTION * planned:
+            return config
+        return config.replace(**length_of_run({}, planned - fewer, steps_per_epoch))
+
+    def correction(self, config: Config, dataset: Dataset, program: Program) -> Correction:
+        """Return what corrects the length of a planned run, see :meth:`corrected`."""
+
+        def correct(step: int, steps_per_second: float) -> tuple[Config, Program] | None:
+            corrected = self.corrected(config, dataset, step, steps_per_second)
+            if corrected == config:
+                return None
+            num_chars = len(dataset.splits["train"])
+            vocab_size, mesh = len(dataset.vocabulary), program.mesh
+            return corrected, make_program(corrected, vocab_size, num_chars, mesh, self._optimizer)
+
+        return correct
 
     def lengthened(self, dataset: Dataset, config: Config, step: int, display: GuardedDisplay) -> Config:
         """Return the settings of a run that goes on from a step for as long as there is time."""
@@ -129,53 +187,13 @@ class Planner:
         }
         return config.replace(max_steps=last, epochs=-(-last // steps_per_epoch), **often)
 
-    def _seconds_left(self) -> float:
-        total = PLANNED_SHARE * 60 * (DEFAULT_MINUTES if self._minutes is None else self._minutes)
-        left = total - (time.monotonic() - self._started) - self._other_seconds
+    def _seconds_left(self, share: float = PLANNED_SHARE, for_others: float | None = None) -> float:
+        """Return how long training may take: a share of the time, less what is gone and what else is done."""
+        total = share * 60 * (DEFAULT_MINUTES if self._minutes is None else self._minutes)
+        for_others = self._other_seconds if for_others is None else for_others
+        left = total - (time.monotonic() - self._started) - for_others
         (missing,) = agree(-int(1_000 * left))  # of several processes, those that have the least time
         return max(1.0, -missing / 1_000)
-
-    def _in_words(self, recipe: Recipe, num_chars: int, dataset: Dataset) -> list[str]:
-        """Return what is known of the text, and what will be done, in plain words."""
-        config = recipe.config
-        held_out = round(num_chars * config.val_fraction)
-        train_chars = num_chars - held_out
-        text = f"Text: {num_chars:,} characters, {len(dataset.vocabulary):,} different ones"
-        if held_out:
-            which = f"the last {held_out:,}" if config.separator is None else f"some {held_out:,} of them"
-            text += f"; {which} are held out, to see how good the model is"
-        whole = time.monotonic() - self._started + recipe.seconds + self._other_seconds
-        passes = f"{_passes(recipe.passes)} over the text"
-        plan = f"Plan: {model_in_words(config)}, {passes}, about {_duration(whole)}"
-        if recipe.more_time_helps and self._minutes is None:
-            plan += "; --minutes 15 would do better"
-        elif recipe.more_time_helps:
-            plan += "; more time would do better"
-        lines = [f"{text}.", *self._documents_in_words(config), f"{plan}.", *self._too_little_time(whole)]
-        if train_chars < SMALL_TEXT:
-            lines.append(
-                f"This is very little text: a model needs some {20 * SMALL_TEXT:,} characters to write "
-                "sentences. More text of the same kind helps more than more time."
-            )
-        return lines
-
-    def _too_little_time(self, whole: float) -> list[str]:
-        """Say that what is needed, in seconds, is more than the time that was given, where it is."""
-        if self._minutes is None or whole <= LATEST_SHARE * 60 * self._minutes:
-            return []
-        gone, enough = time.monotonic() - self._started, max(2, math.ceil(whole / 30))
-        return [
-            f"The time is too short: {gone:.0f} seconds went by before training begins, which will be cut "
-            f"off after {60 * self._minutes:.0f}. Give --minutes {enough}."
-        ]
-
-    def _documents_in_words(self, config: Config) -> list[str]:
-        if config.separator is None or "separator" in self._given:
-            return []
-        return [
-            f"These are many short texts, {documents_in_words(config.separator)}. Their order is taken for "
-            "chance: it is another one in every pass. If it means something: --separator=none."
-        ]
 
 
 def _separator_of(dataset: Dataset) -> str | None:
@@ -225,27 +243,3 @@ def seconds_per_step(
 def agreed_on(config: Config) -> Config:
     """Return the settings that the first of several processes has chosen: each has measured another speed."""
     return Config.from_json(json.loads(agreed_text(json.dumps(config.to_json()))))
-
-
-def model_in_words(config: Config) -> str:
-    """Return the network in a few words: "GRU of 304 units"."""
-    kind = {"gru": "GRU", "lstm": "LSTM", "rnn": "RNN"}.get(config.cell, config.cell)
-    sizes = config.layer_sizes
-    if len(sizes) == 1:
-        return f"{kind} of {sizes[0]} units"
-    return f"{len(sizes)} layers of {kind}, {' and '.join(map(str, sizes))} units"
-
-
-def _passes(passes: float) -> str:
-    return f"{passes:.1f} passes" if passes < 5 else f"{passes:,.0f} passes"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(5, 5 * round(seconds / 5))} seconds"
-    minutes = seconds / 60
-    return (
-        f"{minutes:.0f} minutes"
-        if minutes >= 10 or abs(minutes - round(minutes)) < 0.15
-        else f"{minutes:.1f} minutes"
-    )

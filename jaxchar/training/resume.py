@@ -24,7 +24,13 @@ from jaxchar.checkpoint.provenance import describe_machine, library_versions
 from jaxchar.checkpoint.record import read_metadata
 from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.config import Config, RunConfig
-from jaxchar.data.dataset import AnotherCorpusError, Dataset, load_dataset, load_own_dataset
+from jaxchar.data.dataset import (
+    AnotherCorpusError,
+    Dataset,
+    load_dataset,
+    load_own_dataset,
+    with_sources,
+)
 from jaxchar.errors import JaxcharError, quoted
 from jaxchar.model.own_optimizer import CUSTOM, described, difference_of, own_optimizer
 from jaxchar.parallel.devices import make_mesh
@@ -42,7 +48,6 @@ from jaxchar.training.setup import (
     open_run,
     show_warnings,
     train,
-    with_sources,
 )
 from jaxchar.training.step import state_structure
 from jaxchar.training.summary import RunResult

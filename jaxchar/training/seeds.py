@@ -2,13 +2,22 @@
 
 import json
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxchar.checkpoint.layout import FOLDER, steps_in
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError, quoted, quoted_path, reason_of
 from jaxchar.files import written_whole
+from jaxchar.parallel.processes import is_first
+from jaxchar.progress.display import TrainingDisplay
+from jaxchar.progress.guard import GuardedDisplay
+from jaxchar.training.launch import OR_ELSE, fit_config, plan_text
+from jaxchar.training.planner import Planner, part_of_time
+from jaxchar.training.run_folder import RunFolder, name_for
+from jaxchar.training.setup import guarded, new_run_folder
 from jaxchar.training.summary import RunResult
 
 SEEDS = "seeds.json"  # in the folder of the runs
@@ -56,6 +65,70 @@ class SeedsResult(NamedTuple):
             f"{len(self.runs)} runs in {self.folder}: best validation loss {found['median']:.4f} (median), "
             f"from {found['min']:.4f} to {found['max']:.4f}."
         )
+
+
+_NEW: dict[str, Any] = {"init_from": None, "keep_optimizer": False, "new_characters": "error"}
+
+
+def fit_seeds(
+    config: Config | Mapping[str, Any],
+    folder: str | Path | None = None,
+    *,
+    seeds: int,
+    minutes: float | None = None,
+    started: float | None = None,
+    resume: Callable[..., RunResult] | None = None,
+    name: str | None = None,
+    display: TrainingDisplay | GuardedDisplay | None = None,
+    **new: Any,
+) -> SeedsResult:
+    """Train several runs of one setting with seeds that follow each other, one after the other.
+
+    Each is a run like any other, in ``folder/seed-0``, ``folder/seed-1``, ...; ``folder/seeds.json`` has the
+    median, the least and the greatest of their best validation losses.
+
+    Args:
+        config: all settings; or some by name, the text as ``corpus`` among them: the others are chosen once,
+            for all runs. Its ``seed`` is the first one.
+        folder: of the runs; None makes a new one in ``runs/``.
+        seeds: how many runs.
+        minutes: that all runs may take together, where settings are chosen.
+        started: when the time began, by ``time.monotonic()``; None: now.
+        resume: :func:`jaxchar.resume`, to go on with the runs that the folder holds already; None refuses it.
+        name: what a new folder in ``runs/`` is called; None: as the corpus is.
+        display: where progress is shown; None takes standard output.
+        new: ``init_from``, ``keep_optimizer``, ``new_characters`` and ``callbacks`` of :func:`fit`.
+
+    Raises:
+        JaxcharError: something given cannot be used.
+    """
+    started, shown = time.monotonic() if started is None else started, guarded(display)
+    given = {} if isinstance(config, Config) else dict(config)
+    asked = config if isinstance(config, Config) else Planner(given, minutes, started).asked()
+    check_seeds(seeds, asked)
+    everything = vars(config) if isinstance(config, Config) else given
+    known = None if folder is None else read_plan(Path(folder).expanduser(), everything)
+    if known is None and folder is not None:
+        RunFolder(folder).check_free(OR_ELSE)
+    if known is not None and resume is None:
+        raise JaxcharError(f"{str(folder)!r} already holds runs; give another folder")
+    if known is None and not isinstance(config, Config):
+        known = plan_text(given, None if minutes is None else minutes / seeds, started, shown).config
+    settings = asked if known is None else known.replace(corpus=asked.corpus)
+    path = new_run_folder(name or name_for(settings.sources)) if folder is None else Path(folder).expanduser()
+    if is_first():
+        write_seeds(path, settings)
+
+    def run(number: int, config: Config, run_dir: Path) -> RunResult:
+        shown.notice(f"Run {number + 1} of {seeds}, seed {config.seed}: {run_dir}")
+        if resume is not None and steps_in(run_dir / FOLDER):
+            return resume(
+                run_dir, corpus=settings.corpus, callbacks=new.get("callbacks"), display=shown
+            )  # refuses another text
+        deadline = None if minutes is None else part_of_time(started, minutes, (number + 1) / seeds)
+        return fit_config(config, None, run_dir, name=None, display=shown, deadline=deadline, **_NEW | new)
+
+    return run_all(path, settings, seeds, run, writes=is_first())
 
 
 def check_seeds(seeds: Any, config: Config) -> None:

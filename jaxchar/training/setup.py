@@ -13,8 +13,7 @@ from rich.console import Console
 from jaxchar.checkpoint.provenance import describe_machine, library_versions
 from jaxchar.checkpoint.store import CheckpointStore, ReadOnlyStore
 from jaxchar.config import Config
-from jaxchar.data.dataset import Dataset, load_dataset
-from jaxchar.data.vocabulary import Vocabulary
+from jaxchar.data.dataset import Dataset
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
 from jaxchar.parallel.hardware import notice_of_device
 from jaxchar.parallel.processes import check_same_in_all, is_first
@@ -24,14 +23,10 @@ from jaxchar.recurrence.unroll import check_implementation
 from jaxchar.scoring.protocols import evaluation_batches
 from jaxchar.tracing import traced_for
 from jaxchar.training.describe import show_what_is_trained, words_of_the_end
-from jaxchar.training.memory_report import best_with_memory
-from jaxchar.training.run_folder import ReadOnlyFolder, RunFolder
+from jaxchar.training.run_folder import ReadOnlyFolder, RunFolder, make_next_free
 from jaxchar.training.step import Program, check_memory, make_program
 from jaxchar.training.summary import RunResult
 from jaxchar.training.trainer import Trainer
-from jaxchar.training.transfer import (
-    NewCharacters,
-)
 
 
 def open_run(run_dir: str | Path, config: Config) -> tuple[RunFolder, CheckpointStore]:
@@ -41,6 +36,12 @@ def open_run(run_dir: str | Path, config: Config) -> tuple[RunFolder, Checkpoint
         return folder, CheckpointStore(folder.path, lock=config.lock)
     folder = ReadOnlyFolder(run_dir)
     return folder, ReadOnlyStore(folder.path)
+
+
+def new_run_folder(name: str) -> Path:
+    """Return a new folder in ``runs/``; of several processes, only the first makes it."""
+    path = Path("runs") / name
+    return make_next_free(path) if is_first() else path
 
 
 def guarded(display: TrainingDisplay | GuardedDisplay | None) -> GuardedDisplay:
@@ -64,20 +65,6 @@ def check_same_everywhere(config: Config, corpus: dict[str, Any]) -> None:
     settings, text = {**config.to_json(), "corpus": None}, {**corpus, "source": None}
     recurrence = describe_machine()["recurrence"]
     check_same_in_all(json.dumps([settings, text, library_versions(), recurrence]))
-
-
-def load_text(
-    config: Config, vocabulary: Vocabulary | None, unknown: NewCharacters = "error"
-) -> tuple[Dataset, Config]:
-    """Load the corpus; return it and the settings that name what was loaded."""
-    dataset = load_dataset(config, vocabulary, unknown)
-    return dataset, with_sources(dataset, config)
-
-
-def with_sources(dataset: Dataset, config: Config) -> Config:
-    """Return the settings with the name or the absolute paths of what was loaded."""
-    source = dataset.identity.source
-    return config.replace(corpus=source[0] if len(source) == 1 else source)
 
 
 def checked_program(
@@ -132,7 +119,4 @@ def train(trainer: Trainer, *, planned: bool = False) -> RunResult:
     result = trainer.run()
     if result.stopped_by is not None:
         trainer.display.stopped(result.run_dir, trainer.step, trainer.program.total_steps)
-    elif planned and trainer.config.memory != "none":
-        with trainer.display.phase("asking its memory ..."):
-            result = result._replace(with_memory=best_with_memory(trainer.folder, trainer.dataset))
     return result

@@ -38,6 +38,11 @@ class RunResult(NamedTuple):
         """Every figure over the steps, by its name: ``steps, losses = run.metrics["val_loss"]``."""
         return RunFolder(self.run_dir).metrics()
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """The numbers of the summary."""
+        return {name: value for name, value in self.summary.items() if isinstance(value, int | float)}
+
 
 def summarize(
     state: TrainState,

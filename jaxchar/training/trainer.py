@@ -10,36 +10,31 @@ from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
-from flax import nnx
 
 from jaxchar.checkpoint.metadata import Metadata
 from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.config import Config
 from jaxchar.data.dataset import Dataset
 from jaxchar.errors import JaxcharError
-from jaxchar.model.loss import Means, bits_per_char
+from jaxchar.model.loss import Means
 from jaxchar.parallel.devices import replicate
 from jaxchar.parallel.processes import agree
 from jaxchar.progress.guard import GuardedDisplay
-from jaxchar.scoring.validation import make_validation
 from jaxchar.training.callbacks import Callbacks
 from jaxchar.training.due import Due
 from jaxchar.training.evaluations import Evaluations
+from jaxchar.training.evaluator import Evaluator
 from jaxchar.training.log import Log
-from jaxchar.training.pace import Pace, time_is_up
+from jaxchar.training.pace import Pace, length_corrected, time_is_up
 from jaxchar.training.run_folder import RunFolder
 from jaxchar.training.samples import Sampler
 from jaxchar.training.saving import Saver
 from jaxchar.training.signals import name_of, stop_requests
-from jaxchar.training.step import (
-    Program,
-    TrainState,
-    divergence,
-    evaluation_params,
-    figures_of,
-    total_steps,
-)
+from jaxchar.training.step import Program, TrainState, divergence, figures_of, total_steps
 from jaxchar.training.summary import REFERENCES, RunResult, references, summarize, write_report
+
+# (step, steps per second) -> settings with another last step, and their program; None: all stays as it is.
+Correction = Callable[[int, float], tuple[Config, Program] | None]
 
 
 class Trainer:
@@ -58,6 +53,7 @@ class Trainer:
         resumed_from: Metadata | None = None,
         deadline: float | None = None,
         callbacks: Callbacks | None = None,
+        correct: Correction | None = None,
     ) -> None:
         """Take everything that a run is made of; see :func:`jaxchar.fit` for the usual way in.
 
@@ -72,33 +68,38 @@ class Trainer:
             resumed_from: the metadata of the checkpoint that the state is from.
             deadline: by ``time.monotonic()``; training stops then, wherever it is.
             callbacks: what it calls on its way; None: nothing.
+            correct: asked once, where nothing depends yet on how long the run is.
         """
-        self.config = config
         self.dataset = dataset
-        self.program = program
         self.state = replicate(state, program.mesh)
         self.folder = folder
         self.display = display
         self.step = int(state.step)
         self.is_finished = False  # whether nothing is left to train
-        self.evaluations = Evaluations()
+        before = resumed_from
+        self.evaluations = Evaluations(before.last, before.best) if before else Evaluations()
         self.pace = Pace(deadline=deadline)
-        saved_at = None if resumed_from is None else self.step
+        self._store = store
         self._callbacks = callbacks or Callbacks()
-        self._saver = Saver(config, dataset, program, folder, store, display, saved_at)
-        self._sampler = Sampler(config, dataset, program)
-        self._due = Due(config, self._steps_per_epoch, program.total_steps)
-        self._log = Log(config, program, state, folder, display)
+        self._correct = correct
         self._out_of_time = 0
-        self._told_by_heart = False
+        self._steps_per_epoch = program.batches.steps_per_epoch
         self._text = replicate(dataset.training_text, program.mesh)
-        self._evaluate = self._make_evaluation()
-        if resumed_from is not None:
-            self._go_on_from(resumed_from)
+        self._take_up(config, program, self.step if before else None)
+        self._evaluator = Evaluator(config, dataset, program, display, self.evaluations)
+        if before:
+            self._go_on_from(before)
+
+    def _take_up(self, config: Config, program: Program, saved_at: int | None) -> None:
+        """Train with these settings from here on; the newest checkpoint is of a step, if there is one."""
+        self.config, self.program = config, program
+        self._saver = Saver(config, self.dataset, program, self.folder, self._store, self.display, saved_at)
+        self._sampler = Sampler(config, self.dataset, program)
+        self._due = Due(config, self._steps_per_epoch, program.total_steps)
+        self._log = Log(config, program, self.state, self.folder, self.display)
 
     def _go_on_from(self, metadata: Metadata) -> None:
         """Take up the bookkeeping of the checkpoint that the state is from."""
-        self.evaluations = Evaluations(metadata.last, metadata.best)
         self.pace.seconds = metadata.metrics.get("seconds", 0.0)
         self.folder.cut_logs(metadata.logs)
         # A run that was stopped early goes on where more steps are asked for than before.
@@ -113,12 +114,12 @@ class Trainer:
         with stop_requests(self._announce_stop, leave) as requested:
             with self.display.live(self.program.total_steps):
                 stopped_by = self._train(requested)
-                self._save_the_end()
+                self._saver.save_the_end(self.state, self.pace.seconds, self.evaluations)
             stopped_early = stopped_by or self._out_of_time or self._callbacks.asks_to_stop
             self.is_finished = not stopped_early
             result = self.sum_up(stopped_by or None)
         self._callbacks.raise_error()
-        self._call_back("on_train_end", **_figures_of(result))
+        self._call_back("on_train_end", **result.figures)
         self._callbacks.raise_error()
         return result
 
@@ -147,6 +148,8 @@ class Trainer:
             if self._due.is_due("saving", self.step) or self.evaluations.best.step == self.step:
                 self._save()
             self._saver.tell_errors()
+            if self.step == self.config.hold_until and self._correct_length():
+                train_steps = self._compiled()
             if self._gave_up() or self._out_of_time:
                 break
             chunk, stopped_by, self._out_of_time = agree(chunk, requested(), int(self.pace.is_late()))
@@ -156,6 +159,20 @@ class Trainer:
             total = self.program.total_steps
             self.display.notice(f"A callback stopped the run at step {self.step:,} of {total:,}.")
         return 0
+
+    def _correct_length(self) -> bool:
+        """Let the run have another last step, if its plan was wrong about the machine; return whether."""
+        found = self._correct and self._correct(self.step, self.pace.steps_per_second)
+        if not found:
+            return False
+        before = self.program.total_steps
+        self._take_up(*found, self._saver.saved_at)
+        total = self.program.total_steps
+        self.display.ends_at(total)
+        self.display.notice(length_corrected(before, total, self._steps_per_epoch))
+        self.folder.create(self.config)
+        self._save()
+        return True
 
     def _announce_stop(self, number: int) -> None:
         doing = "finishing" if self.is_finished else "saving"
@@ -182,19 +199,11 @@ class Trainer:
         self._figures = figures._replace(opt_state=self.state.opt_state)  # may hold a rate of the user's own
         if not finite:
             raise JaxcharError(divergence(self.state, self._saver.saved_at))
-        next_chunk = self._timed(stop - self.step, time.perf_counter() - started)
+        next_chunk = self.pace.add(stop - self.step, time.perf_counter() - started)
         self.step = stop
         return next_chunk
 
-    def _timed(self, steps: int, seconds: float) -> int:
-        """Take down how long some steps took; return how many the next call should do."""
-        return self.pace.add(steps, seconds)
-
     # ---- what is due at a step -------------------------------------------------------------------
-
-    @property
-    def _steps_per_epoch(self) -> int:
-        return self.program.batches.steps_per_epoch
 
     def _gave_up(self) -> bool:
         return self.evaluations.gave_up(self.step, self.config.early_stopping)
@@ -214,45 +223,23 @@ class Trainer:
             with self._phase("sampling"):
                 self._sample_now()
 
-    def _position(self) -> str:
-        """Return the epoch that the last step was of, and that step."""
-        epoch = max(1, -(-self.step // self._steps_per_epoch))
-        return f"epoch {epoch}  step {self.step:,}"
-
     def _show_progress(self, recent: Means) -> None:
         steps_per_second, total = self.pace.steps_per_second, self.program.total_steps
         rates = (steps_per_second, steps_per_second * self.config.batch_size * self.config.seq_len)
         left = self.pace.seconds_left(self.step, total, self._due.periods)
-        position = f"{self._position()}/{total:,}"
+        position = f"{self._log.position(self.step)}/{total:,}"
         self.display.progress(self.step, position, recent.loss, recent.accuracy, rates, left)
 
     # ---- evaluation and samples ------------------------------------------------------------------
 
-    def _make_evaluation(self) -> Callable[[nnx.State], Means] | None:
-        graphdef, mesh = self.program.graphdef, self.program.mesh
-        return make_validation(self.config, graphdef, self.dataset.splits["validation"], mesh)
-
     def _evaluate_now(self) -> None:
-        train = Means.of(self._figures.epoch_totals)
-        val, is_best = None, False
-        if self._evaluate is not None:
+        val = None
+        if self._evaluator.has_text:
             with self._phase("evaluating"):
-                val = self._evaluate(evaluation_params(self.state))
-            is_best = self.evaluations.add(self.step, val)
-            bits = bits_per_char(val.loss)
-            self._log.write(
-                self._figures,
-                self.pace.seconds,
-                val_loss=val.loss,
-                val_accuracy=val.accuracy,
-                val_bits_per_char=bits,
-            )
-        self.display.evaluation(self._position(), train, val, is_best)
-        if not self._told_by_heart and self.evaluations.show_learning_by_heart(train):
-            self._told_by_heart = True
-            self.display.notice(
-                self.evaluations.by_heart(self._steps_per_epoch, self.config.keep_checkpoints > 0)
-            )
+                val = self._evaluator.validate(self.state)
+            self._log.write_evaluation(self._figures, self.pace.seconds, val)
+        self._evaluator.take_down(val, self._figures, self._log.position(self.step))
+        train = Means.of(self._figures.epoch_totals)
         known = {} if val is None else self.evaluations.last_metrics()
         self._call_back("on_evaluation", train_loss=train.loss, train_accuracy=train.accuracy, **known)
 
@@ -272,12 +259,3 @@ class Trainer:
     def _save(self) -> None:
         with self._phase("saving"):
             self._saver.save(self.state, self.pace.seconds, self.evaluations)
-
-    def _save_the_end(self) -> None:
-        """Make sure that the last step is saved, or say that it is not."""
-        self._saver.save_the_end(self.state, self.pace.seconds, self.evaluations)
-
-
-def _figures_of(result: RunResult) -> dict[str, float]:
-    """Return the numbers of a summary."""
-    return {name: value for name, value in result.summary.items() if isinstance(value, int | float)}

@@ -46,8 +46,8 @@ from jaxchar.data.batches import Documents, Streams  # noqa: E402
 from jaxchar.parallel.devices import AXIS  # noqa: E402
 from jaxchar.recurrence.fused import ACCELERATOR_UNROLL  # noqa: E402
 from jaxchar.sampling.context import StreamContext  # noqa: E402
-from jaxchar.sampling.decoder import JaxDecoder  # noqa: E402
 from jaxchar.sampling.filters import TracedParams  # noqa: E402
+from jaxchar.sampling.jax_decoder import JaxDecoder  # noqa: E402
 from jaxchar.scoring.validation import make_evaluation  # noqa: E402
 from jaxchar.tracing import traced_for  # noqa: E402
 from jaxchar.training.step import make_program  # noqa: E402

@@ -19,6 +19,7 @@ from jaxchar.checkpoint.layout import FOLDER, steps_in
 from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.errors import JaxcharError
 from jaxchar.progress.display import TrainingDisplay
+from jaxchar.training.pace import Pace
 from jaxchar.training.trainer import Trainer
 
 pytestmark = promises.FAILING_SAVES
@@ -130,7 +131,7 @@ def at_steps(monkeypatch, **happenings) -> None:
         return chunk
 
     monkeypatch.setattr(Trainer, "_train_chunk", then)
-    monkeypatch.setattr(Trainer, "_timed", lambda trainer, steps, seconds: 1)
+    monkeypatch.setattr(Pace, "add", lambda pace, steps, seconds: 1)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from runs import quiet
 import jaxchar
 from jaxchar.errors import JaxcharError
 from jaxchar.progress.display import TrainingDisplay
+from jaxchar.training.pace import Pace
 from jaxchar.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
@@ -126,7 +127,7 @@ class Positions(TrainingDisplay):
 
 
 def test_a_step_is_of_one_epoch_wherever_it_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(Trainer, "_timed", lambda trainer, steps, seconds: 1)
+    monkeypatch.setattr(Pace, "add", lambda pace, steps, seconds: 1)
     display = Positions()
     jaxchar.fit(CONFIG, tmp_path / "run", display=display)
     expected = [f"epoch {1 + (step - 1) // EPOCH}  step {step}" for step in range(1, STEPS + 1)]

@@ -17,6 +17,7 @@ import jaxchar
 from jaxchar import train
 from jaxchar.checkpoint.layout import FOLDER, steps_in
 from jaxchar.training import signals
+from jaxchar.training.pace import Pace
 from jaxchar.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
@@ -40,7 +41,7 @@ def at_first_chunk(monkeypatch, do) -> None:
         return train_chunk(trainer, *given)
 
     monkeypatch.setattr(Trainer, "_train_chunk", before)
-    monkeypatch.setattr(Trainer, "_timed", lambda trainer, steps, seconds: 1)
+    monkeypatch.setattr(Pace, "add", lambda pace, steps, seconds: 1)
 
 
 def send(number: int, times: int = 1, pause: float = 0.0):

@@ -71,6 +71,26 @@ def test_a_run_shorter_than_its_warm_up_never_exceeds_the_learning_rate(schedule
     assert max(rates) <= 0.5 and rates[-1] == 0
 
 
+@ENDING
+def test_a_rate_that_is_held_says_nothing_of_the_length_of_the_run(schedule):
+    """A run can still become longer or shorter up to that step, and change no bit of what was trained."""
+    given = {"schedule": schedule, "warmup_steps": 10, "hold_until": 30}
+    short, long = [[rate(step, total_steps=total, **given) for step in range(41)] for total in (50, 200)]
+    assert short[:31] == long[:31] and short[10:31] == [0.5] * 21
+    assert short[40] < long[40] < 0.5
+    assert rate(50, total_steps=50, **given) == rate(200, total_steps=200, **given) == 0
+
+
+@ENDING
+@pytest.mark.parametrize("hold_until", [3, 10, 1_000])
+def test_a_rate_that_is_held_too_shortly_or_too_long(schedule, hold_until):
+    given = {"total_steps": 20, "schedule": schedule, "warmup_steps": 10}
+    rates = [rate(step, hold_until=hold_until, **given) for step in range(21)]
+    if hold_until <= 10:  # as if it were not there
+        assert rates == [rate(step, **given) for step in range(21)]
+    assert max(rates) == 0.5 and rates[20] == 0
+
+
 # ---- update rules --------------------------------------------------------------------------------
 
 RNG = np.random.default_rng(0)

@@ -370,10 +370,10 @@ def test_a_run_names_all_that_it_does_and_counts_it_into_the_time_left(tmp_path,
     evaluate = Trainer._evaluate_now
 
     def slowly(trainer: Trainer) -> None:
-        inner = trainer._evaluate
-        trainer._evaluate = lambda params: (time.sleep(0.2), inner(params))[1]
+        inner = trainer._evaluator.validate
+        trainer._evaluator.validate = lambda state: (time.sleep(0.2), inner(state))[1]
         evaluate(trainer)
-        trainer._evaluate = inner
+        trainer._evaluator.validate = inner
 
     monkeypatch.setattr(Trainer, "_evaluate_now", slowly)
     display = Recorder()

@@ -14,9 +14,9 @@ from jaxchar.recurrence import native
 from jaxchar.sampling import filters as drawing
 from jaxchar.sampling import generate, noise
 from jaxchar.sampling.context import batched
-from jaxchar.sampling.decoder import JaxDecoder
 from jaxchar.sampling.filters import TracedParams, draw, filter_mask
 from jaxchar.sampling.generate import Generator
+from jaxchar.sampling.jax_decoder import JaxDecoder
 from jaxchar.sampling.native_decoder import NativeDecoder
 from jaxchar.sampling.noise import text_keys
 from jaxchar.tracing import traced_for

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
 from jaxchar.scoring import report
+from jaxchar.scoring.predictions import Predictions
 from jaxchar.scoring.report import CharacterTable, ReportFolder, page, write_csv
-from jaxchar.scoring.score import Predictions
 
 CHARACTERS = st.one_of(
     st.sampled_from("\n\r\t\0 \",';<>&·\u2028\u202e\x1b"), st.characters(exclude_categories=["Cs"])

@@ -21,7 +21,9 @@ from jaxchar.language_model import LanguageModel
 from jaxchar.model.loss import Means
 from jaxchar.model.split import split_model
 from jaxchar.scoring import score as score_module
-from jaxchar.scoring.score import Evaluation, Predictions, mean_with_interval, predict
+from jaxchar.scoring.predict import predict
+from jaxchar.scoring.predictions import Predictions
+from jaxchar.scoring.score import Evaluation, mean_with_interval
 from jaxchar.scoring.validation import make_evaluation
 
 QUICK_INIT = {"kernel_init": "uniform", "init_scale": 0.5, "recurrent_init": "same"}  # to compile

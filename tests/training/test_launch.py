@@ -21,6 +21,7 @@ from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
 from jaxchar.randomness import SHUFFLE_KEY, purpose_key
+from jaxchar.training.pace import Pace
 from jaxchar.training.run_folder import RunFolder
 from jaxchar.training.step import state_structure
 from jaxchar.training.trainer import Trainer
@@ -124,7 +125,7 @@ def test_stopped_in_the_middle_of_an_epoch_it_ends_in_the_same_bits(undisturbed,
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(Trainer, "_show_progress", interrupt)
-    monkeypatch.setattr(Trainer, "_timed", lambda trainer, steps, seconds: 1)  # one step a call
+    monkeypatch.setattr(Pace, "add", lambda pace, steps, seconds: 1)  # one step a call
     stopped = fit(config, tmp_path / "run")
     assert stopped.stopped_by == signal.SIGTERM
     assert steps_in(tmp_path / "run" / "checkpoints")[0] == stop

@@ -5,21 +5,24 @@ import json
 import re
 import time
 
+import jax
 import numpy as np
 import pytest
 from rich.console import Console
 
 import jaxchar
 from jaxchar import train
+from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.data.dataset import load_dataset
 from jaxchar.model.loss import Means
 from jaxchar.progress.display import TrainingDisplay, worth
 from jaxchar.progress.guard import GuardedDisplay
 from jaxchar.training import planner
+from jaxchar.training.evaluator import Evaluator
 from jaxchar.training.planner import Planner
 from jaxchar.training.resume import resume
 from jaxchar.training.run_folder import RunFolder
-from jaxchar.training.trainer import Trainer
+from jaxchar.training.step import total_steps, training_batches
 
 FEW = {"max_steps": 6, "hidden_size": 8, "sample_length": 0}  # so that a test takes no time
 FEW |= {"optimizer": "adamw", "recurrent_init": "same"}  # quick to compile
@@ -202,9 +205,7 @@ def test_a_loss_is_said_to_be_good_or_not(bits, verdict):
 def learn(tmp_path, novel, monkeypatch, validation: list[float], training: float) -> str:
     """Return what a run says whose losses are these."""
     losses = iter(validation)
-    monkeypatch.setattr(
-        Trainer, "_make_evaluation", lambda self: lambda params: Means(next(losses), 0.5, 100)
-    )
+    monkeypatch.setattr(Evaluator, "validate", lambda evaluator, state: Means(next(losses), 0.5, 100))
     means_of = Means.of
     monkeypatch.setattr(
         Means, "of", classmethod(lambda cls, totals: means_of(totals)._replace(loss=training))
@@ -242,3 +243,106 @@ def test_the_measurement_is_of_the_real_step(novel, monkeypatch):
     found = seconds_per_step(config, load_dataset(config))
     assert 1e-6 < found < 1
     assert np.isfinite(found)
+
+
+# ---- the length, once the speed is known ---------------------------------------------------------
+
+SLOW = {"hidden_size": 8, "sample_length": 0, "optimizer": "adamw", "recurrent_init": "same"}
+
+
+@pytest.fixture
+def planned(novel):
+    """Return a planner of three minutes of which 30 seconds are gone, its text, and what it planned."""
+    asked = Planner({"corpus": str(novel), **SLOW}, 3.0, time.monotonic() - 30)
+    dataset = load_dataset(asked.settings_to_load())
+    display = GuardedDisplay.of(TrainingDisplay(Console(file=io.StringIO())))
+    recipe = asked.plan(dataset, asked.settings_to_load(), display)
+    return asked, dataset, recipe._replace(config=recipe.config.replace(epochs=20, max_steps=800))
+
+
+def steps_of(config, dataset) -> int:
+    return total_steps(config, training_batches(config, len(dataset.splits["train"])).steps_per_epoch)
+
+
+@pytest.mark.parametrize(
+    ("steps_per_second", "steps"),
+    [(4.0, (600, 661)), (2.0, (360, 400)), (8.0, (1_160, 1_224)), (5.0, (800, 800))],
+    ids=["slower", "much slower: half of it at the least", "faster", "as it was measured"],
+)
+def test_a_run_is_as_long_as_there_is_time_at_the_speed_that_it_has(planned, steps_per_second, steps):
+    asked, dataset, recipe = planned
+    corrected = asked.corrected(recipe.config, dataset, 100, steps_per_second)
+    least, most = steps
+    assert least <= steps_of(corrected, dataset) <= most
+    assert corrected.replace(epochs=20, max_steps=800) == recipe.config
+
+
+def test_a_fast_machine_makes_no_more_passes_than_help(planned):
+    asked, dataset, recipe = planned
+    corrected = asked.corrected(recipe.config, dataset, 100, 1e6)
+    assert recipe.most_steps - 50 <= steps_of(corrected, dataset) <= recipe.most_steps
+
+
+def test_a_length_that_the_user_has_set_is_not_corrected(novel):
+    asked = Planner({"corpus": str(novel), **SLOW, "epochs": 3}, 3.0, time.monotonic())
+    dataset, config = load_dataset(asked.settings_to_load()), asked.asked()
+    assert asked.corrected(config, dataset, 10, 1e-3) == config
+
+
+@pytest.fixture
+def longer(monkeypatch):
+    """Let every planned run end after 70 steps, which is found where its learning rate begins to fall."""
+    asked = []
+
+    def corrected(planner, config, dataset, step, steps_per_second):
+        assert step == config.hold_until > 0 and steps_per_second > 0
+        asked.append(step)
+        return config.replace(max_steps=70, epochs=2)
+
+    monkeypatch.setattr(planner, "seconds_per_step", lambda *_: 1.0)
+    monkeypatch.setattr(Planner, "corrected", corrected)
+    return asked
+
+
+def assert_same_weights(run_dir, other) -> None:
+    found, expected = (jax.tree.leaves(jaxchar.load(run, which="last").params) for run in (run_dir, other))
+    for one, another in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, another)
+
+
+def test_a_run_that_was_corrected_is_the_run_of_its_settings(novel, tmp_path, longer):
+    said = spoken(lambda d: jaxchar.fit(novel, tmp_path / "run", minutes=1, display=d, **SLOW))
+    assert "The machine is faster than it was when it was measured" in said
+    assert longer == [settings_of(tmp_path / "run")["hold_until"]]  # asked once
+    assert settings_of(tmp_path / "run")["max_steps"] == 70
+    at_once = jaxchar.fit(jaxchar.Config.from_json(settings_of(tmp_path / "run")), tmp_path / "at_once")
+    assert at_once.summary["steps"] == 70
+    assert_same_weights(tmp_path / "run", tmp_path / "at_once")
+
+
+def test_a_run_that_was_corrected_and_stopped_goes_on_as_if_it_had_not_been(novel, tmp_path, longer):
+    class Stop(jaxchar.Callback):
+        def on_evaluation(self, snapshot):
+            return snapshot.step >= 50
+
+    jaxchar.fit(novel, tmp_path / "run", minutes=1, **SLOW)
+    stopped = jaxchar.fit(novel, tmp_path / "stopped", minutes=1, callbacks=[Stop()], **SLOW)
+    assert 50 <= stopped.summary["steps"] < 70
+    assert resume(tmp_path / "stopped").summary["steps"] == 70
+    assert_same_weights(tmp_path / "stopped", tmp_path / "run")
+
+
+def test_a_checkpoint_of_the_new_length_is_there_at_once(novel, tmp_path, longer, monkeypatch):
+    saved = []
+    save = CheckpointStore.save
+    monkeypatch.setattr(
+        CheckpointStore,
+        "save",
+        lambda store, state, metadata, *rest: (saved.append(metadata), save(store, state, metadata, *rest))[
+            1
+        ],
+    )
+    jaxchar.fit(novel, tmp_path / "run", minutes=1, **SLOW)
+    hold_until = settings_of(tmp_path / "run")["hold_until"]
+    (found,) = [metadata for metadata in saved if metadata.step == hold_until]
+    assert found.config.max_steps == 70

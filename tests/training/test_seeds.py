@@ -10,8 +10,7 @@ import jaxchar
 from jaxchar import train
 from jaxchar.checkpoint.find import peek
 from jaxchar.errors import JaxcharError
-from jaxchar.training.launch import fit_seeds
-from jaxchar.training.seeds import SEEDS, SeedsResult
+from jaxchar.training.seeds import SEEDS, SeedsResult, fit_seeds
 from jaxchar.training.summary import RunResult
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
@@ -128,7 +127,7 @@ def test_the_time_is_for_all_runs_together(tmp_path, monkeypatch):
         deadlines.append(deadline)
         return RunResult(run_dir, {"steps": 1, "best_step": None, "best_val_loss": None}, None)
 
-    monkeypatch.setattr("jaxchar.training.launch._fit", fit)
+    monkeypatch.setattr("jaxchar.training.seeds.fit_config", fit)
     text = {"corpus": jaxchar.Text(TEXT), "hidden_size": 6}
     found = fit_seeds(text, tmp_path, seeds=4, minutes=2.0, started=1_000.0, display=quiet())
     assert deadlines == pytest.approx([1_000 + 1.06 * 120 * share - 2 for share in (0.25, 0.5, 0.75, 1)])
