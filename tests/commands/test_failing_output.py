@@ -26,6 +26,7 @@ from jaxchar.checkpoint.layout import FOLDER, steps_in
 from jaxchar.progress import guard as display_guard
 from jaxchar.progress.display import TrainingDisplay
 from jaxchar.progress.guard import GuardedDisplay, TolerantStream
+from jaxchar.training.saving import Saver
 from jaxchar.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
@@ -308,15 +309,15 @@ def test_fit_returns_whatever_the_picture_fails_of(error, tmp_path, monkeypatch,
 def test_a_summary_that_cannot_be_written_and_metrics_that_cannot_be_read_are_warnings(
     tmp_path, monkeypatch, capsys
 ):
-    save_the_end = Trainer._save_the_end
+    save_the_end = Saver.save_the_end
 
-    def then_spoil(trainer):
-        save_the_end(trainer)
+    def then_spoil(*given):
+        save_the_end(*given)
         (tmp_path / "run" / "summary.json").mkdir()
         with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
             file.write('{"half a\n{"step": 1}\n')
 
-    monkeypatch.setattr(Trainer, "_save_the_end", then_spoil)
+    monkeypatch.setattr(Saver, "save_the_end", then_spoil)
     run = jaxchar.fit(CONFIG, tmp_path / "run")
     assert run.summary["steps"] == STEPS
     out = capsys.readouterr().out

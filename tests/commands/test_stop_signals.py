@@ -18,6 +18,7 @@ from jaxchar import train
 from jaxchar.checkpoint.layout import FOLDER, steps_in
 from jaxchar.training import signals
 from jaxchar.training.pace import Pace
+from jaxchar.training.saving import Saver
 from jaxchar.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
@@ -145,7 +146,7 @@ def test_a_second_signal_interrupts_fit_and_leaves_its_host_alive(number, raised
 @promises.SIGNALS
 @pytest.mark.parametrize("number", ALL_SIGNALS)
 def test_a_signal_before_training_leaves_with_its_exit_code(number, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("jaxchar.training.setup.load_dataset", lambda *_: send(number)())
+    monkeypatch.setattr("jaxchar.training.donor.load_dataset", lambda *_: send(number)())
     assert main(f"--run-dir={tmp_path}/run") == 128 + number
     assert "stopped; nothing had to be saved" in capsys.readouterr().err
 
@@ -184,13 +185,13 @@ def test_a_stack_trace_on_a_signal_still_works_within_fit_and_after(tmp_path, mo
 
 @promises.SIGNALS
 def test_a_signal_at_the_very_end_leaves_a_finished_run_and_exit_code_0(tmp_path, monkeypatch, capsys):
-    save_the_end = Trainer._save_the_end
+    save_the_end = Saver.save_the_end
 
-    def interrupted(trainer):
+    def interrupted(*given):
         os.kill(os.getpid(), signal.SIGTERM)
-        save_the_end(trainer)
+        save_the_end(*given)
 
-    monkeypatch.setattr(Trainer, "_save_the_end", interrupted)
+    monkeypatch.setattr(Saver, "save_the_end", interrupted)
     assert main("--epochs=2", f"--run-dir={tmp_path}/run") == 0
     assert "stopped at step" not in capsys.readouterr().out
     assert_whole(tmp_path / "run")

@@ -20,7 +20,8 @@ from jaxchar.errors import JaxcharError
 from jaxchar.language_model import LanguageModel
 from jaxchar.model.loss import Means
 from jaxchar.model.split import split_model
-from jaxchar.scoring import score as score_module
+from jaxchar.scoring import predict as predict_module
+from jaxchar.scoring import predictions as predictions_module
 from jaxchar.scoring.predict import predict
 from jaxchar.scoring.predictions import Predictions
 from jaxchar.scoring.score import Evaluation, mean_with_interval
@@ -80,7 +81,7 @@ def test_predictions_are_a_numpy_softmax_of_each_piece_in_the_order_of_the_text(
 ):
     batches, pieces = PROTOCOLS[protocol]
     if calls == "several calls":
-        monkeypatch.setattr(score_module, "CALL_PREDICTIONS", 2 * batches.batch_size * batches.seq_len)
+        monkeypatch.setattr(predict_module, "CALL_PREDICTIONS", 2 * batches.batch_size * batches.seq_len)
     found = predict(model.graphdef, model.state, jnp.asarray(IDS), batches)
     expected = [
         (p, s, r) for piece in pieces for p, s, r in zip(piece[1:], *by_numpy(model, IDS[piece]), strict=True)
@@ -111,11 +112,11 @@ def test_it_is_the_loss_and_accuracy_that_training_evaluates(model):
 
 def test_of_equal_logits_the_lower_id_comes_first_as_argmax_has_it():
     logits = jnp.array([[1.0, 2.0, 2.0, 0.0]] * 4)
-    assert score_module._ranks(logits, jnp.arange(4)).tolist() == [3, 1, 2, 4]
+    assert predictions_module._ranks(logits, jnp.arange(4)).tolist() == [3, 1, 2, 4]
 
 
 def test_a_model_that_has_lost_its_mind_is_never_right():
-    assert score_module._ranks(jnp.full((3, 4), jnp.nan), jnp.arange(3)).tolist() == [5, 5, 5]
+    assert predictions_module._ranks(jnp.full((3, 4), jnp.nan), jnp.arange(3)).tolist() == [5, 5, 5]
 
 
 # ---- the figures ---------------------------------------------------------------------------------
@@ -274,10 +275,10 @@ def test_a_text_with_unknown_characters_is_scored_without_them(model):
 
 def test_few_lengths_of_text_are_compiled(model):
     model.score("abcd" * 10)
-    before = score_module._predict_steps._cache_size()
+    before = predict_module._predict_steps._cache_size()
     for length in range(33, 64):
         model.score(SYMBOLS.decode(IDS[:length]))
-    assert score_module._predict_steps._cache_size() == before
+    assert predict_module._predict_steps._cache_size() == before
 
 
 def test_positions_beyond_the_text_are_padding(model):
