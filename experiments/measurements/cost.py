@@ -3,6 +3,7 @@
     python experiments/measurements/cost.py text     # characters in the corpus: seconds and memory of each
     python experiments/measurements/cost.py step     # T, H, B against the number of operations
     python experiments/measurements/cost.py start    # from the command to the first step, cold and warm
+    python experiments/measurements/cost.py sample RUN    # from the command to the first character
     python experiments/measurements/cost.py seeds    # runs that differ in their seed, in one process
     python experiments/measurements/cost.py extras   # logging, checkpoints, evaluation against the bare loop
 
@@ -153,6 +154,32 @@ def start() -> None:
     show("words_generator: a process that trains one step", ("what was compiled", "seconds"), rows)
 
 
+# ---- sample --------------------------------------------------------------------------------------
+
+
+def sample(run: str) -> None:
+    """Time a sample of 200 characters as a whole process, with everything compiled before."""
+    command = [sys.executable, "-m", "jaxchar.sample", "--ckpt", run, "--length", "200", "--seed", "1"]
+    firsts, ends = [], []
+    for number in range(ROUNDS + 1):
+        began = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            assert process.stdout is not None
+            read = b""
+            while len(read) < 2:  # the first one is the prompt, a line break
+                read += os.read(process.stdout.fileno(), 1 << 16)
+            first = time.perf_counter() - began
+            process.stdout.read()
+        if number:  # the first round compiles
+            firsts.append(first)
+            ends.append(time.perf_counter() - began)
+    rows = [
+        (name, f"{statistics.median(times):.2f}", f"{max(times):.2f}")
+        for name, times in (("to the first character", firsts), ("to the end of the process", ends))
+    ]
+    show("a sample of 200 characters", ("what", "seconds, median", "largest"), rows)
+
+
 # ---- seeds ---------------------------------------------------------------------------------------
 
 
@@ -228,6 +255,5 @@ def _loop_seconds(config: Config) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    {"text": text, "reader": reader, "step": step, "start": start, "seeds": seeds, "extras": extras}[
-        sys.argv[1]
-    ](*sys.argv[2:])
+    tables = (text, reader, step, start, sample, seeds, extras)
+    {table.__name__: table for table in tables}[sys.argv[1]](*sys.argv[2:])
