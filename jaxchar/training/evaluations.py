@@ -3,6 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
+from jaxchar.checkpoint.metadata import Metadata
 from jaxchar.model.loss import Means, bits_per_char
 
 # A validation loss so many times the best one, and so far above the training loss (nats), tells that the
@@ -33,6 +34,11 @@ class Evaluations:
         """Begin with none, or with those of a checkpoint's metadata."""
         self.last = Evaluation(**last) if last else None
         self.best = Best(**best) if best else Best()
+
+    @classmethod
+    def of(cls, checkpoint: Metadata | None) -> "Evaluations":
+        """Return those of the checkpoint that a run goes on from; none where it is new."""
+        return cls() if checkpoint is None else cls(checkpoint.last, checkpoint.best)
 
     def add(self, step: int, means: Means) -> bool:
         """Take an evaluation down; return whether it is the best so far."""

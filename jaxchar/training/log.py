@@ -48,6 +48,10 @@ class Log:
         where = {"step": step, "epoch": step / self._steps_per_epoch}
         self._folder.log_metrics({**where, **figures, "seconds": round(seconds, 3)})
 
+    def write_training(self, state: TrainState, seconds: float, train: Means) -> None:
+        """Write a line with the figures of the steps since the last one."""
+        self.write(state, seconds, train_loss=train.loss, train_accuracy=train.accuracy)
+
     def write_evaluation(self, state: TrainState, seconds: float, val: Means) -> None:
         """Write a line with the figures of the held-out text."""
         figures = {"val_loss": val.loss, "val_accuracy": val.accuracy}

@@ -65,6 +65,11 @@ def time_is_up(step: int, total_steps: int) -> str:
     )
 
 
+def stopped_by_callback(step: int, total_steps: int) -> str:
+    """Return what is said when a callback has stopped training."""
+    return f"A callback stopped the run at step {step:,} of {total_steps:,}."
+
+
 def length_corrected(before: int, after: int, steps_per_epoch: int) -> str:
     """Return what is said when a run gets another last step, since its plan was wrong about the machine."""
     then, now = (passes_in_words(steps / steps_per_epoch) for steps in (before, after))

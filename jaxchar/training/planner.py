@@ -32,8 +32,7 @@ from jaxchar.parallel.processes import agree, agreed_text
 from jaxchar.progress.guard import GuardedDisplay
 from jaxchar.training.plan_words import Time, plan_in_words
 from jaxchar.training.signals import after_this
-from jaxchar.training.step import Program, make_program, total_steps, training_batches
-from jaxchar.training.trainer import Correction
+from jaxchar.training.step import Correction, Program, make_program, total_steps, training_batches
 
 MEASURE_SECONDS = 0.6  # of steps, after the first one, that a measurement lasts
 CHUNK_MICROSECONDS = 2e5  # of steps in one call

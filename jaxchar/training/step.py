@@ -87,6 +87,9 @@ class Program(NamedTuple):
         return self.compiled[key]
 
 
+# (step, steps per second) -> settings with another last step, and their program; None: all stays as it is.
+Correction = Callable[[int, float], tuple[Config, Program] | None]
+
 # (state, ids or what is read of documents, seed) -> (state, finite)
 OneStep = Callable[[TrainState, jax.Array | Ordered, jax.Array], tuple[TrainState, jax.Array]]
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxchar.config import Config
 from jaxchar.data.dataset import Dataset
 from jaxchar.model.loss import Means, bits_per_char
 from jaxchar.progress.guard import GuardedDisplay, reason_of
@@ -47,16 +48,16 @@ class RunResult(NamedTuple):
 def summarize(
     state: TrainState,
     seconds: float,
-    chars_per_step: int,
+    config: Config,
     steps_per_epoch: int,
     evaluations: Evaluations,
 ) -> dict[str, Any]:
-    """Return the figures of a run as a JSON object, references left out.
+    """Return the figures of a run as a JSON object, those of other models left out.
 
     Args:
         state: after the last step.
         seconds: of training.
-        chars_per_step: B x T.
+        config: all settings.
         steps_per_epoch: steps an epoch.
         evaluations: of the validation text.
     """
@@ -69,7 +70,7 @@ def summarize(
         "epochs": step / steps_per_epoch,
         "seconds": seconds,
         "steps_per_second": round(rate, 3),
-        "chars_per_second": round(rate * chars_per_step, 1),
+        "chars_per_second": round(rate * config.batch_size * config.seq_len, 1),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         "train_loss": train.loss,
         "train_accuracy": train.accuracy,
@@ -82,7 +83,7 @@ def summarize(
     }
 
 
-def references(folder: RunFolder, dataset: Dataset) -> dict[str, float] | None:
+def _references(folder: RunFolder, dataset: Dataset) -> dict[str, float] | None:
     """Return what others make of the validation text, in bits per character; None where there is none.
 
     It is the same for every summary of a run, so it is taken from the one on disk where that has it.
@@ -95,16 +96,21 @@ def references(folder: RunFolder, dataset: Dataset) -> dict[str, float] | None:
 
 
 def write_report(
-    folder: RunFolder, display: GuardedDisplay, summary: dict[str, Any], *, is_new: bool
-) -> None:
+    folder: RunFolder, dataset: Dataset, display: GuardedDisplay, summary: dict[str, Any], *, is_new: bool
+) -> dict[str, Any]:
     """Write the summary and the picture, unless they are there; a failure of either is told.
 
     Args:
         folder: the run's.
+        dataset: the text, on which other models are measured.
         display: where failures are told.
-        summary: see :func:`summarize`, with the references.
+        summary: see :func:`summarize`.
         is_new: whether there are steps that the picture on disk cannot have.
+
+    Returns:
+        The summary, with what others make of the held-out text.
     """
+    summary = {**summary, REFERENCES: _references(folder, dataset)}
     is_written = folder.summary() == summary
     if not is_written:
         with _failing_alone(SUMMARY, display):
@@ -112,6 +118,7 @@ def write_report(
     with _failing_alone(PICTURE, display):
         if is_new or not is_written or not folder.has(PICTURE):
             _draw(folder, display, summary[REFERENCES] or {})
+    return summary
 
 
 def _draw(folder: RunFolder, display: GuardedDisplay, reference_bits: dict[str, float]) -> None:

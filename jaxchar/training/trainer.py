@@ -25,16 +25,13 @@ from jaxchar.training.due import Due
 from jaxchar.training.evaluations import Evaluations
 from jaxchar.training.evaluator import Evaluator
 from jaxchar.training.log import Log
-from jaxchar.training.pace import Pace, length_corrected, time_is_up
+from jaxchar.training.pace import Pace, length_corrected, stopped_by_callback, time_is_up
 from jaxchar.training.run_folder import RunFolder
 from jaxchar.training.samples import Sampler
 from jaxchar.training.saving import Saver
 from jaxchar.training.signals import name_of, stop_requests
-from jaxchar.training.step import Program, TrainState, divergence, figures_of, total_steps
-from jaxchar.training.summary import REFERENCES, RunResult, references, summarize, write_report
-
-# (step, steps per second) -> settings with another last step, and their program; None: all stays as it is.
-Correction = Callable[[int, float], tuple[Config, Program] | None]
+from jaxchar.training.step import Correction, Program, TrainState, divergence, figures_of, total_steps
+from jaxchar.training.summary import RunResult, summarize, write_report
 
 
 class Trainer:
@@ -76,8 +73,7 @@ class Trainer:
         self.display = display
         self.step = int(state.step)
         self.is_finished = False  # whether nothing is left to train
-        before = resumed_from
-        self.evaluations = Evaluations(before.last, before.best) if before else Evaluations()
+        self.evaluations = Evaluations.of(resumed_from)
         self.pace = Pace(deadline=deadline)
         self._store = store
         self._callbacks = callbacks or Callbacks()
@@ -85,10 +81,10 @@ class Trainer:
         self._out_of_time = 0
         self._steps_per_epoch = program.batches.steps_per_epoch
         self._text = replicate(dataset.training_text, program.mesh)
-        self._take_up(config, program, self.step if before else None)
+        self._take_up(config, program, self.step if resumed_from else None)
         self._evaluator = Evaluator(config, dataset, program, display, self.evaluations)
-        if before:
-            self._go_on_from(before)
+        if resumed_from:
+            self._go_on_from(resumed_from)
 
     def _take_up(self, config: Config, program: Program, saved_at: int | None) -> None:
         """Train with these settings from here on; the newest checkpoint is of a step, if there is one."""
@@ -115,8 +111,7 @@ class Trainer:
             with self.display.live(self.program.total_steps):
                 stopped_by = self._train(requested)
                 self._saver.save_the_end(self.state, self.pace.seconds, self.evaluations)
-            stopped_early = stopped_by or self._out_of_time or self._callbacks.asks_to_stop
-            self.is_finished = not stopped_early
+            self.is_finished = not (stopped_by or self._out_of_time or self._callbacks.asks_to_stop)
             result = self.sum_up(stopped_by or None)
         self._callbacks.raise_error()
         self._call_back("on_train_end", **result.figures)
@@ -125,12 +120,9 @@ class Trainer:
 
     def sum_up(self, stopped_by: int | None = None) -> RunResult:
         """Write the summary and the picture, unless they are there; either may fail, which is told."""
-        chars_per_step = self.config.batch_size * self.config.seq_len
-        summary = summarize(
-            self.state, self.pace.seconds, chars_per_step, self._steps_per_epoch, self.evaluations
-        )
-        summary[REFERENCES] = references(self.folder, self.dataset)
-        write_report(self.folder, self.display, summary, is_new=self.pace.steps_timed > 0)
+        pace, per_epoch = self.pace, self._steps_per_epoch
+        summary = summarize(self.state, pace.seconds, self.config, per_epoch, self.evaluations)
+        summary = write_report(self.folder, self.dataset, self.display, summary, is_new=pace.steps_timed > 0)
         return RunResult(self.folder.path, summary, stopped_by)
 
     # ---- the loop --------------------------------------------------------------------------------
@@ -156,8 +148,7 @@ class Trainer:
         if self._out_of_time:
             self.display.notice(time_is_up(self.step, self.program.total_steps))
         elif self._callbacks.asks_to_stop and self._callbacks.error is None:
-            total = self.program.total_steps
-            self.display.notice(f"A callback stopped the run at step {self.step:,} of {total:,}.")
+            self.display.notice(stopped_by_callback(self.step, self.program.total_steps))
         return 0
 
     def _correct_length(self) -> bool:
@@ -167,9 +158,8 @@ class Trainer:
             return False
         before = self.program.total_steps
         self._take_up(*found, self._saver.saved_at)
-        total = self.program.total_steps
-        self.display.ends_at(total)
-        self.display.notice(length_corrected(before, total, self._steps_per_epoch))
+        self.display.ends_at(self.program.total_steps)
+        self.display.notice(length_corrected(before, self.program.total_steps, self._steps_per_epoch))
         self.folder.create(self.config)
         self._save()
         return True
@@ -214,9 +204,7 @@ class Trainer:
         if recent.count:
             self._show_progress(recent)
             if self.step % self.config.log_every == 0:
-                self._log.write(
-                    self._figures, self.pace.seconds, train_loss=recent.loss, train_accuracy=recent.accuracy
-                )
+                self._log.write_training(self._figures, self.pace.seconds, recent)
         if self._due.is_due("evaluating", self.step):
             self._evaluate_now()
         if self._due.is_due("sampling", self.step):
