@@ -390,6 +390,8 @@ class SamplingParams(_Checked):
         return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
 
 
+# How many bits the recurrent weights have when a model writes, see jaxchar.model.narrow_weights.
+Weights = Literal["float32", "bfloat16", "int8"]
 # Longest context that writing with a memory goes by. Longer ones copy: see experiments/MEMORY.md.
 MEMORY_CONTEXT = 8
 SAMPLE_LENGTH = 500  # characters to write where no length is given

@@ -12,15 +12,17 @@ from flax import nnx
 
 from jaxchar.ambient import pinned
 from jaxchar.checkpoint.find import Loaded
-from jaxchar.config import MEMORY_CONTEXT, SAMPLE_LENGTH, Config, SampleConfig
+from jaxchar.config import MEMORY_CONTEXT, SAMPLE_LENGTH, Config, SampleConfig, Weights
 from jaxchar.data.documents import require_documents
 from jaxchar.data.vocabulary import Unknown, Vocabulary
 from jaxchar.errors import JaxcharError, quoted
 from jaxchar.memory.text_memory import TextMemory
 from jaxchar.model.held_units import checked_units, held_params, needs_recurrent_bias
 from jaxchar.model.inside import Inside
+from jaxchar.model.narrow_weights import check_weights, rounded_params
 from jaxchar.model.params import Params, state_of
 from jaxchar.model.split import model_structure
+from jaxchar.recurrence.cells import CELL_KINDS
 from jaxchar.recurrence.unroll import Implementation
 from jaxchar.sampling.memory_decoder import Remembering
 from jaxchar.sampling.prompt import check_known, notes_of
@@ -47,6 +49,7 @@ class LanguageModel(Inside):
         graphdef: nnx.GraphDef,
         state: nnx.State,
         remembering: Remembering | None = None,
+        weights: Weights = "float32",
     ) -> None:
         """Wrap what makes a model; see :func:`jaxchar.load` for one from a checkpoint.
 
@@ -57,13 +60,18 @@ class LanguageModel(Inside):
             state: its parameters, as Flax keeps them.
             remembering: a text that is counted beside the network, and how much writing goes by it; None:
                 the network alone.
+            weights: how many bits the recurrent parameters have when it writes; they are rounded already, see
+                :meth:`with_weights`.
         """
         self.config = config
         self.vocabulary = vocabulary
         self.graphdef = graphdef
         self.state = state
         self.remembering = remembering
-        self.session = TextSession(graphdef, state, vocabulary, config.context_limit, config, remembering)
+        self.weights = weights
+        self.session = TextSession(
+            graphdef, state, vocabulary, config.context_limit, config, remembering, weights
+        )
 
     def with_params(self, params: Params) -> "LanguageModel":
         """Return this model with other parameters, such as a training loop of one's own has found.
@@ -103,11 +111,35 @@ class LanguageModel(Inside):
                 layer["recurrent_bias"] = jnp.zeros_like(layer["bias"])
         with pinned():
             state = state_of(jax.tree.map(jnp.asarray, held_params(params, held)), like)
-        return LanguageModel(config, self.vocabulary, graphdef, state, self.remembering)
+        return LanguageModel(config, self.vocabulary, graphdef, state, self.remembering, self.weights)
+
+    def with_weights(self, weights: Weights) -> "LanguageModel":
+        """Return this model with recurrent weights of fewer bits, which writes faster; this one stays.
+
+        Its parameters are rounded, so whatever else it computes shows what that costs. How much that is and
+        what it saves is in experiments/README.md.
+
+        Args:
+            weights: "bfloat16", or "int8", of which a column of a kernel shares a scale; "float32": as they
+                are. See :mod:`jaxchar.model.narrow_weights`.
+
+        Raises:
+            JaxcharError: there are no such weights, or the cell is one of the user's own.
+        """
+        check_weights(weights)
+        if self.config.cell not in CELL_KINDS:
+            raise JaxcharError(
+                f"weights of fewer bits are for {', '.join(CELL_KINDS)}, but the cell is "
+                f"{quoted(self.config.cell)}; leave them out"
+            )
+        with pinned():
+            params = jax.tree.map(jnp.asarray, rounded_params(self.params, weights))
+            state = state_of(params, self.state)
+        return LanguageModel(self.config, self.vocabulary, self.graphdef, state, self.remembering, weights)
 
     def __reduce__(self) -> tuple[Any, ...]:
         weights = [np.asarray(leaf) for leaf in jax.tree.leaves(self.state)]
-        return _from_weights, (self.config, self.vocabulary, weights, self.remembering)
+        return _from_weights, (self.config, self.vocabulary, weights, self.remembering, self.weights)
 
     # ---- memory ----------------------------------------------------------------------------------
 
@@ -166,8 +198,9 @@ class LanguageModel(Inside):
         return learn_while_reading(self.graphdef, self.state, ids, training)
 
     def _with(self, remembering: Remembering | None, state: nnx.State | None = None) -> "LanguageModel":
+        weights: Weights = self.weights if state is None else "float32"  # other ones are not rounded
         state = self.state if state is None else state
-        return LanguageModel(self.config, self.vocabulary, self.graphdef, state, remembering)
+        return LanguageModel(self.config, self.vocabulary, self.graphdef, state, remembering, weights)
 
     # ---- writing ---------------------------------------------------------------------------------
 
@@ -414,13 +447,17 @@ class LanguageModel(Inside):
 
 
 def _from_weights(
-    config: Config, vocabulary: Vocabulary, weights: list[np.ndarray], remembering: Remembering | None
+    config: Config,
+    vocabulary: Vocabulary,
+    leaves: list[np.ndarray],
+    remembering: Remembering | None,
+    weights: Weights,
 ) -> LanguageModel:
     """Return the model that was pickled, see ``LanguageModel.__reduce__``."""
     graphdef, like = model_structure(config, len(vocabulary))
     with pinned():
-        state = jax.tree.unflatten(jax.tree.structure(like), map(jnp.asarray, weights))
-    return LanguageModel(config, vocabulary, graphdef, state, remembering)
+        state = jax.tree.unflatten(jax.tree.structure(like), map(jnp.asarray, leaves))
+    return LanguageModel(config, vocabulary, graphdef, state, remembering, weights)
 
 
 def _in_jax(implementation: Implementation) -> Implementation:

@@ -12,7 +12,7 @@ from jaxchar.cli.newest_run import run_to_use, say_model
 from jaxchar.cli.parse import parse_command
 from jaxchar.cli.prompts import fitted, with_fitted_stops
 from jaxchar.cli.sample_output import SampleOutput
-from jaxchar.config import MEMORY_CONTEXT, SAMPLE_LENGTH, SampleConfig, check_memory_options
+from jaxchar.config import MEMORY_CONTEXT, SAMPLE_LENGTH, SampleConfig, Weights, check_memory_options
 from jaxchar.data.documents import require_documents
 from jaxchar.errors import JaxcharError
 from jaxchar.terminal.sample_display import Display
@@ -52,6 +52,8 @@ class Arguments:
     memory: float | None = None
     # Characters of the longest context that memory goes by. The longer, the more is copied.
     memory_context: int = MEMORY_CONTEXT
+    # How many bits the recurrent weights have. Fewer write faster, and a little worse.
+    weights: Weights = "float32"
     adapt: tuple[str, ...] | None = None  # files to read first, which the model then remembers, too
     dynamic: bool = False  # with --adapt: the network also learns from them
     num_samples: int = 1  # texts to write after the prompt, as one batch
@@ -171,6 +173,8 @@ def _model(typed: Arguments, loaded: "Loaded") -> "LanguageModel":
         read = load_corpus(model.config.replace(corpus=typed.adapt, max_chars=None))
         warn(read.notice.splitlines())
         model = model.adapted(read.text, dynamic=typed.dynamic)
+    if typed.weights != "float32":
+        model = model.with_weights(typed.weights)
     if model.remembering is None:
         if typed.memory:
             raise JaxcharError(

@@ -203,6 +203,10 @@ def test_a_cell_that_is_not_as_it_must_be_is_told_what_to_be(cell, message):
             lambda: make_model(cell="leaky", implementation="fused").logits("ab"),
             "needs a cell with equations",
         ),
+        (
+            lambda: make_model(cell="leaky").with_weights("int8"),
+            "weights of fewer bits are for lstm, gru, rnn, but the cell is 'leaky'",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(call, message):

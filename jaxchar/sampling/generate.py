@@ -25,7 +25,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxchar.config import SamplingParams
+from jaxchar.config import SamplingParams, Weights
 from jaxchar.model.char_rnn import CharRNN
 from jaxchar.recurrence import native
 from jaxchar.recurrence.unroll import native_name
@@ -55,6 +55,7 @@ class Generator:
         window: int | None,
         decoder: DecoderKind = "auto",
         remembering: Remembering | None = None,
+        weights: Weights = "float32",
     ) -> None:
         """Prepare; nothing is compiled before the first use.
 
@@ -64,7 +65,9 @@ class Generator:
             decoder: what reads and writes. "auto": on a processor C++ if it can be had, else JAX one text
                 after another; on other devices JAX with batched products, or a few texts on the processor.
             remembering: a memory beside the network; None: the network alone.
+            weights: how many bits the recurrent weights have, where C++ reads and writes.
         """
+        self._weights: Weights = weights
         self._graphdef = graphdef
         self._window = window
         self._kind: DecoderKind = decoder
@@ -78,7 +81,7 @@ class Generator:
         if self.is_on_host(params, texts):
             params = jax.device_put(params, host())
         with traced_for(platform_of(params)):
-            network = _prepared(params, self._graphdef, self._kind, native.is_available())
+            network = _prepared(params, self._graphdef, self._kind, self._weights, native.is_available())
         return network if self._remembering is None else MemoryDecoder.of(network, self._remembering)
 
     def is_on_host(self, params: nnx.State, texts: int) -> bool:
@@ -227,9 +230,11 @@ def _with_noise(count: int, number: int, rows: int, texts: int) -> int:
 
 
 # Each of these is compiled once for all models of one structure.
-@partial(jax.jit, static_argnums=(1, 2, 3))
-def _prepared(params: nnx.State, graphdef: nnx.GraphDef, kind: DecoderKind, _has_library: bool) -> Decoder:
-    return _decoder_of(nnx.merge(graphdef, params), kind)
+@partial(jax.jit, static_argnums=(1, 2, 3, 4))
+def _prepared(
+    params: nnx.State, graphdef: nnx.GraphDef, kind: DecoderKind, weights: Weights, _has_library: bool
+) -> Decoder:
+    return _decoder_of(nnx.merge(graphdef, params), kind, weights)
 
 
 _read = jax.jit(lambda decoder, *given: decoder.read(*given))
@@ -237,12 +242,12 @@ _token_logits = jax.jit(lambda decoder, *given: decoder.token_logits(*given))
 _sample = jax.jit(lambda decoder, *given, filters: decoder.sample(*given, filters), static_argnames="filters")
 
 
-def _decoder_of(model: CharRNN, kind: DecoderKind) -> Decoder:
+def _decoder_of(model: CharRNN, kind: DecoderKind, weights: Weights) -> Decoder:
     with traced_for(precision=model.config.precision):
         if kind != "auto":
             return JaxDecoder.of(model, kind)
         rows: Rows = "one by one" if numerics().on_processor else "batched"
-        return NativeDecoder.of(model) or JaxDecoder.of(model, rows)
+        return NativeDecoder.of(model, weights) or JaxDecoder.of(model, rows)
 
 
 def _call(compiled: jax.stages.Wrapped, decoder: Decoder, *given: Any, **static: Any) -> Any:

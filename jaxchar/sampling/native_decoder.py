@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxchar.config import Weights
 from jaxchar.model.char_rnn import CharRNN
+from jaxchar.model.narrow_weights import narrow
 from jaxchar.recurrence import native
 from jaxchar.recurrence.cells import Carry, HiddenCarry, LSTMCarry, kernels_of
 from jaxchar.recurrence.fused import project
@@ -31,8 +33,10 @@ class NativeLayer:
     """The weights of a recurrent layer, its kernels as [panels, rows, columns of a panel]."""
 
     inputs: jax.Array  # of [D, 4H]; empty in the first layer, whose inputs are the table's
+    input_scales: jax.Array  # [4H], or [0] where the weights are not scaled
     bias: jax.Array  # [4H]
     recurrent: jax.Array  # of [H, 4H]
+    recurrent_scales: jax.Array  # [4H] or [0]
 
 
 @jax.tree_util.register_dataclass
@@ -48,8 +52,13 @@ class NativeDecoder:
     cell: str = field(metadata={"static": True})  # as the library calls it
 
     @classmethod
-    def of(cls, model: CharRNN) -> "NativeDecoder | None":
-        """Form what a model's steps have in common; None where the library cannot compute it."""
+    def of(cls, model: CharRNN, weights: Weights = "float32") -> "NativeDecoder | None":
+        """Form what a model's steps have in common; None where the library cannot compute it.
+
+        Args:
+            model: whose weights are taken.
+            weights: how many bits the recurrent ones have.
+        """
         if model.config.implementation not in ("auto", "native"):
             return None
         cell = native_name(model.cells[0])
@@ -61,7 +70,7 @@ class NativeDecoder:
         symbols = model.embedded(jnp.arange(model.vocab_size)[:, None])  # a text of every symbol, once
         return cls(
             table=_in_blocks(project(model.cells[0], symbols)[:, 0], cell),
-            layers=tuple(_layer(own, number == 0, cell) for number, own in enumerate(model.cells)),
+            layers=tuple(_layer(own, number == 0, cell, weights) for number, own in enumerate(model.cells)),
             head=_in_panels(head),
             head_bias=head_bias,
             zero_carry=model.initial_carry(1),
@@ -192,7 +201,14 @@ class NativeDecoder:
         arguments, results = [], []
         for layer, carry in zip(self.layers, contexts.carry, strict=True):
             state = carry.cell if isinstance(carry, LSTMCarry) else carry.hidden[..., :0]
-            arguments += [layer.inputs, layer.bias, layer.recurrent, state, carry.hidden]
+            arguments += [
+                layer.inputs,
+                layer.input_scales,
+                layer.bias,
+                layer.recurrent,
+                layer.recurrent_scales,
+            ]
+            arguments += [state, carry.hidden]
             results += [_like(state), _like(carry.hidden)]
         kept = jax.ShapeDtypeStruct((B, N, V if keep_logits else 0), jnp.float32)
         results = [_like(contexts.last), _like(position), _like(ids), kept, *results]
@@ -227,12 +243,14 @@ def _like(array: jax.Array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(array.shape, array.dtype)
 
 
-def _layer(cell: Cell, is_first: bool, name: str) -> NativeLayer:
+def _layer(cell: Cell, is_first: bool, name: str, weights: Weights) -> NativeLayer:
     kernel, recurrent, bias, _ = kernels_of(cell)
-    inputs = jnp.zeros(0) if is_first else _in_panels(_in_blocks(kernel, name))
-    return NativeLayer(
-        inputs, _in_blocks(bias, name), _in_panels(_in_blocks(recurrent, name, recurrent=True))
-    )
+    inputs, input_scales = jnp.zeros(0), jnp.zeros(0)
+    if not is_first:
+        inputs, input_scales = narrow(_in_blocks(kernel, name), weights)
+        inputs = _in_panels(inputs)
+    recurrent, recurrent_scales = narrow(_in_blocks(recurrent, name, recurrent=True), weights)
+    return NativeLayer(inputs, input_scales, _in_blocks(bias, name), _in_panels(recurrent), recurrent_scales)
 
 
 def _in_blocks(columns: jax.Array, cell: str, *, recurrent: bool = False) -> jax.Array:

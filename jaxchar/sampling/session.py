@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from jaxchar.ambient import pinned, pinned_items
-from jaxchar.config import CorpusConfig, SampleConfig
+from jaxchar.config import CorpusConfig, SampleConfig, Weights
 from jaxchar.data.vocabulary import Vocabulary
 from jaxchar.errors import JaxcharError
 from jaxchar.sampling.context import Context
@@ -62,6 +62,7 @@ class TextSession:
         window: int | None,
         corpus: CorpusConfig | None = None,
         remembering: Remembering | None = None,
+        weights: Weights = "float32",
     ) -> None:
         """Take a model; see :class:`jaxchar.sampling.generate.Generator` for ``window``.
 
@@ -72,11 +73,12 @@ class TextSession:
             window: how many characters it looks back on.
             corpus: what its training text went through, for :meth:`fitted`; None: nothing.
             remembering: a memory beside the network; None: the network alone.
+            weights: how many bits the recurrent weights have, where C++ reads and writes.
         """
         self.vocabulary = vocabulary
         self._corpus = corpus or CorpusConfig()
         self._params = params
-        self._generator = Generator(graphdef, window, remembering=remembering)
+        self._generator = Generator(graphdef, window, remembering=remembering, weights=weights)
 
     @cached_property
     @pinned()

@@ -83,6 +83,12 @@ def test_the_memory_is_a_dial_and_may_read_more(call, model, tmp_path):
     assert written("--dynamic --adapt", str(tmp_path / "more.txt")) == learned != adapted
 
 
+def test_weights_of_fewer_bits(call, model):
+    for weights in ("bfloat16", "int8"):
+        _, out, _ = call("--prompt=ab", "--length=30", "--memory=0", f"--weights={weights}")
+        assert out == "ab" + model.with_memory(0).with_weights(weights).generate("ab", 30, seed=1) + "\n"
+
+
 def test_several_temperatures_and_samples_are_blocks(call, model):
     _, out, _ = call("--prompt a --length 10 --temperature 0.5 1 --num-samples 2")
     expected = ""

@@ -106,12 +106,37 @@ ffi::Error weight_gradients(ffi::ThreadPool pool, Ids ids, Array scale, Array ro
 }
 
 // The arguments of one layer follow those of the layer before, and so do the results, in these orders.
-enum LayerArgument { INPUT_PANELS, BIAS, RECURRENT_PANELS, STATE, HIDDEN, LAYER_ARGUMENTS };
+enum LayerArgument {
+  INPUT_PANELS,
+  INPUT_SCALES,
+  BIAS,
+  RECURRENT_PANELS,
+  RECURRENT_SCALES,
+  STATE,
+  HIDDEN,
+  LAYER_ARGUMENTS
+};
 enum LayerResult { NEW_STATE, NEW_HIDDEN, LAYER_RESULTS };
 
 void copy(NewArray to, Array from) { std::memmove(to->typed_data(), from.typed_data(), from.size_bytes()); }
 void copy(ffi::Result<Ids> to, Ids from) {
   std::memmove(to->typed_data(), from.typed_data(), from.size_bytes());
+}
+
+// Weights of any of the types that texts can be read and written with.
+Panels panels_of(const ffi::AnyBuffer& panels, const Array& scales) {
+  Panels found{};
+  if (!panels.element_count()) return found;
+  const void* data = panels.untyped_data();
+  found.scales = numbers(scales);
+  if (panels.element_type() == ffi::S8) {
+    found.bytes = static_cast<const int8_t*>(data);
+  } else if (panels.element_type() == ffi::BF16) {
+    found.halves = static_cast<const uint16_t*>(data);
+  } else {
+    found.floats = static_cast<const float*>(data);
+  }
+  return found;
 }
 
 template <class Cell>
@@ -124,15 +149,18 @@ void advance_texts(ffi::ThreadPool pool, bool windowed, Ids ids, Ids lengths, Ar
   Size D = 0;  // the first layer's inputs are in the table
   for (size_t i = 0; i * LAYER_ARGUMENTS < arguments.size(); i++) {
     auto argument = [&](Size k) { return *arguments.get<Array>(i * LAYER_ARGUMENTS + k); };
+    auto panels = [&](Size k) {
+      return panels_of(*arguments.get<ffi::AnyBuffer>(i * LAYER_ARGUMENTS + k), argument(k + 1));
+    };
     auto result = [&](Size k) { return *results.get<Array>(i * LAYER_RESULTS + k); };
     copy(result(NEW_STATE), argument(STATE));
     copy(result(NEW_HIDDEN), argument(HIDDEN));
     TextLayer layer{};
     layer.D = D;
     layer.H = argument(HIDDEN).dimensions()[2];
-    layer.input_panels = numbers(argument(INPUT_PANELS));
+    layer.input_panels = panels(INPUT_PANELS);
     layer.bias = numbers(argument(BIAS));
-    layer.recurrent_panels = numbers(argument(RECURRENT_PANELS));
+    layer.recurrent_panels = panels(RECURRENT_PANELS);
     layer.hiddens = numbers(result(NEW_HIDDEN));
     const bool has_memory = argument(STATE).element_count() > 0;
     layer.states = has_memory ? numbers(result(NEW_STATE)) : layer.hiddens;
@@ -147,7 +175,7 @@ void advance_texts(ffi::ThreadPool pool, bool windowed, Ids ids, Ids lengths, Ar
   texts.V = head_bias.dimensions()[0];
   texts.windowed = windowed;
   texts.table = numbers(table);
-  texts.head_panels = numbers(head_panels);
+  texts.head_panels.floats = numbers(head_panels);
   texts.head_bias = numbers(head_bias);
   texts.ids = ids.typed_data();
   texts.lengths = lengths.typed_data();
@@ -375,8 +403,9 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(
         .Arg<Array>()       // table [V, 4H]
         .Arg<Array>()       // head_panels
         .Arg<Array>()       // head_bias [V]
-        .RemainingArgs()    // of each layer: input_panels, bias [4H], recurrent_panels, state
-                            // [B, R, H] or [B, R, 0], hidden [B, R, H]
+        .RemainingArgs()    // of each layer: input_panels of any type and their scales [4H] or
+                            // [0], bias [4H], recurrent_panels and scales, state [B, R, H] or
+                            // [B, R, 0], hidden [B, R, H]
         .Ret<Ids>()         // last [B]
         .Ret<Ids>()         // position [B]
         .Ret<Ids>()         // sampled [B, N]

@@ -7,6 +7,10 @@
 #include <cstring>
 #include <utility>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #include "threads.h"
 
 namespace jaxchar {
@@ -183,6 +187,116 @@ inline void add_product(Size rows, const float* a, const float* panels, Size dep
   for (; column < some.end; column += WIDTH) {
     multiply(rows, a, panels + column * depth, depth, to + column, columns, columns - column, Result::ADDED);
   }
+}
+
+// A matrix packed in panels, as numbers of 32 bits; or of fewer bits, which times their column's scale are the
+// weights. There is less of it to be read.
+struct Panels {
+  const float* floats;
+  const int8_t* bytes;     // whole numbers
+  const uint16_t* halves;  // the upper halves of 32-bit numbers: bfloat16
+  const float* scales;     // [columns] of bytes and halves
+};
+
+// Load LANES numbers of fewer bits as numbers of 32. In plain C++ GCC would take them apart one by one.
+#if defined(__AVX512F__)
+inline Vector widened(const int8_t* from) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return Vector(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)));
+}
+inline Vector widened(const uint16_t* from) {
+  const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  return Vector(_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16)));
+}
+#elif defined(__AVX2__)
+inline Vector widened(const int8_t* from) {
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+  return Vector(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)));
+}
+inline Vector widened(const uint16_t* from) {
+  const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return Vector(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16)));
+}
+#else
+inline Vector widened(const int8_t* from) {
+  Vector vector;
+  EACH for (int i = 0; i < LANES; i++) vector[i] = float(from[i]);
+  return vector;
+}
+inline Vector widened(const uint16_t* from) {
+  Vector vector;
+  EACH for (int i = 0; i < LANES; i++) {
+    const uint32_t bits = uint32_t(from[i]) << 16;
+    float number;
+    std::memcpy(&number, &bits, sizeof number);
+    vector[i] = number;
+  }
+  return vector;
+}
+#endif
+
+// Add sums times their columns' scales to `width` numbers.
+inline void add_scaled(const float* sums, const float* scales, Size width, float* to) {
+  for (Size c = 0; c < width; c++) to[c] = __builtin_fmaf(scales[c], sums[c], to[c]);
+}
+
+// Multiply one row by several panels of fewer bits at once, in the order of sums of multiply_tile.
+template <int PANELS, class Weight>
+void multiply_row_narrow(const float* a, const Weight* panels, Size depth, float* sums) {
+  Vector sum[PANELS][2] = {};
+#pragma GCC unroll 2
+  for (Size k = 0; k < depth; k++) {
+    EACH for (int p = 0; p < PANELS; p++) {
+      const Weight* panel = panels + (p * depth + k) * WIDTH;
+      sum[p][0] += a[k] * widened(panel);
+      sum[p][1] += a[k] * widened(panel + LANES);
+    }
+  }
+  EACH for (int p = 0; p < PANELS; p++) {
+    store(sums + p * WIDTH, sum[p][0]);
+    store(sums + p * WIDTH + LANES, sum[p][1]);
+  }
+}
+
+// Add the product of [rows, depth] and some columns of a matrix of fewer bits to these columns of [rows,
+// columns]. A row has the same bits, however many there are.
+template <class Weight>
+void add_narrow_product(Size rows, const float* a, const Weight* panels, const float* scales, Size depth,
+                        float* to, Size columns, Part some) {
+  constexpr int AT_ONCE = 4;
+  constexpr Size WORTH_WIDENING = 4;  // rows that share a panel of 32-bit numbers
+  thread_local Scratch panel_;
+  float sums[std::max<int>(AT_ONCE, MAX_ROWS) * WIDTH];
+  Size column = some.begin;
+  for (; rows < WORTH_WIDENING && column + AT_ONCE * WIDTH <= some.end; column += AT_ONCE * WIDTH) {
+    for (Size r = 0; r < rows; r++) {
+      multiply_row_narrow<AT_ONCE>(a + r * depth, panels + column * depth, depth, sums);
+      add_scaled(sums, scales + column, AT_ONCE * WIDTH, to + r * columns + column);
+    }
+  }
+  for (; column < some.end; column += WIDTH) {
+    const Size width = std::min<Size>(WIDTH, columns - column), strips = num_strips(rows);
+    float* panel = panel_.at_least(depth * WIDTH);
+    for (Size i = 0; i < depth * WIDTH; i += LANES) store(panel + i, widened(panels + column * depth + i));
+    for (Size i = 0; i < strips; i++) {
+      const Part strip = part_of(rows, strips, i);
+      multiply_strip(strip.size(), a + strip.begin * depth, {depth, 1}, panel, depth, sums, WIDTH, WIDTH,
+                     Result::WRITTEN);
+      for (Size r = strip.begin; r < strip.end; r++) {
+        add_scaled(sums + (r - strip.begin) * WIDTH, scales + column, width, to + r * columns + column);
+      }
+    }
+  }
+}
+
+// Add the product of [rows, depth] and some columns of a packed matrix, see above.
+inline void add_product(Size rows, const float* a, const Panels& panels, Size depth, float* to, Size columns,
+                        Part some) {
+  if (panels.bytes) return add_narrow_product(rows, a, panels.bytes, panels.scales, depth, to, columns, some);
+  if (panels.halves) {
+    return add_narrow_product(rows, a, panels.halves, panels.scales, depth, to, columns, some);
+  }
+  add_product(rows, a, panels.floats, depth, to, columns, some);
 }
 
 // Pack some columns of a [depth, ...] matrix into a panel, padded with zeros.

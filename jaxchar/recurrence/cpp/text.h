@@ -16,8 +16,9 @@ constexpr Size WORTH_SHARING = 1 << 18;  // multiplications from which threads p
 
 struct TextLayer {
   Size D, H;
-  const float *input_panels, *bias;  // [BLOCKS * H / WIDTH, D, WIDTH], [BLOCKS, H]; null in the first layer
-  const float* recurrent_panels;     // [BLOCKS * H / WIDTH, H, WIDTH]
+  Panels input_panels;      // [BLOCKS * H / WIDTH, D, WIDTH]; null in the first layer
+  const float* bias;        // [BLOCKS, H]; null in the first layer
+  Panels recurrent_panels;  // [BLOCKS * H / WIDTH, H, WIDTH]
   float *states, *hiddens;           // [B, R, H]; the same memory for a GRU
 };
 
@@ -25,7 +26,8 @@ template <class Cell>
 struct Texts {
   Size B, R, N, V;
   bool windowed;  // whether a text's row at its position restarts from zero before each character
-  const float *table, *head_panels, *head_bias;  // [V, BLOCKS, H] with the bias, [V / WIDTH, H, WIDTH], [V]
+  const float *table, *head_bias;  // [V, BLOCKS, H] with the bias; [V]
+  Panels head_panels;              // [V / WIDTH, H, WIDTH]
   std::vector<TextLayer> layers;
   const int32_t *ids, *lengths;  // [B, N] to read; [B], how many to read, or to sample if there is noise
   const float* noise;            // [B, N, V], times temperature added to the logits; character i's is in
@@ -108,7 +110,7 @@ struct Texts {
   }
 
   // Add a product, on all threads if it is large enough.
-  static void add(xla::ffi::ThreadPool* pool, Size rows, const float* a, const float* panels, Size depth,
+  static void add(xla::ffi::ThreadPool* pool, Size rows, const float* a, const Panels& panels, Size depth,
                   float* to, Size columns) {
     if (!pool || rows * depth * columns < WORTH_SHARING) {
       return add_product(rows, a, panels, depth, to, columns, {0, columns});
