@@ -368,7 +368,9 @@ class OptimizerConfig(_Checked):
     # Of the learning rate. exponential, step: decay at the ends of epochs; linear, cosine: to 0 at the end.
     schedule: Literal["constant", "exponential", "step", "linear", "cosine"] = "constant"
     warmup_steps: CountOrZero = 0  # linear, cosine: steps from 0 up to the highest value
-    hold_until: CountOrZero = 0  # linear, cosine: step up to which it stays at the highest value
+    # linear, cosine: step up to which it stays at the highest value, half of the run at the most. Where the
+    # settings of a run are chosen, its length is corrected there, by how fast it was until then.
+    hold_until: CountOrZero = 0
     decay_rate: Annotated[float, Interval(0, 1, "(]")] = 0.97  # exponential, step: factor of each decay
     decay_after: CountOrZero = 0  # exponential: epoch at whose end the first decay happens
     decay_every: Count = 1  # exponential, step: epochs between decays

@@ -111,7 +111,7 @@ class LanguageModel(Inside):
                 layer["recurrent_bias"] = jnp.zeros_like(layer["bias"])
         with pinned():
             state = state_of(jax.tree.map(jnp.asarray, held_params(params, held)), like)
-        return LanguageModel(config, self.vocabulary, graphdef, state, self.remembering, self.weights)
+        return LanguageModel(config, self.vocabulary, graphdef, state, self.remembering)
 
     def with_weights(self, weights: Weights) -> "LanguageModel":
         """Return this model with recurrent weights of fewer bits, which writes faster; this one stays.
@@ -175,7 +175,8 @@ class LanguageModel(Inside):
         Args:
             text: reduced as the training text was, with a warning; characters that the vocabulary lacks are
                 left out.
-            dynamic: the network learns from it, too; see :mod:`jaxchar.scoring.dynamic`.
+            dynamic: the network learns from it, too; see :mod:`jaxchar.scoring.dynamic`. Its weights are
+                float32 then, whatever :meth:`with_weights` has made of them.
 
         Raises:
             JaxcharError: the text has no character that the model knows (two of them for ``dynamic``), or

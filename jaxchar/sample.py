@@ -175,6 +175,12 @@ def _model(typed: Arguments, loaded: "Loaded") -> "LanguageModel":
         model = model.adapted(read.text, dynamic=typed.dynamic)
     if typed.weights != "float32":
         model = model.with_weights(typed.weights)
+        if not model.session.writes_in_cpp:
+            warn(
+                [
+                    f"--weights {typed.weights} makes only C++ faster, which does not write here"
+                ]
+            )
     if model.remembering is None:
         if typed.memory:
             raise JaxcharError(

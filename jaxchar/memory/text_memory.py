@@ -19,7 +19,7 @@ from jaxchar.tracing import host, on_host
 MOST_SYMBOLS = 1 << 16  # ids of more do not fit into two bytes
 
 SORTING_SECONDS = 0.5e-6  # a character, on one core
-MOST_SORTED = 5_000_000  # characters at the end of a training that says what its memory is worth
+MOST_REPORTED = 5_000_000  # characters; with more, a training does not end by asking its memory
 
 
 class Foreseen(NamedTuple):

@@ -64,7 +64,7 @@ def make_schedule(
     ``exponential`` multiplies by decay_rate at the end of every decay_every-th epoch, from the end of
     epoch decay_after on (char-rnn: 0.97, 1, 10); ``step`` multiplies every decay_every epochs (torch-rnn:
     0.5, 5); ``linear`` and ``cosine`` (Loshchilov and Hutter 2017) warm up, stay at ``peak`` up to step
-    hold_until, and fall to reach 0 when the last step is done.
+    hold_until (half of the run at the most), and fall to reach 0 when the last step is done.
     """
     match config.schedule:
         case "constant":
@@ -84,7 +84,7 @@ def make_schedule(
 def _warmed_up(config: OptimizerConfig, peak: float, total_steps: int) -> optax.Schedule:
     """Return a schedule that rises to the highest rate, stays there, and falls."""
     warmup_steps = min(config.warmup_steps, total_steps - 1)
-    hold_until = min(config.hold_until, total_steps - 1)
+    hold_until = min(config.hold_until, total_steps // 2)  # of a shorter run, too, the rate falls
     parts, ends = [optax.linear_schedule(0.0, peak, warmup_steps)], [warmup_steps]
     if hold_until > warmup_steps:
         parts.append(optax.constant_schedule(peak))

@@ -99,6 +99,13 @@ class Generator:
         with traced_for("cpu"):
             return is_faster and all(native_name(cell) for cell in model.cells)
 
+    def writes_in_cpp(self, params: nnx.State) -> bool:
+        """Return whether the C++ library writes a text, with weights of as few bits as were asked for."""
+        on_processor = platform_of(params) == "cpu" or self.is_on_host(params, 1)
+        with traced_for("cpu"):
+            cells = nnx.merge(self._graphdef, params).cells
+            return on_processor and self._kind == "auto" and all(native_name(cell) for cell in cells)
+
     # ---- one text --------------------------------------------------------------------------------
 
     def context(self, params: nnx.State, prompt: np.ndarray) -> Context:

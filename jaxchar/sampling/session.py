@@ -80,6 +80,11 @@ class TextSession:
         self._params = params
         self._generator = Generator(graphdef, window, remembering=remembering, weights=weights)
 
+    @property
+    def writes_in_cpp(self) -> bool:
+        """Whether the C++ library writes, with recurrent weights of as few bits as were asked for."""
+        return self._generator.writes_in_cpp(self._params)
+
     @cached_property
     @pinned()
     def _decoder(self) -> Decoder:

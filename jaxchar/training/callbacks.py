@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jaxchar import LanguageModel
 
 # (structure, parameters) -> the model
-MakeModel = Callable[[nnx.GraphDef, nnx.State], "LanguageModel"]
+MakeModel = Callable[[Config, nnx.GraphDef, nnx.State], "LanguageModel"]
 
 
 class Snapshot:
@@ -152,7 +152,7 @@ class Callbacks:
 
         Args:
             callbacks: as :func:`checked_callbacks` returns them.
-            make_model: from a structure and parameters that are its own.
+            make_model: from settings, a structure, and parameters that are its own.
         """
         self._callbacks = callbacks
         self._make_model = make_model
@@ -191,7 +191,7 @@ class Callbacks:
         def make_model() -> "LanguageModel":
             assert self._make_model is not None
             copied = jax.tree.map(jnp.copy, on_one_device(evaluation_params(state)))
-            return self._make_model(graphdef, copied)
+            return self._make_model(config, graphdef, copied)
 
         snapshot = Snapshot(int(state.step), metrics, config, run_dir, make_model)
         stops = False

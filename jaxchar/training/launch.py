@@ -152,6 +152,7 @@ def plan_text(
     return planner.plan(dataset, config, shown)
 
 
+@pinned()
 def fit_config(
     config: Config,
     planner: Planner | None,
@@ -202,7 +203,7 @@ def fit_config(
             store,
             shown,
             deadline=deadline,
-            callbacks=Callbacks(called, model_maker(config, dataset)),
+            callbacks=Callbacks(called, model_maker(config.memory == "text", dataset)),
             correct=planner.correction(config, dataset, program) if planner else None,
         )
         result = train(trainer, planned=planner is not None)

@@ -6,7 +6,7 @@ from jaxchar.checkpoint.find import load_checkpoint
 from jaxchar.checkpoint.weights import weights_structure
 from jaxchar.data.dataset import Dataset
 from jaxchar.errors import JaxcharError
-from jaxchar.memory.text_memory import MOST_SORTED
+from jaxchar.memory.text_memory import MOST_REPORTED
 from jaxchar.scoring.evaluation import score_validation
 from jaxchar.training.run_folder import RunFolder
 
@@ -17,7 +17,7 @@ def best_with_memory(folder: RunFolder, dataset: Dataset) -> dict[str, float] | 
     None where there is no validation text, where nothing is remembered, or where sorting the text takes long.
     """
     held_out, remembered = len(dataset.splits["validation"]), len(dataset.splits["train"])
-    if not held_out or remembered > MOST_SORTED or jax.process_count() > 1:
+    if not held_out or remembered > MOST_REPORTED or jax.process_count() > 1:
         return None
     try:
         loaded = load_checkpoint(folder.path, weights_structure, "best")

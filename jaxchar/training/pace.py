@@ -72,6 +72,5 @@ def stopped_by_callback(step: int, total_steps: int) -> str:
 
 def length_corrected(before: int, after: int, steps_per_epoch: int) -> str:
     """Return what is said when a run gets another last step, since its plan was wrong about the machine."""
-    then, now = (passes_in_words(steps / steps_per_epoch) for steps in (before, after))
-    faster = "faster" if after > before else "slower"
-    return f"The machine is {faster} than it was when it was measured: {now} over the text instead of {then}."
+    passes = passes_in_words(after / steps_per_epoch)
+    return f"There is time for {after:,} steps instead of {before:,}: {passes} over the text."

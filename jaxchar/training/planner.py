@@ -1,4 +1,4 @@
-"""A plan for a text: the settings that the recipe chooses for it on this machine, and the words for them."""
+"""A plan for a text: the settings that the recipe chooses for it on this machine."""
 
 import dataclasses
 import difflib
@@ -16,7 +16,7 @@ from jaxchar.config import Config, CorpusConfig
 from jaxchar.data.dataset import Dataset
 from jaxchar.data.documents import detect_separator, parts_to_look_at
 from jaxchar.errors import JaxcharError, in_callers_words, quoted
-from jaxchar.memory.text_memory import MOST_SORTED
+from jaxchar.memory.text_memory import MOST_REPORTED
 from jaxchar.model.recipe import (
     DEFAULT_MINUTES,
     EVALUATIONS,
@@ -30,7 +30,7 @@ from jaxchar.model.recipe import (
 from jaxchar.parallel.devices import make_mesh, replicate
 from jaxchar.parallel.processes import agree, agreed_text
 from jaxchar.progress.guard import GuardedDisplay
-from jaxchar.training.plan_words import Time, plan_in_words
+from jaxchar.training.plan_words import LATEST_SHARE, Time, plan_in_words
 from jaxchar.training.signals import after_this
 from jaxchar.training.step import Correction, Program, make_program, total_steps, training_batches
 
@@ -39,13 +39,10 @@ CHUNK_MICROSECONDS = 2e5  # of steps in one call
 # What a command does besides: compiling training, evaluation and samples, the last save, the picture.
 OTHER_SECONDS = 10.0
 REMEMBERING_SECONDS = 2e-6  # a character, of sorting what is remembered
-CLOSING_SECONDS = (
-    6.0  # of them, what comes when training goes on for a while: samples, the last save, the picture
-)
+CLOSING_SECONDS = 10.0  # what is still to come where a plan is corrected, with compiling once more
 PLANNED_SHARE = 0.95  # of the time asked for: a machine is seldom as quiet as when it was measured
 CORRECTED_SHARE = 0.98  # once it is known better
 LEAST_CORRECTION = 0.04  # of the steps: to compile for another number of them takes some seconds
-LATEST_SHARE = 1.06  # of the time asked for, after which training stops wherever it is
 
 
 class Planner:
@@ -112,7 +109,7 @@ class Planner:
             display: where the plan is shown.
         """
         num_chars = len(dataset.whole)
-        if num_chars <= MOST_SORTED:
+        if num_chars <= MOST_REPORTED:
             self._other_seconds += REMEMBERING_SECONDS * num_chars
             self._closing_seconds += REMEMBERING_SECONDS * num_chars
         facts = TextFacts(num_chars, dataset.vocabulary.symbols)
@@ -142,7 +139,7 @@ class Planner:
             step: steps done.
             steps_per_second: of training, until now.
         """
-        if {"epochs", "max_steps"} & self._given.keys():
+        if {"epochs", "max_steps"} & self._given.keys() or config.warmup_steps >= step:
             return config
         steps_per_epoch = training_batches(config, len(dataset.splits["train"])).steps_per_epoch
         planned = total_steps(config, steps_per_epoch)
@@ -151,7 +148,9 @@ class Planner:
         seconds += evaluation / (config.eval_every or steps_per_epoch)
         left = self._seconds_left(CORRECTED_SHARE, self._closing_seconds)
         possible = min(step + int(left / seconds), self._most_steps)
-        (fewer,) = agree(planned - max(possible, planned // 2))  # of several processes, the slowest
+        # What was chosen for the planned passes, dropout above all, suits neither many more nor few.
+        possible = max(planned // 2, min(possible, 2 * planned))
+        (fewer,) = agree(planned - possible)  # of several processes, the slowest
         if abs(fewer) < LEAST_CORRECTION * planned:
             return config
         return config.replace(**length_of_run({}, planned - fewer, steps_per_epoch))

@@ -128,7 +128,7 @@ def resume(
                 if optimizer is not None:
                     check_optimizer_state(start, optimizer)
                 loaded = load_checkpoint(start, partial(state_structure, optimizer=optimizer))
-            config = config or loaded.metadata.config
+            config = config or _with_length_of(before, loaded.metadata)
             config = config if corpus is None else config.replace(corpus=corpus)
             _check_changes(loaded.metadata.config, config, path)
         check_same_everywhere(config, {**loaded.metadata.corpus, "step": loaded.metadata.step})
@@ -136,6 +136,14 @@ def resume(
             given = _Given(started, minutes, called, optimizer)
             trainer = _continued(loaded, config, mesh, folder, store, shown, given)
         return train(trainer)
+
+
+def _with_length_of(newest: Config, checkpoint: Metadata) -> Config:
+    """Return a checkpoint's settings, with the length found since where nothing depends on it yet."""
+    config = checkpoint.config
+    if checkpoint.step > config.hold_until:
+        return config
+    return config.replace(max_steps=newest.max_steps, epochs=newest.epochs)
 
 
 def _continued(
@@ -178,7 +186,7 @@ def _continued(
         display,
         resumed_from=before,
         deadline=deadline,
-        callbacks=Callbacks(given.callbacks, model_maker(config, dataset)),
+        callbacks=Callbacks(given.callbacks, model_maker(config.memory == "text", dataset)),
     )
     if not trainer.is_finished:
         display.notice(f"Resuming {folder.path} at step {before.step:,}.")
@@ -249,7 +257,8 @@ def _differences(before: Metadata, config: Config, devices: int) -> list[str]:
             lines.append(f"other {name}, so the run may round differently: {', '.join(changed)}")
     length = ("epochs", "max_steps")
     changes = before.config.describe_changes(config, ignoring=set(config.to_json()) - set(length))
-    if changes and config.schedule in ("linear", "cosine"):
+    depends_on_length = config.schedule in ("linear", "cosine") and before.step > config.hold_until
+    if changes and depends_on_length:
         lines.append(f"the {config.schedule} schedule ends at another step: {', '.join(changes)}")
     return lines
 

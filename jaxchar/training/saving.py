@@ -28,7 +28,7 @@ class Saver:
         folder: RunFolder,
         store: CheckpointStore,
         display: GuardedDisplay,
-        saved_at: int | None,
+        resumed_from: Metadata | None,
     ) -> None:
         """Take what saving needs.
 
@@ -39,10 +39,11 @@ class Saver:
             folder: the run's.
             store: its checkpoints.
             display: where a failure is told.
-            saved_at: the step of the checkpoint that the run goes on from; None: it is new.
+            resumed_from: the metadata of the checkpoint that the run goes on from; None: it is new.
         """
-        self.saved_at = saved_at
-        self._config = config
+        self.saved_at = None if resumed_from is None else resumed_from.step
+        self._settings_to_write = False
+        self.config = config
         self._dataset = dataset
         keeps_text = config.memory == "text" and len(dataset.vocabulary) <= MOST_SYMBOLS
         self._remembered = np.asarray(dataset.splits["train"]) if keeps_text else None
@@ -53,6 +54,10 @@ class Saver:
         self._store = store
         self._display = display
         self._told: tuple[str | None, ...] = (None, None)  # the errors that the user knows of
+
+    def write_settings(self) -> None:
+        """Write the settings, which have changed, with the next save."""
+        self._settings_to_write = True
 
     def save(self, state: TrainState, seconds: float, evaluations: Evaluations) -> None:
         """Save a state, as soon as the save before has ended.
@@ -67,7 +72,10 @@ class Saver:
                 self._display.notice(
                     f"warning: {self._folder.path} has vanished, with what was in it; making it anew"
                 )
-                self._folder.create(self._config)
+                self._settings_to_write = True
+            if self._settings_to_write:
+                self._folder.create(self.config)
+                self._settings_to_write = False
         step = int(state.step)
         try:
             self._store.save(state, self._metadata(step, seconds, evaluations), self._remembered)
@@ -115,7 +123,7 @@ class Saver:
             step=step,
             epoch=step // self._steps_per_epoch,
             steps_per_epoch=self._steps_per_epoch,
-            config=self._config,
+            config=self.config,
             vocabulary=self._dataset.vocabulary,
             corpus=self._dataset.identity.to_json(),
             metrics={"seconds": round(seconds, 3)} | evaluated_now,

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxchar.ambient import pinned
+from jaxchar.cache import compiled_programs_kept
 from jaxchar.checkpoint.layout import FOLDER, steps_in
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError, quoted, quoted_path, reason_of
@@ -70,6 +72,8 @@ class SeedsResult(NamedTuple):
 _NEW: dict[str, Any] = {"init_from": None, "keep_optimizer": False, "new_characters": "error"}
 
 
+@compiled_programs_kept()
+@pinned()
 def fit_seeds(
     config: Config | Mapping[str, Any],
     folder: str | Path | None = None,

@@ -61,8 +61,13 @@ class StepSettings(OptimizerConfig, ModelConfig, BatchConfig):
     @classmethod
     def of(cls, config: Config, total_steps: int) -> "StepSettings":
         """Return those of a run with so many steps."""
-        needed = total_steps if config.schedule in ("linear", "cosine") else None
-        return part_of(config, cls, total_steps=needed)
+        falls_to_the_end = config.schedule in ("linear", "cosine")
+        return part_of(
+            config,
+            cls,
+            total_steps=total_steps if falls_to_the_end else None,
+            hold_until=config.hold_until if falls_to_the_end else 0,
+        )
 
 
 class Program(NamedTuple):

@@ -1,7 +1,7 @@
 """The loop: steps, evaluation, samples, checkpoints, progress.
 
-Nothing here changes what is learned: a run is cut into calls of ``train_steps`` at the steps where
-something is to be done, and where the cuts lie changes no bit of the result.
+A run is cut into calls of ``train_steps`` at the steps where something is to be done; where the cuts lie
+changes no bit of the result. The length of a planned run is corrected once, while nothing depends on it.
 """
 
 import contextlib
@@ -75,21 +75,20 @@ class Trainer:
         self.is_finished = False  # whether nothing is left to train
         self.evaluations = Evaluations.of(resumed_from)
         self.pace = Pace(deadline=deadline)
-        self._store = store
         self._callbacks = callbacks or Callbacks()
         self._correct = correct
         self._out_of_time = 0
         self._steps_per_epoch = program.batches.steps_per_epoch
         self._text = replicate(dataset.training_text, program.mesh)
-        self._take_up(config, program, self.step if resumed_from else None)
+        self._saver = Saver(config, dataset, program, folder, store, display, resumed_from)
+        self._take_up(config, program)
         self._evaluator = Evaluator(config, dataset, program, display, self.evaluations)
         if resumed_from:
             self._go_on_from(resumed_from)
 
-    def _take_up(self, config: Config, program: Program, saved_at: int | None) -> None:
-        """Train with these settings from here on; the newest checkpoint is of a step, if there is one."""
-        self.config, self.program = config, program
-        self._saver = Saver(config, self.dataset, program, self.folder, self._store, self.display, saved_at)
+    def _take_up(self, config: Config, program: Program) -> None:
+        """Train with these settings from here on."""
+        self.config, self.program, self._saver.config = config, program, config
         self._sampler = Sampler(config, self.dataset, program)
         self._due = Due(config, self._steps_per_epoch, program.total_steps)
         self._log = Log(config, program, self.state, self.folder, self.display)
@@ -137,10 +136,12 @@ class Trainer:
                 return stopped_by
             chunk = self._train_chunk(train_steps, chunk)
             self._do_what_is_due()
-            if self._due.is_due("saving", self.step) or self.evaluations.best.step == self.step:
+            is_corrected = self._correct_length()
+            is_best = self.evaluations.best.step == self.step
+            if is_corrected or is_best or self._due.is_due("saving", self.step):
                 self._save()
             self._saver.tell_errors()
-            if self.step == self.config.hold_until and self._correct_length():
+            if is_corrected:
                 train_steps = self._compiled()
             if self._gave_up() or self._out_of_time:
                 break
@@ -153,15 +154,16 @@ class Trainer:
 
     def _correct_length(self) -> bool:
         """Let the run have another last step, if its plan was wrong about the machine; return whether."""
-        found = self._correct and self._correct(self.step, self.pace.steps_per_second)
-        if not found:
+        stops = self._gave_up() or self._out_of_time or self._callbacks.asks_to_stop
+        if self._correct is None or stops or self.step != self.config.hold_until:
             return False
-        before = self.program.total_steps
-        self._take_up(*found, self._saver.saved_at)
+        before, found = self.program.total_steps, self._correct(self.step, self.pace.steps_per_second)
+        if found is None:
+            return False
+        self._take_up(*found)
         self.display.ends_at(self.program.total_steps)
         self.display.notice(length_corrected(before, self.program.total_steps, self._steps_per_epoch))
-        self.folder.create(self.config)
-        self._save()
+        self._saver.write_settings()
         return True
 
     def _announce_stop(self, number: int) -> None:
@@ -217,8 +219,6 @@ class Trainer:
         left = self.pace.seconds_left(self.step, total, self._due.periods)
         position = f"{self._log.position(self.step)}/{total:,}"
         self.display.progress(self.step, position, recent.loss, recent.accuracy, rates, left)
-
-    # ---- evaluation and samples ------------------------------------------------------------------
 
     def _evaluate_now(self) -> None:
         val = None

@@ -13,6 +13,7 @@ import pytest
 import jaxchar
 from jaxchar import sample
 from jaxchar.cli.messages import one_line_errors
+from jaxchar.recurrence import native
 from jaxchar.terminal.sample_display import Display
 
 TRAINING = {"corpus": "python", "max_chars": 2000, "epochs": 1, "sample_length": 0}
@@ -85,8 +86,15 @@ def test_the_memory_is_a_dial_and_may_read_more(call, model, tmp_path):
 
 def test_weights_of_fewer_bits(call, model):
     for weights in ("bfloat16", "int8"):
-        _, out, _ = call("--prompt=ab", "--length=30", "--memory=0", f"--weights={weights}")
+        _, out, said = call("--prompt=ab", "--length=30", "--memory=0", f"--weights={weights}")
         assert out == "ab" + model.with_memory(0).with_weights(weights).generate("ab", 30, seed=1) + "\n"
+        assert ("warning" in said) is (not native.is_available())
+
+
+def test_weights_of_fewer_bits_without_the_library_get_a_warning(call, monkeypatch):
+    monkeypatch.setattr("jaxchar.sampling.generate.native_name", lambda cell: None)
+    _, _, said = call("--prompt=ab", "--length=3", "--weights=int8")
+    assert "warning: --weights int8 makes only C++ faster" in said
 
 
 def test_several_temperatures_and_samples_are_blocks(call, model):

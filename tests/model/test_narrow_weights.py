@@ -107,8 +107,9 @@ def test_the_weights_go_with_the_model():
     remembering = Remembering(TextMemory(np.arange(50, dtype=np.uint8) % len(SYMBOLS), len(SYMBOLS)))
     model = make_model(remembering, hidden_size=12).with_weights("int8")
     assert pickle.loads(pickle.dumps(model)).weights == "int8"
-    assert model.with_memory(0.5).weights == model.with_held_units([(0, 1)]).weights == "int8"
-    assert model.with_params(model.params).weights == "float32"
+    assert model.with_memory(0.5).weights == "int8"
+    # Others are not rounded, or rounded to another grid.
+    assert model.with_params(model.params).weights == model.with_held_units([(0, 1)]).weights == "float32"
     assert model.with_weights("float32").generate("a", 9) != ""
 
 

@@ -29,7 +29,7 @@ def test_it_is_what_evaluate_says_of_the_best_model(trained):
 def test_where_there_is_nothing_to_say_there_is_none(trained, tmp_path, monkeypatch):
     assert best_with_memory(trained, load_dataset(TINY.replace(val_fraction=0.0))) is None
     assert best_with_memory(RunFolder(tmp_path), load_dataset(TINY)) is None  # no checkpoint was kept
-    monkeypatch.setattr(memory_report, "MOST_SORTED", 10)
+    monkeypatch.setattr(memory_report, "MOST_REPORTED", 10)
     assert best_with_memory(trained, load_dataset(TINY)) is None
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import time
 
 import jax
@@ -14,6 +15,7 @@ import jaxchar
 from jaxchar import train
 from jaxchar.checkpoint.store import CheckpointStore
 from jaxchar.data.dataset import load_dataset
+from jaxchar.errors import JaxcharError
 from jaxchar.model.loss import Means
 from jaxchar.progress.display import TrainingDisplay, worth
 from jaxchar.progress.guard import GuardedDisplay
@@ -312,7 +314,7 @@ def assert_same_weights(run_dir, other) -> None:
 
 def test_a_run_that_was_corrected_is_the_run_of_its_settings(novel, tmp_path, longer):
     said = spoken(lambda d: jaxchar.fit(novel, tmp_path / "run", minutes=1, display=d, **SLOW))
-    assert "The machine is faster than it was when it was measured" in said
+    assert "There is time for 70 steps instead of" in said
     assert longer == [settings_of(tmp_path / "run")["hold_until"]]  # asked once
     assert settings_of(tmp_path / "run")["max_steps"] == 70
     at_once = jaxchar.fit(jaxchar.Config.from_json(settings_of(tmp_path / "run")), tmp_path / "at_once")
@@ -346,3 +348,52 @@ def test_a_checkpoint_of_the_new_length_is_there_at_once(novel, tmp_path, longer
     hold_until = settings_of(tmp_path / "run")["hold_until"]
     (found,) = [metadata for metadata in saved if metadata.step == hold_until]
     assert found.config.max_steps == 70
+
+
+def test_a_checkpoint_from_before_the_correction_goes_on_to_the_corrected_length(novel, tmp_path, longer):
+    jaxchar.fit(
+        novel, tmp_path / "run", minutes=1, keep_checkpoints=100, eval_every=1, checkpoint_every=1, **SLOW
+    )
+    folder = tmp_path / "run" / "checkpoints"
+    hold_until = settings_of(tmp_path / "run")["hold_until"]
+    for checkpoint in folder.iterdir():
+        if int(checkpoint.name) not in (hold_until - 1, 70):
+            shutil.rmtree(checkpoint)
+    jaxchar.fit(novel, tmp_path / "other", minutes=1, **SLOW)
+    damaged = next((folder / "70" / "state").glob("*/0*"))
+    damaged.write_bytes(b"")
+    said = spoken(lambda display: resume(tmp_path / "run", display=display))
+    assert "schedule ends at another step" not in said
+    assert settings_of(tmp_path / "run")["max_steps"] == 70
+    assert_same_weights(tmp_path / "run", tmp_path / "other")
+
+
+def test_a_folder_that_cannot_be_written_to_at_the_correction_does_not_end_the_run(
+    novel, tmp_path, longer, monkeypatch
+):
+    create, refused = RunFolder.create, []
+
+    def create_or_refuse(folder, config):
+        if config.max_steps == 70 and not refused:
+            refused.append(config)
+            raise JaxcharError("no space left")
+        create(folder, config)
+
+    monkeypatch.setattr(RunFolder, "create", create_or_refuse)
+    assert jaxchar.fit(novel, tmp_path / "run", minutes=1, **SLOW).summary["steps"] == 70
+    assert refused and settings_of(tmp_path / "run")["max_steps"] == 70
+
+
+def test_a_run_that_ends_where_it_could_be_corrected_is_not(novel, tmp_path, longer):
+    class Stop(jaxchar.Callback):
+        def on_evaluation(self, snapshot):
+            return snapshot.step == snapshot.config.hold_until
+
+    jaxchar.fit(novel, tmp_path / "run", minutes=1, eval_every=1, callbacks=[Stop()], **SLOW)
+    assert longer == []
+
+
+def test_a_warm_up_that_is_longer_than_the_rate_is_held_keeps_the_length(planned):
+    asked, dataset, recipe = planned
+    config = recipe.config.replace(warmup_steps=300)
+    assert asked.corrected(config, dataset, 100, 1e6) == config

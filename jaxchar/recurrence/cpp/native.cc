@@ -1,6 +1,6 @@
 // The functions that XLA calls: layers of LSTM or GRU with their gradients, and texts, for processors.
 //
-// They compute what fused.py and decoder.py compute in JAX. On a processor XLA spends half of a small step
+// They compute what fused.py and jax_decoder.py compute in JAX. On a processor XLA spends half of a small step
 // between its operations. Here a slice of the batch passes through all time steps on one thread, and the
 // kernels are packed for the products. A text's memory is looked up here, too. native.py builds this file at
 // first use; native_layer.py, native_decoder.py and native_memory.py call it.

@@ -189,8 +189,8 @@ inline void add_product(Size rows, const float* a, const float* panels, Size dep
   }
 }
 
-// A matrix packed in panels, as numbers of 32 bits; or of fewer bits, which times their column's scale are the
-// weights. There is less of it to be read.
+// A matrix packed in panels, as numbers of 32 bits; or of fewer bits: times its column's scale, each is a
+// weight. There is less of it to be read.
 struct Panels {
   const float* floats;
   const int8_t* bytes;     // whole numbers
@@ -272,6 +272,12 @@ void add_narrow_product(Size rows, const float* a, const Weight* panels, const f
     for (Size r = 0; r < rows; r++) {
       multiply_row_narrow<AT_ONCE>(a + r * depth, panels + column * depth, depth, sums);
       add_scaled(sums, scales + column, AT_ONCE * WIDTH, to + r * columns + column);
+    }
+  }
+  for (; rows < WORTH_WIDENING && column < some.end; column += WIDTH) {
+    for (Size r = 0; r < rows; r++) {
+      multiply_row_narrow<1>(a + r * depth, panels + column * depth, depth, sums);
+      add_scaled(sums, scales + column, std::min<Size>(WIDTH, columns - column), to + r * columns + column);
     }
   }
   for (; column < some.end; column += WIDTH) {

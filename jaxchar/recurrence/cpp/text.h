@@ -19,7 +19,7 @@ struct TextLayer {
   Panels input_panels;      // [BLOCKS * H / WIDTH, D, WIDTH]; null in the first layer
   const float* bias;        // [BLOCKS, H]; null in the first layer
   Panels recurrent_panels;  // [BLOCKS * H / WIDTH, H, WIDTH]
-  float *states, *hiddens;           // [B, R, H]; the same memory for a GRU
+  float *states, *hiddens;  // [B, R, H]; the same memory for a GRU
 };
 
 template <class Cell>
