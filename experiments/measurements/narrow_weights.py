@@ -42,7 +42,7 @@ def main(run: str, characters: str = "50_000") -> None:
         times = statistics.median(
             mine / exact for mine, exact in zip(rates[kind], rates["float32"], strict=True)
         )
-        table.add_row(kind, f"{loss:.4f}", f"{statistics.median(rates[kind]):,.0f}", f"{times:.2f}")
+        table.add_row(kind, f"{loss:.5f}", f"{statistics.median(rates[kind]):,.0f}", f"{times:.2f}")
     Console().print(table)
 
 
