@@ -176,11 +176,7 @@ def _model(typed: Arguments, loaded: "Loaded") -> "LanguageModel":
     if typed.weights != "float32":
         model = model.with_weights(typed.weights)
         if not model.session.writes_in_cpp:
-            warn(
-                [
-                    f"--weights {typed.weights} makes only C++ faster, which does not write here"
-                ]
-            )
+            warn([f"--weights {typed.weights} makes only C++ faster, which does not write here"])
     if model.remembering is None:
         if typed.memory:
             raise JaxcharError(

@@ -89,7 +89,7 @@ TRAIN = {
     "the text lies in memory, nothing loads it; leave it out": "num-workers workers",
 }
 SAMPLE = {
-    "--ckpt": RUN,
+    "--ckpt": RUN.replace(" weights ", " "),  # which is an option of sample itself
     "--prompt": """prime primetext prime-text prime-str start start-text start-string seed-text prefix
         context text input input-text begin""",
     "--prompt-file": "file prime-file start-file input-file",

@@ -75,6 +75,7 @@ OTHER = {
     "skip_nonfinite": True,
     "schedule": "cosine",
     "warmup_steps": 5,
+    "hold_until": 5,
     "decay_rate": 0.5,
     "decay_after": 1,
     "decay_every": 2,

@@ -470,5 +470,5 @@ def test_what_is_traced_for_an_accelerator_calls_no_cpp(monkeypatch):
     graphdef, params = split_model(Config(hidden_size=8), V)
     monkeypatch.setattr(native, "tell_why_slower", lambda: pytest.fail("it is not slower"))
     with traced_for("gpu"):
-        decoder = generate._decoder_of(nnx.merge(graphdef, params), "auto")
+        decoder = generate._decoder_of(nnx.merge(graphdef, params), "auto", "float32")
     assert isinstance(decoder, JaxDecoder) and decoder.rows == "batched"

@@ -281,8 +281,14 @@ def test_a_run_is_as_long_as_there_is_time_at_the_speed_that_it_has(planned, ste
 
 def test_a_fast_machine_makes_no_more_passes_than_help(planned):
     asked, dataset, recipe = planned
-    corrected = asked.corrected(recipe.config, dataset, 100, 1e6)
+    config = recipe.config.replace(max_steps=3_000, epochs=100)
+    corrected = asked.corrected(config, dataset, 100, 1e6)
     assert recipe.most_steps - 50 <= steps_of(corrected, dataset) <= recipe.most_steps
+
+
+def test_a_fast_machine_makes_no_more_than_twice_the_passes_that_dropout_was_chosen_for(planned):
+    asked, dataset, recipe = planned
+    assert 1_550 <= steps_of(asked.corrected(recipe.config, dataset, 100, 1e6), dataset) <= 1_600
 
 
 def test_a_length_that_the_user_has_set_is_not_corrected(novel):
