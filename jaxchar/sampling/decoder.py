@@ -69,3 +69,16 @@ class Decoder(Protocol):
         Returns:
             The contexts after it, and ids [B, MOST_PIECE]; those beyond a text's count are undefined.
         """
+
+
+class NetworkAlone:
+    """What the decoders of a network have in common: its state is all that they need of a text."""
+
+    @property
+    def history_chars(self) -> int:
+        """See :class:`Decoder`: none."""
+        return 0
+
+    def begun(self, contexts: Context) -> Context:
+        """See :class:`Decoder`."""
+        return contexts

@@ -24,7 +24,7 @@ from jaxchar.recurrence.cells import Carry, Equations, OwnLayer, equations_of, k
 from jaxchar.recurrence.fused import project
 from jaxchar.recurrence.unroll import Cell
 from jaxchar.sampling.context import Context, StreamContext, WindowContext
-from jaxchar.sampling.decoder import MOST_PIECE
+from jaxchar.sampling.decoder import MOST_PIECE, NetworkAlone
 from jaxchar.sampling.filters import TracedParams, draw
 from jaxchar.sampling.noise import noise_of, noise_rows
 from jaxchar.tracing import numerics
@@ -61,7 +61,7 @@ class OwnJaxLayer:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class JaxDecoder:
+class JaxDecoder(NetworkAlone):
     """The same function as the model it was made from, to rounding."""
 
     # [V, G]: what each character adds to the first layer's gates, bias included; [V, D]: its features, where
@@ -102,15 +102,6 @@ class JaxDecoder:
     def num_symbols(self) -> int:
         """V."""
         return self.head.shape[0]
-
-    @property
-    def history_chars(self) -> int:
-        """The network's state is enough: none."""
-        return 0
-
-    def begun(self, contexts: Context) -> Context:
-        """See :class:`jaxchar.sampling.decoder.Decoder`."""
-        return contexts
 
     def read(self, contexts: Context, ids: jax.Array, lengths: jax.Array) -> Context:
         """See :class:`jaxchar.sampling.decoder.Decoder`."""

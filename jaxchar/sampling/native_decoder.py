@@ -21,7 +21,7 @@ from jaxchar.recurrence.fused import project
 from jaxchar.recurrence.native_layer import keeps_memory
 from jaxchar.recurrence.unroll import Cell, could_be_native, native_name
 from jaxchar.sampling.context import Context, WindowContext
-from jaxchar.sampling.decoder import MOST_PIECE
+from jaxchar.sampling.decoder import MOST_PIECE, NetworkAlone
 from jaxchar.sampling.filters import TracedParams, draw
 from jaxchar.sampling.noise import noise_of_texts, noise_rows
 from jaxchar.tracing import numerics
@@ -41,7 +41,7 @@ class NativeLayer:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class NativeDecoder:
+class NativeDecoder(NetworkAlone):
     """The same function as the model it was made from, to rounding."""
 
     table: jax.Array  # [V, 4H]: what each character adds to the first layer's gates, bias included
@@ -81,15 +81,6 @@ class NativeDecoder:
     def num_symbols(self) -> int:
         """V."""
         return len(self.head_bias)
-
-    @property
-    def history_chars(self) -> int:
-        """The network's state is enough: none."""
-        return 0
-
-    def begun(self, contexts: Context) -> Context:
-        """See :class:`jaxchar.sampling.decoder.Decoder`."""
-        return contexts
 
     def read(self, contexts: Context, ids: jax.Array, lengths: jax.Array) -> Context:
         """Read on in B texts: ``lengths`` [B] characters of ids [B, N]; return the contexts after them."""
@@ -207,8 +198,9 @@ class NativeDecoder:
                 layer.bias,
                 layer.recurrent,
                 layer.recurrent_scales,
+                state,
+                carry.hidden,
             ]
-            arguments += [state, carry.hidden]
             results += [_like(state), _like(carry.hidden)]
         kept = jax.ShapeDtypeStruct((B, N, V if keep_logits else 0), jnp.float32)
         results = [_like(contexts.last), _like(position), _like(ids), kept, *results]
