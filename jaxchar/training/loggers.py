@@ -1,5 +1,6 @@
 """Callbacks that send the figures of a run elsewhere: to TensorBoard, or to Weights & Biases."""
 
+import uuid
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +13,7 @@ from jaxchar.training.metrics import METRICS, metrics_in
 
 LoggerName = Literal["tensorboard", "wandb"]
 FOLDER = "tensorboard"  # in the run's folder
+WANDB_ID = "wandb_id.txt"  # in the run's folder: which run of Weights & Biases has its figures
 
 
 class Logger(Callback):
@@ -102,7 +104,11 @@ class TensorBoard(Logger):
 
 
 class WandB(Logger):
-    """Sends the figures of a run to Weights & Biases, with its settings."""
+    """Sends the figures of a run to Weights & Biases, with its settings.
+
+    A run that is resumed goes on as the same run there. Settings that change on the way are sent again: the
+    number of steps, where it is corrected.
+    """
 
     def __init__(self, **options: Any) -> None:
         """Take options of ``wandb.init``, such as ``project`` and ``mode``.
@@ -119,17 +125,34 @@ class WandB(Logger):
             "project": "jaxchar",
             "name": snapshot.run_dir.name,
             "dir": str(snapshot.run_dir),
+            "id": self._id_of(snapshot),
+            "resume": "allow",
+            "config": snapshot.config.to_json(),
         }
-        options["config"] = snapshot.config.to_json()
+        self._config = snapshot.config
         self._run = self._library.init(**{**options, **self._options})
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
+
+    def _send_new(self, snapshot: Snapshot) -> None:
+        if snapshot.config != self._config:
+            self._config = snapshot.config
+            self._run.config.update(snapshot.config.to_json(), allow_val_change=True)
+        super()._send_new(snapshot)
 
     def _send(self, name: str, step: int, value: float) -> None:
         self._run.log({name: value, "step": step})
 
     def _close(self) -> None:
         self._run.finish()
+
+    @staticmethod
+    def _id_of(snapshot: Snapshot) -> str:
+        """Return the run's name at Weights & Biases, a new one where training begins."""
+        file = snapshot.run_dir / WANDB_ID
+        if snapshot.step == 0 or not file.exists():
+            file.write_text(uuid.uuid4().hex[:8] + "\n", encoding="utf-8")
+        return file.read_text(encoding="utf-8").strip()
 
 
 def logger_named(name: LoggerName) -> Logger:

@@ -1,5 +1,7 @@
 """Loggers: what they send, once, and that a logger that is missing or fails harms no run."""
 
+import json
+import struct
 import sys
 
 import pytest
@@ -112,3 +114,68 @@ def test_wandb_is_given_the_settings_and_every_figure_at_its_step(tmp_path, monk
     assert options["config"] == CONFIG.to_json()
     assert ("log", ({"val_loss": 2.5, "step": 3},), {}) in others
     assert others[-1][0] == "finish"
+
+
+def test_wandb_goes_on_with_the_run_that_was_begun_and_begins_another_with_a_new_one(tmp_path, monkeypatch):
+    def id_at(step):
+        spy = Spy()
+        monkeypatch.setitem(sys.modules, "wandb", spy)
+        WandB().on_train_begin(Snapshot(step, {}, CONFIG, tmp_path, lambda: None))
+        (_, options), *_ = spy.calls
+        return options["id"], options["resume"]
+
+    begun = id_at(0)
+    assert id_at(7) == begun == (begun[0], "allow")
+    assert id_at(0) != begun
+
+
+def test_wandb_is_given_settings_that_change_on_the_way(tmp_path, monkeypatch):
+    spy = Spy()
+    monkeypatch.setitem(sys.modules, "wandb", spy)
+    spy.config = Spy()
+    logger = WandB()
+    corrected = CONFIG.replace(max_steps=12)
+    logger.on_train_begin(Snapshot(0, {}, CONFIG, tmp_path, lambda: None))
+    for config in (CONFIG, corrected, corrected):
+        logger.on_evaluation(Snapshot(1, {}, config, tmp_path, lambda: None))
+    assert spy.config.calls == [("update", (corrected.to_json(),), {"allow_val_change": True})]
+
+
+def records_in(data, block=32768, header=7):
+    """Return the records of a file of wandb: LevelDB's log format, behind a header of seven bytes."""
+    at, parts = header, []
+    while at + header <= len(data):
+        left = block - at % block
+        if left < header:
+            at += left
+            continue
+        length, kind = struct.unpack_from("<HB", data, at + 4)
+        parts.append(data[at + header : at + header + length])
+        at += header + length
+        if kind in (1, 4):  # whole, or the last part of one
+            yield b"".join(parts)
+            parts = []
+
+
+def test_the_package_wandb_keeps_every_figure_of_a_resumed_run_in_one_run(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    record = pytest.importorskip("wandb.proto.wandb_internal_pb2").Record
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run_dir = tmp_path / "run"
+    jaxchar.fit(CONFIG.replace(epochs=1), run_dir, callbacks=[WandB()], display=quiet())
+    jaxchar.resume(run_dir, config=CONFIG, callbacks=[WandB()], display=quiet())
+    wandb.teardown()
+
+    ids, seen = set(), {}
+    for file in run_dir.glob("wandb/offline-run-*/*.wandb"):
+        for data in records_in(file.read_bytes()):
+            found = record.FromString(data)
+            ids |= {found.run.run_id} - {""}
+            items = found.history.item
+            row = {(item.nested_key or [item.key])[0]: json.loads(item.value_json) for item in items}
+            for name in set(row) - {"step", "_step", "_runtime", "_timestamp"}:
+                seen.setdefault(name, {})[row["step"]] = row[name]
+    assert ids == {(run_dir / loggers.WANDB_ID).read_text().strip()}
+    for name, (steps, values) in jaxchar.read_metrics(run_dir).items():
+        assert seen[name] == pytest.approx(dict(zip(steps.tolist(), values.tolist(), strict=True)))
