@@ -26,7 +26,9 @@ class Arguments:
     seconds: float = 0.7  # for each baseline in each cell, not counting compiling and warming up
     devices: int | None = None  # of "jaxchar, all devices"; None: all; on a CPU, one per core
     sampling: bool = True  # also measure writing and reading text
-    out: str = "bench.json"  # JSON file for all figures: every round of every baseline
+    # JSON file for all figures: every round of every baseline. Written again after each event, so that a
+    # benchmark that is stopped leaves what it has measured.
+    out: str = "bench.json"
     plot: str | None = None  # PNG file for a picture of the training speeds
 
     def __post_init__(self) -> None:
@@ -49,7 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors():
         typed = parse_command(Arguments, "bench", arguments)
         result = bench(typed)
-        Path(typed.out).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         print(f"Every figure is in {typed.out}")
         if typed.plot:
             from jaxchar.benchmark.picture import plot_speeds
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def bench(typed: Arguments) -> dict[str, Any]:
-    """Run all measurements, show them, and return everything as a JSON object."""
+    """Run all measurements, show them and write them to ``out``; return everything as a JSON object."""
     from jaxchar.benchmark import events, show
     from jaxchar.benchmark.baselines import baselines_named
     from jaxchar.benchmark.cells import cells_named, dtypes_on
@@ -78,7 +79,13 @@ def bench(typed: Arguments) -> dict[str, Any]:
         sampling=typed.sampling,
         platform=machine["platform"],
     )
-    result = {"machine": machine} | events.run(plan, show.progress)
+
+    def keep(found: events.Result) -> None:
+        Path(typed.out).write_text(
+            json.dumps({"machine": machine, **found}, indent=1) + "\n", encoding="utf-8"
+        )
+
+    result = {"machine": machine} | events.run(plan, show.progress, keep)
     show.results(result)
     return result
 

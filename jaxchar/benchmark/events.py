@@ -39,21 +39,33 @@ class Plan(NamedTuple):
     platform: str  # that all compute on: "cpu", "gpu" or "tpu"
 
 
-def run(plan: Plan, progress: Callable[[str], AbstractContextManager]) -> Result:
-    """Run every event of a plan; ``progress(words)`` shows each while it runs."""
+def run(
+    plan: Plan, progress: Callable[[str], AbstractContextManager], keep: Callable[[Result], None]
+) -> Result:
+    """Run every event of a plan.
+
+    Args:
+        plan: what to measure.
+        progress: shows the words that it is given while an event runs.
+        keep: is given all results so far after each event.
+    """
     found: Result = {"seconds": plan.seconds, "training": [], "write": [], "read": []}
     before = measure_machine(plan.dtypes, plan.platform)
     for cell in plan.cells:
         for dtype in plan.dtypes:
             with progress(f"training {cell.name}, {dtype}"):
                 found["training"].append(training(cell, dtype, plan, before["peak"][dtype]))
+            keep(found)
     if plan.sampling:
         names = [name for name in plan.names if not KNOWN[name].options]  # no variants of training
         with workers({name: worker_command(name) for name in names}, plan.platform) as started:
             for what, cell in [("write", cell) for cell in WRITING] + [("read", cell) for cell in READING]:
                 with progress(cell.name):
                     found[what].append(using(what, cell, plan, started))
-    return with_capacity(found, before, measure_machine(plan.dtypes, plan.platform))
+                keep(found)
+    result = with_capacity(found, before, measure_machine(plan.dtypes, plan.platform))
+    keep(result)
+    return result
 
 
 def describe_machine() -> Result:

@@ -297,6 +297,25 @@ def test_a_race_from_the_command(peers, tmp_path, capsys):
     assert plot.stat().st_size > 1000
 
 
+def test_a_benchmark_that_is_stopped_leaves_what_it_has_measured(tmp_path, monkeypatch):
+    def measured(cell, *_):
+        if cell is WORDS_GENERATOR:
+            raise KeyboardInterrupt
+        return {"cell": cell.to_json()}
+
+    monkeypatch.setattr(events, "describe_machine", lambda: {"platform": "cpu", "cores": 2})
+    monkeypatch.setattr(events, "measure_machine", lambda *_: {"peak": {"float32": 1e11}, "bandwidth": 1e10})
+    monkeypatch.setattr(events, "training", measured)
+    monkeypatch.setattr(show, "machine", lambda _: None)
+    monkeypatch.setattr(cells, "cells_named", lambda *_: (TINY, WORDS_GENERATOR))
+    out = tmp_path / "out.json"
+    with pytest.raises(SystemExit, match="130"):
+        bench.main(["--out", str(out), "--no-sampling"])
+    found = json.loads(out.read_text())
+    assert found["training"] == [{"cell": TINY.to_json()}]
+    assert found["machine"]["cores"] == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
