@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -23,6 +23,7 @@ class Arguments:
     # Run folders, or folders that hold some. Default: all in runs/.
     runs: Annotated[tuple[str, ...], Positional, arg(metavar="[RUN ...]", help_behavior_hint="")] = ()
     out: str | None = None  # a PNG file to draw the losses of all runs into
+    over: Literal["steps", "seconds"] = "steps"  # what they are drawn over
     json: bool = False  # print one JSON object
 
 
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = compare_runs(typed.runs or [RUNS])
         note(f"{path} holds no run; it is left out" for path in found.left_out)
         if typed.out is not None:
-            plot_comparison(found, typed.out)
+            plot_comparison(found, typed.out, typed.over)
         if typed.json:
             print(json.dumps(found.to_json()))
         else:

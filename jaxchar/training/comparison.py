@@ -6,14 +6,14 @@ import math
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import numpy as np
 
 from jaxchar.checkpoint.find import peek
 from jaxchar.config import Config, CorpusConfig
-from jaxchar.errors import JaxcharError, quoted_path, reason_of
+from jaxchar.errors import JaxcharError, quoted, quoted_path, reason_of
 from jaxchar.files import written_whole
 from jaxchar.model.split import model_structure
 from jaxchar.training.metrics import Series
@@ -27,6 +27,7 @@ OF_THE_TEXT = frozenset(
     | {"eval_protocol", "eval_block", "eval_stride"}
 )
 MOST_NAMED = 20  # runs in the legend of a picture
+Over = Literal["steps", "seconds"]  # what a picture's losses are drawn over
 
 
 class ComparedRun(NamedTuple):
@@ -91,25 +92,28 @@ def compare_runs(paths: Sequence[str | PathLike[str]]) -> Comparison:
     return Comparison(runs, _differing([run.config for run in runs]), left_out)
 
 
-def plot_comparison(comparison: Comparison, picture: str | PathLike[str]) -> None:
-    """Draw the losses of several runs over their steps into a PNG, each run in a colour of its own.
+def plot_comparison(comparison: Comparison, picture: str | PathLike[str], over: Over = "steps") -> None:
+    """Draw the losses of several runs into a PNG, each run in a colour of its own.
 
     Validation losses are lines with dots, training losses are thin lines.
 
     Args:
         comparison: the runs.
         picture: the file.
+        over: the horizontal axis: steps, or seconds since training began, with evaluations.
 
     Raises:
-        JaxcharError: it cannot be written.
+        JaxcharError: it cannot be written, or there is no such axis.
     """
+    if over not in get_args(Over):
+        raise JaxcharError(f"--over must be 'steps' or 'seconds', but it is {quoted(over)}")
     file = Path(picture).expanduser()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(file) as temporary, drawn(temporary, (10, 5.5)) as (_, axes):
             for number, run in enumerate(comparison.runs):
-                _draw_run(axes, run, number)
-            axes.set_xlabel("step")
+                _draw_run(axes, run, number, over)
+            axes.set_xlabel("step" if over == "steps" else "seconds")
             axes.set_ylabel("loss (nats per character)")
             axes.set_title("dots: validation; thin lines: training", fontsize=9)
             axes.grid(alpha=0.3)
@@ -119,18 +123,26 @@ def plot_comparison(comparison: Comparison, picture: str | PathLike[str]) -> Non
         raise JaxcharError(f"--out {quoted_path(file)} cannot be written: {reason_of(error)}") from error
 
 
-def _draw_run(axes: Any, run: ComparedRun, number: int) -> None:
+def _draw_run(axes: Any, run: ComparedRun, number: int, over: Over) -> None:
     colour = f"C{number % 10}"
     loss = "" if run.best_val_loss is None else f" ({run.best_val_loss:.3f})"
     label = f"{run.path.name}{loss}".replace("$", r"\$")
     label = label.lstrip("_") if number < MOST_NAMED else "_nolegend_"
     dots: dict[str, Any] = {"marker": "o", "markersize": 3, "linewidth": 1.4, "color": colour}
     thin: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.45, "color": colour}
-    if "val_loss" in run.metrics:
-        axes.plot(*run.metrics["val_loss"], label=label, **dots)
-        label = "_nolegend_"
-    if "train_loss" in run.metrics:
-        axes.plot(*run.metrics["train_loss"], label=label, **thin)
+    for name, style in (("val_loss", dots), ("train_loss", thin)):
+        if name in run.metrics:
+            series = run.metrics[name]
+            places = series.steps if over == "steps" else _seconds_at(series.steps, run.metrics)
+            axes.plot(places, series.values, label=label, **style)
+            label = "_nolegend_"
+
+
+def _seconds_at(steps: np.ndarray, metrics: dict[str, Series]) -> np.ndarray:
+    """Return how long training had lasted at some steps; nothing is drawn where no time was logged."""
+    if "seconds" not in metrics:
+        return np.full(len(steps), np.nan)
+    return np.interp(steps, *metrics["seconds"])
 
 
 # ---- reading a run -------------------------------------------------------------------------------

@@ -1,13 +1,16 @@
 """Runs side by side: which settings differ, what is best, and runs that are not finished."""
 
+import contextlib
 import json
+from unittest.mock import MagicMock
 
 import pytest
 from runs import TINY
 
 from jaxchar import compare
 from jaxchar.errors import JaxcharError
-from jaxchar.training.comparison import compare_runs
+from jaxchar.training import comparison
+from jaxchar.training.comparison import compare_runs, plot_comparison
 from jaxchar.training.run_folder import SUMMARY, RunFolder
 
 
@@ -103,6 +106,21 @@ def test_the_command_prints_json_of_all_runs_in_runs(runs, capsys, monkeypatch):
     assert printed["same_text"] is True
 
 
+@pytest.mark.parametrize(("over", "places"), [("steps", [10, 20, 30]), ("seconds", [1.0, 2.0, 3.0])])
+def test_losses_are_drawn_over_steps_or_over_seconds(over, places, runs, tmp_path, monkeypatch):
+    axes = MagicMock()
+    axes.get_legend_handles_labels.return_value = [], []
+    picture = tmp_path / "losses.png"
+    picture.touch()  # which nothing is drawn into here
+    monkeypatch.setattr(comparison, "written_whole", lambda path: contextlib.nullcontext(path))
+    monkeypatch.setattr(comparison, "drawn", lambda *_: contextlib.nullcontext((None, axes)))
+    compare.main([str(runs / "a"), "--out", str(picture), "--over", over])
+    validation, training = (call.args for call in axes.plot.call_args_list)
+    assert validation[0].tolist() == places
+    assert validation[1].tolist() == [3.0, 2.0, 2.5]
+    assert training[0].tolist() == ([5, 15, 25] if over == "steps" else [0.5, 1.5, 2.5])
+
+
 @pytest.mark.parametrize("line", [["no-such"], ["file"], [], ["runs/a", "--out", "file/x.png"]])
 def test_what_cannot_be_compared_is_refused_in_one_line(line, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -118,3 +136,8 @@ def test_what_cannot_be_compared_is_refused_in_one_line(line, tmp_path, capsys, 
 def test_one_path_is_no_list_of_runs(runs):
     with pytest.raises(JaxcharError, match=r"must be a list, but they are .*; give \["):
         compare_runs(str(runs))
+
+
+def test_another_axis_is_refused(runs, tmp_path):
+    with pytest.raises(JaxcharError, match="must be 'steps' or 'seconds', but it is 'days'"):
+        plot_comparison(compare_runs([runs]), tmp_path / "losses.png", over="days")
