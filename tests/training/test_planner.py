@@ -3,8 +3,8 @@
 import io
 import json
 import re
-import shutil
 import time
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -28,6 +28,7 @@ from jaxchar.training.step import total_steps, training_batches
 
 FEW = {"max_steps": 6, "hidden_size": 8, "sample_length": 0}  # so that a test takes no time
 FEW |= {"optimizer": "adamw", "recurrent_init": "same"}  # quick to compile
+FEW |= {"eval_every": 6, "checkpoint_every": 6}  # at the end alone: a save takes as long as all steps
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +146,7 @@ def test_an_experiment_in_so_many_minutes_keeps_everything_but_its_length(novel,
 
 
 def test_more_epochs_go_beyond_the_step_at_which_a_plan_ended(novel, tmp_path):
-    jaxchar.fit(novel, tmp_path / "run", eval_every=20, checkpoint_every=20, **FEW)
+    jaxchar.fit(novel, tmp_path / "run", **{**FEW, "eval_every": 20, "checkpoint_every": 20})
     steps_per_epoch = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     before = round(6 / steps_per_epoch["epoch"])
     train.main(arguments=["--run-dir", str(tmp_path / "run"), "--resume", "--epochs", "1"])
@@ -171,7 +172,8 @@ def test_training_stops_when_the_time_is_up_and_the_best_model_is_kept(novel, tm
     assert jaxchar.load(tmp_path / "run", which="best").generate(length=3)
     monkeypatch.undo()
     monkeypatch.setattr(planner, "seconds_per_step", lambda *_: 0.01)
-    config = jaxchar.Config.from_json({**settings_of(tmp_path / "run"), "max_steps": 12})
+    longer = {"max_steps": 12, "eval_every": 12, "checkpoint_every": 12}
+    config = jaxchar.Config.from_json({**settings_of(tmp_path / "run"), **longer})
     assert resume(tmp_path / "run", config=config).summary["steps"] == 12
 
 
@@ -231,8 +233,10 @@ def test_what_is_no_learning_by_heart_is_not_called_so(novel, tmp_path, monkeypa
     assert "by heart" not in learn(tmp_path, novel, monkeypatch, validation, training)
 
 
-def test_very_little_text_is_said(tmp_path, text):
-    said = spoken(lambda d: jaxchar.fit(jaxchar.Text(text[:1500]), tmp_path / "run", display=d, **FEW))
+def test_very_little_text_is_said(text):
+    asked = Planner({"corpus": jaxchar.Text(text[:1500]), **FEW}, None, time.monotonic())
+    config = asked.settings_to_load()
+    said = spoken(lambda display: asked.plan(load_dataset(config), config, GuardedDisplay.of(display)))
     assert "This is very little text" in said
 
 
@@ -297,8 +301,10 @@ def test_a_length_that_the_user_has_set_is_not_corrected(novel):
     assert asked.corrected(config, dataset, 10, 1e-3) == config
 
 
-@pytest.fixture
-def longer(monkeypatch):
+SELDOM = SLOW | {"eval_every": 50, "checkpoint_every": 50}
+
+
+def let_runs_be_longer(patching) -> list[int]:
     """Let every planned run end after 70 steps, which is found where its learning rate begins to fall."""
     asked = []
 
@@ -307,9 +313,32 @@ def longer(monkeypatch):
         asked.append(step)
         return config.replace(max_steps=70, epochs=2)
 
-    monkeypatch.setattr(planner, "seconds_per_step", lambda *_: 1.0)
-    monkeypatch.setattr(Planner, "corrected", corrected)
+    patching.setattr(planner, "seconds_per_step", lambda *_: 1.0)
+    patching.setattr(Planner, "corrected", corrected)
     return asked
+
+
+@pytest.fixture
+def longer(monkeypatch):
+    return let_runs_be_longer(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def corrected_run(tmp_path_factory, text):
+    """A run that was corrected: its folder, what it said, where it was asked, and what it saved."""
+    folder, saved, save = tmp_path_factory.mktemp("corrected"), [], CheckpointStore.save
+    (folder / "my_novel.txt").write_text(text, encoding="utf-8")
+
+    def save_and_remember(store, state, metadata, *rest):
+        saved.append(metadata)
+        return save(store, state, metadata, *rest)
+
+    with pytest.MonkeyPatch.context() as patching:
+        asked = let_runs_be_longer(patching)
+        patching.setattr(CheckpointStore, "save", save_and_remember)
+        options = {"minutes": 1, **SELDOM}
+        said = spoken(lambda d: jaxchar.fit(folder / "my_novel.txt", folder / "run", display=d, **options))
+    return SimpleNamespace(run_dir=folder / "run", said=said, asked=asked, saved=saved)
 
 
 def assert_same_weights(run_dir, other) -> None:
@@ -318,59 +347,56 @@ def assert_same_weights(run_dir, other) -> None:
         np.testing.assert_array_equal(one, another)
 
 
-def test_a_run_that_was_corrected_is_the_run_of_its_settings(novel, tmp_path, longer):
-    said = spoken(lambda d: jaxchar.fit(novel, tmp_path / "run", minutes=1, display=d, **SLOW))
-    assert "There is time for 70 steps instead of" in said
-    assert longer == [settings_of(tmp_path / "run")["hold_until"]]  # asked once
-    assert settings_of(tmp_path / "run")["max_steps"] == 70
-    at_once = jaxchar.fit(jaxchar.Config.from_json(settings_of(tmp_path / "run")), tmp_path / "at_once")
+def test_a_run_that_was_corrected_is_the_run_of_its_settings(corrected_run, tmp_path):
+    assert "There is time for 70 steps instead of" in corrected_run.said
+    settings = settings_of(corrected_run.run_dir)
+    assert corrected_run.asked == [settings["hold_until"]]  # asked once
+    assert settings["max_steps"] == 70
+    at_once = jaxchar.fit(jaxchar.Config.from_json(settings), tmp_path / "at_once")
     assert at_once.summary["steps"] == 70
-    assert_same_weights(tmp_path / "run", tmp_path / "at_once")
+    assert_same_weights(corrected_run.run_dir, tmp_path / "at_once")
 
 
-def test_a_run_that_was_corrected_and_stopped_goes_on_as_if_it_had_not_been(novel, tmp_path, longer):
+def test_a_run_that_was_corrected_and_stopped_goes_on_as_if_it_had_not_been(
+    novel, tmp_path, longer, corrected_run
+):
     class Stop(jaxchar.Callback):
         def on_evaluation(self, snapshot):
             return snapshot.step >= 50
 
-    jaxchar.fit(novel, tmp_path / "run", minutes=1, **SLOW)
-    stopped = jaxchar.fit(novel, tmp_path / "stopped", minutes=1, callbacks=[Stop()], **SLOW)
+    stopped = jaxchar.fit(novel, tmp_path / "stopped", minutes=1, callbacks=[Stop()], **SELDOM)
     assert 50 <= stopped.summary["steps"] < 70
     assert resume(tmp_path / "stopped").summary["steps"] == 70
-    assert_same_weights(tmp_path / "stopped", tmp_path / "run")
+    assert_same_weights(tmp_path / "stopped", corrected_run.run_dir)
 
 
-def test_a_checkpoint_of_the_new_length_is_there_at_once(novel, tmp_path, longer, monkeypatch):
-    saved = []
-    save = CheckpointStore.save
-    monkeypatch.setattr(
-        CheckpointStore,
-        "save",
-        lambda store, state, metadata, *rest: (saved.append(metadata), save(store, state, metadata, *rest))[
-            1
-        ],
-    )
-    jaxchar.fit(novel, tmp_path / "run", minutes=1, **SLOW)
-    hold_until = settings_of(tmp_path / "run")["hold_until"]
-    (found,) = [metadata for metadata in saved if metadata.step == hold_until]
+def test_a_checkpoint_of_the_new_length_is_there_at_once(corrected_run):
+    hold_until = settings_of(corrected_run.run_dir)["hold_until"]
+    (found,) = [metadata for metadata in corrected_run.saved if metadata.step == hold_until]
     assert found.config.max_steps == 70
 
 
-def test_a_checkpoint_from_before_the_correction_goes_on_to_the_corrected_length(novel, tmp_path, longer):
+def test_a_checkpoint_from_before_the_correction_goes_on_to_the_corrected_length(
+    novel, tmp_path, longer, corrected_run, monkeypatch
+):
+    save = CheckpointStore.save
+
+    def save_or_not(store, state, metadata, *rest):
+        if metadata.step in (4, 70):  # the checkpoints that are left
+            save(store, state, metadata, *rest)
+
+    monkeypatch.setattr(CheckpointStore, "save", save_or_not)
     often = {"keep_checkpoints": 100, "eval_every": 70, "checkpoint_every": 4}
     jaxchar.fit(novel, tmp_path / "run", minutes=1, **often, **SLOW)
     folder = tmp_path / "run" / "checkpoints"
     assert 4 < settings_of(tmp_path / "run")["hold_until"] < 8
-    for checkpoint in folder.iterdir():
-        if int(checkpoint.name) not in (4, 70):
-            shutil.rmtree(checkpoint)
-    jaxchar.fit(novel, tmp_path / "other", minutes=1, **SLOW)
+    assert sorted(int(checkpoint.name) for checkpoint in folder.iterdir()) == [4, 70]
     damaged = next((folder / "70" / "state").glob("*/0*"))
     damaged.write_bytes(b"")
     said = spoken(lambda display: resume(tmp_path / "run", display=display))
     assert "schedule ends at another step" not in said
     assert settings_of(tmp_path / "run")["max_steps"] == 70
-    assert_same_weights(tmp_path / "run", tmp_path / "other")
+    assert_same_weights(tmp_path / "run", corrected_run.run_dir)
 
 
 def test_a_folder_that_cannot_be_written_to_at_the_correction_does_not_end_the_run(
@@ -385,7 +411,7 @@ def test_a_folder_that_cannot_be_written_to_at_the_correction_does_not_end_the_r
         create(folder, config)
 
     monkeypatch.setattr(RunFolder, "create", create_or_refuse)
-    assert jaxchar.fit(novel, tmp_path / "run", minutes=1, **SLOW).summary["steps"] == 70
+    assert jaxchar.fit(novel, tmp_path / "run", minutes=1, **SELDOM).summary["steps"] == 70
     assert refused and settings_of(tmp_path / "run")["max_steps"] == 70
 
 
