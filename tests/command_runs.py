@@ -13,7 +13,7 @@ CONFIG = TINY.replace(epochs=2, log_every=5)
 EPOCH = 14  # steps
 STEPS = 2 * EPOCH
 _OPTIONS = "--corpus python --max-chars 1000 --batch-size 4 --seq-len 16 --hidden-size 6 --sample-length 0"
-_OPTIONS += " --recurrent-init same"  # quick to compile
+_OPTIONS += " --recurrent-init same --optimizer adamw"  # quick to compile
 PERIODS = {"--log-every": 5, "--eval-every": EPOCH, "--checkpoint-every": EPOCH}  # else the recipe's
 OPTIONS = [*_OPTIONS.split(), *(str(word) for period in PERIODS.items() for word in period)]
 TRAIN = [sys.executable, "-m", "jaxchar.train", *OPTIONS]

@@ -183,7 +183,7 @@ def test_a_command_writes_the_same_whatever_the_environment_says(undisturbed, ex
         ("JAX_PLATFORMS", "cuda"),
         pytest.param("JAX_PLATFORMS", "nonsense", marks=pytest.mark.slow),
         pytest.param("JAX_ENABLE_X64", "perhaps", marks=pytest.mark.slow),
-        ("XLA_FLAGS", "--xla_no_such_flag=1"),
+        pytest.param("XLA_FLAGS", "--xla_no_such_flag=1", marks=pytest.mark.slow),
     ],
 )
 def test_what_jax_cannot_use_is_one_line(name, value, undisturbed):

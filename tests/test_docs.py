@@ -245,6 +245,7 @@ def test_the_programs_of_a_page_run(name, tmp_path, monkeypatch):
 
 TEXT = "to be or not to be, that is the question\n" * 60
 SMALL = {"hidden_size": 6, "max_steps": 4, "sample_length": 0, "memory": "none"}
+SMALL |= {"optimizer": "adamw", "recurrent_init": "same"}  # quick to compile
 
 
 @pytest.mark.usefixtures("unmeasured")

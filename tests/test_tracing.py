@@ -43,7 +43,7 @@ def products(text):
     ("implementation", "platform", "precision", "expected"),
     [
         ("fused", "gpu", "highest", "HIGHEST"),
-        ("fused", "gpu", "tf32", "tf32"),
+        pytest.param("fused", "gpu", "tf32", "tf32", marks=pytest.mark.slow),
         ("fused", "gpu", "default", "DEFAULT"),
         ("scan", "gpu", "tf32", "tf32"),
         ("scan", "tpu", "highest", "HIGHEST"),
@@ -55,7 +55,11 @@ def test_every_product_has_the_precision_of_the_setting(implementation, platform
 
 
 @pytest.mark.parametrize(
-    "config", [SMALL.replace(implementation="fused"), SMALL.replace(implementation="scan", dtype="bfloat16")]
+    "config",
+    [
+        SMALL.replace(implementation="fused"),
+        pytest.param(SMALL.replace(implementation="scan", dtype="bfloat16"), marks=pytest.mark.slow),
+    ],
 )
 def test_on_a_processor_every_precision_is_the_same_program(config):
     allowed = [p for p in PRECISIONS if config.dtype == "float32" or p != "tf32"]

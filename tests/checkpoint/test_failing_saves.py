@@ -109,7 +109,7 @@ class InTheWay:
         (run_dir / "moved").rename(run_dir / FOLDER)
 
 
-WAYS = [NoRoom, FullDisk, ReadOnly, InTheWay]
+WAYS = [NoRoom, FullDisk, pytest.param(ReadOnly, marks=pytest.mark.slow), InTheWay]
 
 
 @pytest.fixture(params=WAYS, ids=lambda way: way.__name__)

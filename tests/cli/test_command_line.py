@@ -491,6 +491,7 @@ def test_a_run_that_is_not_there_is_one_line(command, line, said, tmp_path, monk
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
 SMALL = "--hidden-size 8 --seq-len 16 --batch-size 4 --sample-length 0 --seed 1 --learning-rate 0.03"
+SMALL += " --optimizer adamw --recurrent-init same --eval-every 30 --checkpoint-every 30"  # quick
 
 
 @pytest.fixture(scope="module")

@@ -119,6 +119,7 @@ def test_a_terminal_that_is_gone_does_not_end_a_run_that_ignores_that(tmp_path):
     assert_whole(tmp_path / "run")
 
 
+@pytest.mark.slow  # what a closed terminal sends, and output that fails, are tried in this process
 @promises.SIGNALS
 def test_a_terminal_that_is_closed_saves_and_ends_the_run(tmp_path):
     terminal = Terminal(tmp_path / "run", "--epochs=1000000")
@@ -167,7 +168,7 @@ class Failing(TrainingDisplay):
 @pytest.mark.parametrize(
     "fail",
     [
-        left_by_rich,
+        pytest.param(left_by_rich, marks=pytest.mark.slow),
         pytest.param(closed_file, marks=pytest.mark.slow),
         pytest.param(no_such_character, marks=pytest.mark.slow),
         disk_full,
@@ -208,7 +209,9 @@ class Breaking(io.StringIO):
 
 
 @promises.DISPLAY_GONE
-@pytest.mark.parametrize("writes", [0, 20, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "writes", [pytest.param(0, marks=pytest.mark.slow), 20, pytest.param(40, marks=pytest.mark.slow)]
+)
 def test_a_live_line_whose_terminal_breaks_fails_in_no_thread(writes, tmp_path, capsys, monkeypatch):
     failed = []
     monkeypatch.setattr(threading, "excepthook", failed.append)
@@ -288,7 +291,7 @@ def test_a_picture_that_cannot_be_drawn_is_one_warning_and_exit_code_0(tmp_path,
     "error",
     [
         ImportError("x"),
-        MemoryError(),
+        pytest.param(MemoryError(), marks=pytest.mark.slow),
         pytest.param(OSError(errno.ENOSPC, "full"), marks=pytest.mark.slow),
         pytest.param(KeyError(1), marks=pytest.mark.slow),
     ],

@@ -18,6 +18,7 @@ from jaxchar.terminal.sample_display import Display
 
 TRAINING = {"corpus": "python", "max_chars": 2000, "epochs": 1, "sample_length": 0}
 TRAINING |= {"hidden_size": 8, "seq_len": 16, "batch_size": 4}
+TRAINING |= {"recurrent_init": "same"}  # quick to compile
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 

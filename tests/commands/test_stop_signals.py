@@ -23,8 +23,8 @@ from jaxchar.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
-# Ctrl-C, a closed terminal and a batch system's warning always; all of them in `make prove`.
-QUICK = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+# Ctrl-C and a closed terminal always; all of them in `make prove`.
+QUICK = (signal.SIGINT, signal.SIGHUP)
 ALL_SIGNALS = [
     pytest.param(number, id=number.name, marks=() if number in QUICK else pytest.mark.slow)
     for number in signals.STOP_SIGNALS

@@ -60,7 +60,7 @@ def is_exact_or_refused(content: bytes, config: Config, file: Path) -> bool:
     return dataset.vocabulary.decode(ids) == (text.lower() if config.lowercase else text)
 
 
-@pytest.mark.parametrize("cases", [300, pytest.param(4_700, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [200, pytest.param(4_800, marks=pytest.mark.slow)])
 def test_any_bytes_are_read_exactly_or_refused(cases, tmp_path, monkeypatch, tried):
     monkeypatch.setattr("jaxchar.training.setup.make_program", lambda *_: None)
     monkeypatch.setattr("jaxchar.training.setup.check_memory", lambda *_: None)
@@ -110,6 +110,7 @@ BAD = {
 }
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(("content", "said"), BAD.values(), ids=BAD)
 def test_what_cannot_be_used_is_one_line_with_position_and_remedy(content, said, tmp_path, capsys):
     (tmp_path / "corpus").write_bytes(content)

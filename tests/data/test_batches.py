@@ -273,7 +273,7 @@ def test_blocks_score_every_character_but_the_first_once_from_cold_starts(**chos
 @pytest.mark.parametrize(
     "counts",
     [
-        [*range(1, 26), *range(26, 301, 21)],
+        [*range(1, 12), 16, 25, 31, 100, 300],
         pytest.param(range(1, 301), marks=pytest.mark.slow),
     ],
     ids=["some counts", "all counts"],
@@ -320,7 +320,7 @@ def test_every_number_goes_everywhere_equally_often():
 
 
 @pytest.mark.parametrize(
-    "count", [1, 2, 31, 5_003, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 5, 10, 30, 1_000))]
+    "count", [1, 5_003, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3, 5, 10, 30, 31, 1_000))]
 )
 def test_an_accelerator_shuffles_as_a_processor_does(count):
     """One walks until it is there, the other looks up where a walk ends."""

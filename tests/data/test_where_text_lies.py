@@ -164,7 +164,7 @@ def test_a_relative_path_of_an_old_checkpoint_means_the_folder_that_one_is_in(tr
 def test_the_encoding_is_in_the_checkpoint_and_a_text_in_another_is_scored(tmp_path, text, capsys):
     (tmp_path / "old.txt").write_text("Träumen " + text[:900], encoding="cp1252")
     (tmp_path / "new.txt").write_text("Träumen " + text[:90], encoding="utf-16-be")
-    config = TINY.replace(corpus=str(tmp_path / "old.txt"), encoding="CP1252")
+    config = TINY.replace(corpus=str(tmp_path / "old.txt"), encoding="CP1252", max_steps=2, memory="none")
     jaxchar.fit(config, tmp_path / "run", display=quiet())
     assert peek(tmp_path / "run").corpus["encoding"] == "cp1252"
     inspect.main(arguments=["--ckpt", str(tmp_path / "run")])

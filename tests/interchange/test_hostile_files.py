@@ -117,7 +117,14 @@ def test_those_made_on_purpose_are_refused(name, tmp_path):
     check_refused(name, None, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["Keras 1", "Keras 2", "Keras 3 weights", "Keras 3"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Keras 1",
+        "Keras 3",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("Keras 2", "Keras 3 weights")),
+    ],
+)
 def test_those_of_keras_made_on_purpose_are_refused(name, tmp_path, monkeypatch):
     monkeypatch.setattr(hdf5, "_output_of_child", hdf5_child.output_for)  # without a process for each
     check_refused(name, None, tmp_path)

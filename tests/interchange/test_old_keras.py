@@ -59,7 +59,9 @@ def check_logits(model, foreign, gate="hard_sigmoid"):
     np.testing.assert_allclose(our_logits(model, "".join(SYMBOLS[i] for i in ids)), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    "network", [pytest.param(n, marks=() if n in NETWORKS[1::2] else pytest.mark.slow) for n in NETWORKS]
+)
 @pytest.mark.parametrize("way", WAYS)
 def test_logits_equal_the_equations_of_keras(way, network, tmp_path, read_here):
     foreign = Foreign(*network)

@@ -310,7 +310,7 @@ IMPLEMENTATIONS = [
     for implementation in ("scan", "fused", "native")
     if (cell, implementation) != ("rnn", "native")
 ]
-OFTEN = {("lstm", "native"), ("gru", "fused"), ("rnn", "scan")}
+OFTEN = {("lstm", "native"), ("gru", "fused")}
 
 
 @pytest.mark.parametrize(

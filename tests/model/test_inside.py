@@ -67,7 +67,7 @@ def test_a_text_may_be_read_in_parts(kind):
         np.testing.assert_allclose(mine, theirs, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["gru", "tied"])
+@pytest.mark.parametrize("kind", ["gru", pytest.param("tied", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("implementation", ["auto", "fused", "scan"])
 def test_every_implementation_gives_the_same_logits_one_by_one_in_a_batch_and_under_vmap(
     kind, implementation

@@ -19,16 +19,33 @@ from jaxchar.sampling.native_decoder import NativeDecoder
 KERNEL = np.random.default_rng(1).normal(size=(7, 5)).astype(np.float32)
 NARROW = pytest.mark.parametrize("weights", ["bfloat16", "int8"])
 # 4H columns: 24 and 40 do not fill panels of 16 or 32, 96 is more than the panels that are read at once.
-NETWORKS = pytest.mark.parametrize(
-    "settings",
+NETWORKS = [
+    {"cell": "gru", "hidden_size": 6},
+    {"cell": "lstm", "hidden_size": 10},
+    {"cell": "gru", "hidden_size": 48, "num_layers": 2},
+    {"cell": "lstm", "hidden_size": 24, "gate": "hard_sigmoid", "batching": "windows"},
+    {"cell": "rnn", "hidden_size": 8},  # which C++ does not compute
+]
+# Both cells of C++, small and large, and JAX always; all with weights of both kinds in `make prove`.
+OFTEN = {("lstm-10", "bfloat16"), ("lstm-10", "int8"), ("gru-48-2", "int8"), ("rnn-8", "bfloat16")}
+
+
+def name_of(settings) -> str:
+    return "-".join(map(str, settings.values()))
+
+
+NARROW_NETWORKS = pytest.mark.parametrize(
+    ("settings", "weights"),
     [
-        {"cell": "gru", "hidden_size": 6},
-        {"cell": "lstm", "hidden_size": 10},
-        {"cell": "gru", "hidden_size": 48, "num_layers": 2},
-        {"cell": "lstm", "hidden_size": 24, "gate": "hard_sigmoid", "batching": "windows"},
-        {"cell": "rnn", "hidden_size": 8},  # which C++ does not compute
+        pytest.param(
+            settings,
+            weights,
+            id=f"{name_of(settings)}-{weights}",
+            marks=() if (name_of(settings), weights) in OFTEN else pytest.mark.slow,
+        )
+        for settings in NETWORKS
+        for weights in ("bfloat16", "int8")
     ],
-    ids=lambda settings: "-".join(map(str, settings.values())),
 )
 
 
@@ -68,8 +85,7 @@ def test_only_what_is_read_for_every_character_is_rounded_and_only_once(weights)
     jax.tree.map(np.testing.assert_array_equal, before, jax.tree.map(np.asarray, model.params))
 
 
-@NARROW
-@NETWORKS
+@NARROW_NETWORKS
 def test_writing_goes_by_the_rounded_weights(settings, weights):
     model = make_model(**settings)
     narrow_model = model.with_weights(weights)
@@ -83,8 +99,7 @@ def test_writing_goes_by_the_rounded_weights(settings, weights):
     assert narrow_model.score(text).loss == pytest.approx(expected.score(text).loss)
 
 
-@NARROW
-@NETWORKS
+@NARROW_NETWORKS
 def test_a_text_in_a_batch_is_the_text_alone(settings, weights):
     model = make_model(**settings).with_weights(weights)
     together = model.generate_batch(["a"] * 9, 40, seed=3)

@@ -39,7 +39,7 @@ TIMES = st.floats(1, 4_000)
 
 
 @promises.CHOSEN
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=settings.default.max_examples, deadline=None)
 @given(num_chars=SIZES, num_symbols=st.integers(1, 20_000), seconds=TIMES, speed=st.floats(1e9, 1e15))
 def test_any_text_on_any_machine_gets_settings_that_can_be_trained(num_chars, num_symbols, seconds, speed):
     recipe = chosen(text_of(num_chars, num_symbols), seconds, Machine(speed))

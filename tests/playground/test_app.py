@@ -230,6 +230,7 @@ def hostile(served, chance: random.Random) -> bytes:
     )
 
 
+@pytest.mark.slow  # each kind of them is tried in test_hostile_kinds.py, each value in test_validation.py
 def test_five_hundred_hostile_requests_leave_it_serving_with_a_line_each(served):
     chance, slow = random.Random(18), []
     for number in range(500):

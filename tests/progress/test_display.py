@@ -26,10 +26,8 @@ from jaxchar.training.trainer import Trainer
 RUN = """
 import time, types, sys
 from pathlib import Path
-from jaxchar.training.trainer import Trainer
 from jaxchar.progress.display import TrainingDisplay
 from jaxchar.progress import views
-from jaxchar.training.launch import fit
 views.LONG_PHASE_SECONDS = 0.2
 means = lambda loss: types.SimpleNamespace(loss=loss, accuracy=0.5)
 display = TrainingDisplay()

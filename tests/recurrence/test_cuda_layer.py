@@ -26,11 +26,11 @@ def macros(calls):
 @pytest.mark.parametrize(
     ("name", "masked"),
     [
-        ("lstm", True),
         ("biased gru", True),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in (
+                ("lstm", True),
                 ("hard lstm", True),
                 ("gru", True),
                 ("hard gru", True),
@@ -65,14 +65,21 @@ def compare_with_fused(problem, dtype, tolerance=2e-6):
 
 # Two blocks of rows, the second not whole; units that are no multiple of anything; two tiles to sum over.
 @pytest.mark.parametrize(
-    ("name", "dtype"), [("lstm", jnp.bfloat16), ("gru", jnp.bfloat16), ("gru", jnp.float32)]
+    ("name", "dtype"),
+    [
+        ("lstm", jnp.bfloat16),
+        pytest.param("gru", jnp.bfloat16, marks=pytest.mark.slow),
+        pytest.param("gru", jnp.float32, marks=pytest.mark.slow),
+    ],
 )
 def test_cuda_equals_fused_at_odd_sizes(name, dtype, on_host):
     compare_with_fused(make_problem(name, T=5, B=11, D=5, H=29, masked=True), dtype)
     assert macros(on_host) | {"PARTS": 1 if dtype == jnp.bfloat16 else 3, "BLOCKS": 1} == macros(on_host)
 
 
-@pytest.mark.parametrize(("precision", "largest"), [("highest", 2e-6), ("default", 1e-4)])
+@pytest.mark.parametrize(
+    ("precision", "largest"), [pytest.param("highest", 2e-6, marks=pytest.mark.slow), ("default", 1e-4)]
+)
 def test_a_float32_number_is_as_many_parts_as_the_precision_asks_for(precision, largest, on_host):
     """Two parts have sixteen bits, three all 24; the products of one step are compared with float64."""
     problem = make_problem("lstm", T=2, B=8, D=5, H=32)
@@ -101,7 +108,7 @@ def test_blocks_of_a_cluster_share_a_layer(name, blocks, registers, on_host, mon
     assert (of["IN_REGISTERS"] == of["PADDED"] // 8) == (registers == 72)
 
 
-@pytest.mark.parametrize("blocks", [1, 2])
+@pytest.mark.parametrize("blocks", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_order_of_threads_between_two_barriers_does_not_matter(blocks, on_host, monkeypatch):
     """Where a barrier lacks, a thread reads what another has not written yet, or has written too early."""
     monkeypatch.setattr(cuda_plan, "CLUSTERS", (blocks,))

@@ -14,13 +14,20 @@ SYMBOLS = 7
 
 
 @pytest.mark.parametrize(
-    ("name", "masked"), [*((name, True) for name in CELLS), ("lstm", False), ("gru", False), ("rnn", False)]
+    ("name", "masked"),
+    [
+        *((name, True) for name in CELLS),
+        ("lstm", False),
+        *(pytest.param(name, False, marks=pytest.mark.slow) for name in ("gru", "rnn")),
+    ],
 )
 def test_fused_and_all_its_gradients_equal_the_float64_equations(name, masked):
     check_against_equations("fused", name, masked)
 
 
-@pytest.mark.parametrize(("name", "T"), [("lstm", 1), ("gru", fused.ACCELERATOR_UNROLL + 3)])
+@pytest.mark.parametrize(
+    ("name", "T"), [pytest.param("lstm", 1, marks=pytest.mark.slow), ("gru", fused.ACCELERATOR_UNROLL + 3)]
+)
 def test_what_accelerators_compute_is_the_same(name, T):
     """Time steps compiled together, some of them left over, and no barriers; here a processor computes it."""
     problem = make_problem(name, T=T, B=3, D=4, H=5, masked=True)

@@ -84,7 +84,9 @@ def test_a_rows_bits_do_not_depend_on_the_batch_around_it(cell_type, rows, size)
 
 
 @needs_compiler
-@pytest.mark.parametrize("cell_type", [nnx.OptimizedLSTMCell, nnx.GRUCell])
+@pytest.mark.parametrize(
+    "cell_type", [nnx.OptimizedLSTMCell, pytest.param(nnx.GRUCell, marks=pytest.mark.slow)]
+)
 def test_ids_outside_the_vocabulary_are_those_of_its_ends(cell_type):
     cell = cell_type(3, 5, rngs=nnx.Rngs(0))
 

@@ -32,7 +32,10 @@ def loss(cell, *given):
 
 
 @needs_compiler
-@pytest.mark.parametrize(("cell", "mapped"), [("lstm", "inputs"), ("lstm", "weights"), ("gru", "both")])
+@pytest.mark.parametrize(
+    ("cell", "mapped"),
+    [pytest.param("lstm", "inputs", marks=pytest.mark.slow), ("lstm", "weights"), ("gru", "both")],
+)
 def test_vmap_equals_a_loop_in_values_and_gradients(cell, mapped):
     first, second = problem(cell, 0), problem(cell, 1)
     if mapped == "inputs":

@@ -39,7 +39,14 @@ def by_scan(name, T, B, D, H):
 # In the fourth, fused forms the recurrent product the other way round; in the last, native has several
 # slices of strips and blocks, none of them whole.
 @pytest.mark.parametrize(
-    ("T", "B", "D", "H"), [(1, 1, 65, 5), (9, 7, 65, 5), (30, 1, 3, 16), (3, 8, 4, 32), (2, 101, 3, 37)]
+    ("T", "B", "D", "H"),
+    [
+        (1, 1, 65, 5),
+        pytest.param(9, 7, 65, 5, marks=pytest.mark.slow),
+        pytest.param(30, 1, 3, 16, marks=pytest.mark.slow),
+        (3, 8, 4, 32),
+        (2, 101, 3, 37),
+    ],
 )
 @pytest.mark.parametrize(
     ("implementation", "name"),
@@ -92,8 +99,15 @@ def test_ids_equal_their_one_hot_rows(ids_and_rows, implementation, one_hot_prod
 # ---- the rest ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("implementation", ["fused", "scan"])
-@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize(
+    ("name", "implementation"),
+    [
+        ("lstm", "fused"),
+        ("gru", "scan"),
+        pytest.param("lstm", "scan", marks=pytest.mark.slow),
+        pytest.param("gru", "fused", marks=pytest.mark.slow),
+    ],
+)
 def test_bfloat16_is_close_to_float32_and_keeps_float32_carries_and_gradients(name, implementation):
     problem = make_problem(name, masked=True)
     outputs, gradients = run(problem, implementation, dtype=jnp.bfloat16)

@@ -193,7 +193,9 @@ PROMPTS = ([3], [5, 1, 4], [0, 1, 2, 3, 4], [2, 5, 2, 0, 1, 1, 4, 3, 0])  # WIND
 
 
 @KINDS
-@pytest.mark.parametrize("prompt", PROMPTS, ids=len)
+@pytest.mark.parametrize(
+    "prompt", [PROMPTS[0], pytest.param(PROMPTS[1], marks=pytest.mark.slow), *PROMPTS[2:]], ids=len
+)
 @pytest.mark.parametrize("temperature", [1.5, 0.0])
 def test_generation_equals_a_loop_that_reads_the_text_anew_each_time(tiny, kind, prompt, temperature):
     actual = tiny.generate(kind, prompt, temperature=temperature)
@@ -236,7 +238,7 @@ def test_the_key_of_a_text_alone_is_that_of_its_seed_also_in_a_batch(seed):
 
 
 @KINDS
-@pytest.mark.parametrize("length", [1, 7, 8, 9, 19])
+@pytest.mark.parametrize("length", [7, 8, 9, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 19))])
 def test_a_shorter_text_is_the_beginning_of_a_longer_one(tiny, kind, length):
     assert tiny.generate(kind, [1, 2], length) == tiny.generate(kind, [1, 2])[:length]
 
@@ -289,7 +291,11 @@ def test_a_text_of_a_batch_is_the_text_drawn_alone_to_the_last_bit_of_the_state(
         assert bits(jax.tree.map(lambda part, n=number: part[n], contexts)) == bits(context)
 
 
-@pytest.mark.parametrize("settings", [{"cell": "lstm"}, {"cell": "gru", "num_layers": 2}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param({"cell": "lstm"}, marks=pytest.mark.slow), {"cell": "gru", "num_layers": 2}],
+    ids=str,
+)
 def test_so_it_is_in_a_model_whose_products_the_threads_of_a_single_text_share(settings):
     graphdef, params = split_model(Config(hidden_size=258, **settings), 20)
     generator, prompts = Generator(graphdef, None), [np.array([number]) for number in range(9)]
@@ -331,7 +337,7 @@ def test_a_text_that_has_ended_changes_no_other(tiny, kind):
     assert (np.concatenate(texts) == expected[1]).all()
 
 
-@KINDS
+@pytest.mark.parametrize("kind", ["streams", pytest.param("windows", marks=pytest.mark.slow)])
 def test_prompts_of_any_lengths_and_any_controls_are_one_program(tiny, kind):
     generator = tiny.generator(kind, tiny.decoder)
     rng = np.random.default_rng(0)
@@ -346,7 +352,7 @@ def test_prompts_of_any_lengths_and_any_controls_are_one_program(tiny, kind):
     assert generate._sample._cache_size() == 2  # without filters and with
 
 
-@KINDS
+@pytest.mark.parametrize("kind", [pytest.param("streams", marks=pytest.mark.slow), "windows"])
 def test_weights_that_were_put_on_a_device_need_no_second_program(tiny, kind):
     """As those of a checkpoint are: the first call and the later ones must not differ for JAX."""
     generator = tiny.generator(kind, tiny.decoder)
@@ -399,7 +405,7 @@ def test_the_logits_followed_are_the_models_own(tiny, kind):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"cell": "lstm"},
+        pytest.param({"cell": "lstm"}, marks=pytest.mark.slow),
         {"cell": "gru"},
         {"cell": "rnn"},
         {"cell": "lstm", "gate": "hard_sigmoid", "hidden_size": (7, 5, 4)},

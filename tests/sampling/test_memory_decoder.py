@@ -65,7 +65,12 @@ def plain_loop(model, share, longest, config):
 
 @pytest.mark.parametrize(
     ("share", "longest", "settings"),
-    [(1.0, 6, {}), (0.5, 24, {"temperature": 0.6}), (1.0, 3, {"top_k": 3}), (1.0, 0, {})],
+    [
+        pytest.param(1.0, 6, {}, marks=pytest.mark.slow),
+        (0.5, 24, {"temperature": 0.6}),
+        (1.0, 3, {"top_k": 3}),
+        (1.0, 0, {}),
+    ],
     ids=str,
 )
 def test_the_characters_are_those_of_a_plain_loop(model, share, longest, settings):
@@ -79,7 +84,7 @@ def test_a_memory_changes_what_is_written(model):
     assert np.any(write(model, generator(model), [PROMPT]) != alone)
 
 
-@pytest.mark.parametrize("decoder", ["one by one", "batched"])
+@pytest.mark.parametrize("decoder", ["one by one", pytest.param("batched", marks=pytest.mark.slow)])
 def test_without_the_library_the_text_is_the_same(model, decoder, monkeypatch):
     expected = write(model, generator(model), [PROMPT, "e d"])
     monkeypatch.setattr(native, "is_available", lambda: False)

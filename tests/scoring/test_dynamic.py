@@ -112,7 +112,9 @@ def test_the_length_of_calls_changes_nothing(model, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("num_chars", [2, 33, 34, 64, 65, 66])
+@pytest.mark.parametrize(
+    "num_chars", [2, 33, 34, *(pytest.param(n, marks=pytest.mark.slow) for n in (64, 65, 66))]
+)
 def test_every_character_but_the_first_is_predicted_once(num_chars):
     model = make_model()
     learned = learn_while_reading(model.graphdef, model.state, TEXT[:num_chars], TRAINING)

@@ -13,7 +13,14 @@ WINDOWS = {"batching": "windows", "return_sequences": False}
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"cell": "gru"}, {"cell": "rnn"}, WINDOWS, {**WINDOWS, "seq_len": 20}]
+    "settings",
+    [
+        {},
+        {"cell": "gru"},
+        {"cell": "rnn"},
+        pytest.param(WINDOWS, marks=pytest.mark.slow),
+        {**WINDOWS, "seq_len": 20},
+    ],
 )
 def test_pieces_together_are_the_hidden_states(settings, monkeypatch):
     monkeypatch.setattr(unit_states, "PIECE_CHARS", 16)

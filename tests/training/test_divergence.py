@@ -80,7 +80,8 @@ def test_a_run_stops_at_the_step_and_keeps_its_last_good_checkpoint(what, bad_st
         verify(tmp_path / "run" / FOLDER / str(step))
 
 
-@pytest.mark.parametrize("what", ["loss", "gradient"])
+# A step is skipped alike whatever of it is no number, as the test above finds both: one of each kind always.
+@pytest.mark.parametrize("what", [pytest.param("loss", marks=pytest.mark.slow), "gradient"])
 def test_on_request_such_steps_are_skipped_and_counted(what, tmp_path, monkeypatch, capsys):
     inject(monkeypatch, what, (1, 13, 14))
     display = TrainingDisplay(Console(highlight=False))
@@ -91,7 +92,7 @@ def test_on_request_such_steps_are_skipped_and_counted(what, tmp_path, monkeypat
     assert "3 steps were not finite" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("what", ["loss", "gradient"])
+@pytest.mark.parametrize("what", ["loss", pytest.param("gradient", marks=pytest.mark.slow)])
 def test_a_skipped_step_leaves_everything_but_the_count_as_it_was(what, monkeypatch):
     inject(monkeypatch, what, (13,))
     ids = jnp.asarray(np.random.default_rng(0).integers(0, 5, 1_000), jnp.uint8)

@@ -35,7 +35,8 @@ def test_where_there_is_nothing_to_say_there_is_none(trained, tmp_path, monkeypa
 
 def test_a_run_whose_settings_were_chosen_has_it(tmp_path, text, monkeypatch):
     monkeypatch.setattr("jaxchar.training.planner.seconds_per_step", lambda *_: 0.01)
-    few = {"max_steps": 4, "hidden_size": 6, "sample_length": 0}
+    few = {"max_steps": 4, "hidden_size": 6, "sample_length": 0, "eval_every": 4, "checkpoint_every": 4}
+    few |= {"optimizer": "adamw", "recurrent_init": "same"}  # quick to compile
     result = jaxchar.fit(jaxchar.Text(text[:2_000]), tmp_path / "a", display=quiet(), **few)
     assert result.with_memory["static"] < result.summary["best_val_loss"]
     without = jaxchar.fit(jaxchar.Text(text[:2_000]), tmp_path / "b", display=quiet(), memory="none", **few)

@@ -226,8 +226,11 @@ def test_learning_by_heart_is_said_once(novel, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("validation", "training"),
-    [([3.0, 2.5, 2.0], 0.1), ([3.0, 2.0, 2.01, 2.0], 0.1), ([3.0, 2.0, 2.5, 3.0], 2.9)],
-    ids=["it only gets better", "it comes and goes", "training is no better"],
+    [
+        pytest.param([3.0, 2.5, 2.0], 0.1, id="it only gets better", marks=pytest.mark.slow),
+        pytest.param([3.0, 2.0, 2.01, 2.0], 0.1, id="it comes and goes"),
+        pytest.param([3.0, 2.0, 2.5, 3.0], 2.9, id="training is no better"),
+    ],
 )
 def test_what_is_no_learning_by_heart_is_not_called_so(novel, tmp_path, monkeypatch, validation, training):
     assert "by heart" not in learn(tmp_path, novel, monkeypatch, validation, training)

@@ -35,8 +35,8 @@ BASE = Config(batch_size=2, seq_len=8, hidden_size=6, ema_decay=0.9)
 ARCHITECTURES = [
     {"cell": "gru"},
     {"cell": "lstm"},
-    {"cell": "rnn"},
-    {"cell": "lstm", "num_layers": 2},
+    pytest.param({"cell": "rnn"}, marks=pytest.mark.slow),
+    pytest.param({"cell": "lstm", "num_layers": 2}, marks=pytest.mark.slow),
     {"cell": "gru", "hidden_size": (6, 5), "embedding_size": 4},
     {"cell": "gru", "embedding_size": 4, "tie_embeddings": True},
     {"cell": "lstm", "embedding_size": 6},  # as many as there are known characters, and as H
@@ -190,7 +190,14 @@ def test_other_numbers_of_the_same_optimizer_are_no_hindrance(optimizer):
 
 
 PLAIN = Config(
-    corpus="python", max_chars=2_000, batch_size=4, seq_len=16, hidden_size=8, sample_length=0, epochs=2
+    corpus="python",
+    max_chars=2_000,
+    batch_size=4,
+    seq_len=16,
+    hidden_size=8,
+    recurrent_init="same",  # quick to compile
+    sample_length=0,
+    epochs=2,
 )
 
 
