@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import itertools
 import os
 import signal
 import sys
@@ -36,6 +37,7 @@ with pytest.MonkeyPatch.context() as environment:
 
 native.is_available()  # builds it, in the user's cache, where it is found the next time
 BUILT = list(cache.folder_for_compiled().glob("native-*.so"))
+CACHES = itertools.count()  # numbers of folders
 
 
 def pytest_configure(config):
@@ -55,9 +57,12 @@ def text() -> str:
 
 
 @pytest.fixture(autouse=True)
-def private_cache(tmp_path, monkeypatch):
-    """No test reads or fills the user's cache of corpora."""
-    monkeypatch.setenv("JAXCHAR_CACHE", str(tmp_path / "cache"))
+def private_cache(tmp_path_factory, monkeypatch):
+    """No test reads or fills the user's cache of corpora.
+
+    The folder is not made, as ``tmp_path`` would be: most of some thousand tests need none.
+    """
+    monkeypatch.setenv("JAXCHAR_CACHE", str(tmp_path_factory.getbasetemp() / f"cache-{next(CACHES)}"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -378,7 +378,7 @@ class Remote:
     def __init__(self, folder: Path) -> None:
         self.original = folder / "original.txt"
         self.original.write_bytes(CONTENT)
-        self.cached = folder / "cache" / "tiny.txt"
+        self.cached = Path(os.environ["JAXCHAR_CACHE"]) / "tiny.txt"
 
     def cache_files(self) -> list[str]:
         return sorted(file.name for file in self.cached.parent.glob("*"))

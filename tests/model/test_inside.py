@@ -30,7 +30,9 @@ def model_of(kind):
     return model.with_params(jax.tree.map(lambda weights: weights + 0.1, model.params))  # no bias is zero
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind == "gru" else ()) for kind in KINDS]
+)
 def test_logits_are_those_of_the_score(kind):
     model = model_of(kind)
     logits = model.logits(TEXT)

@@ -112,7 +112,9 @@ def test_blocks_of_a_cluster_share_a_layer(name, blocks, registers, on_host, mon
 def test_the_order_of_threads_between_two_barriers_does_not_matter(blocks, on_host, monkeypatch):
     """Where a barrier lacks, a thread reads what another has not written yet, or has written too early."""
     monkeypatch.setattr(cuda_plan, "CLUSTERS", (blocks,))
-    run(make_problem("lstm", T=4, B=8, D=5, H=32, masked=True), "cuda", dtype=jnp.bfloat16)
+    if blocks == 2:  # the cluster of the test above, which need not be compiled once more
+        monkeypatch.setattr(cuda_plan, "OTHER_REGISTERS", 240)
+    run(make_problem("lstm", T=3, B=9, D=5, H=36, masked=True), "cuda", dtype=jnp.bfloat16)
     assert names(on_host) == KERNELS
     for call in on_host:
         expected = launched(*call, IN_TURNS)
@@ -137,9 +139,12 @@ def test_the_largest_layers_equal_fused(name, dtype, B, H, on_host):
     assert macros(on_host)["BLOCKS"] == cuda_plan.plan_of(H, parts).blocks
 
 
-@pytest.mark.parametrize("name", ["hard lstm", pytest.param("gru", marks=pytest.mark.slow)])
+# The first is the layer whose gradients are compared above: it need not be compiled once more.
+@pytest.mark.parametrize(
+    "name", ["biased gru", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gru", "hard lstm"))]
+)
 def test_a_number_that_is_none_shows_in_its_own_row_alone(name, on_host):
-    problem = make_problem(name, T=3, B=3, D=4, H=3)
+    problem = make_problem(name, masked=True)
     problem.values["hidden"][1, 0] = np.nan
     outputs, _ = run(problem, "cuda")
     assert np.isnan(outputs["hiddens"][:, 1]).all() and np.isfinite(outputs["hiddens"][:, [0, 2]]).all()

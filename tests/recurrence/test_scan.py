@@ -7,7 +7,12 @@ pytestmark = pytest.mark.device
 
 
 @pytest.mark.parametrize(
-    ("name", "masked"), [*((name, True) for name in CELLS), ("lstm", False), ("gru", False), ("rnn", False)]
+    ("name", "masked"),
+    [
+        *((name, True) for name in CELLS),
+        ("lstm", False),
+        *(pytest.param(name, False, marks=pytest.mark.slow) for name in ("gru", "rnn")),
+    ],
 )
 def test_scan_and_all_its_gradients_equal_the_float64_equations(name, masked):
     check_against_equations("scan", name, masked)

@@ -109,10 +109,16 @@ def test_memory_is_asked_as_the_options_say(trained, options, expected):
     assert {name: list(losses) for name, losses in report.with_memory.items()} == expected
 
 
-def test_a_run_that_kept_its_text_out_has_no_memory(tmp_path):
-    jaxchar.fit(TINY.replace(memory="none"), tmp_path / "run", display=quiet())
-    assert evaluate(tmp_path / "run").with_memory == {}
-    assert jaxchar.load(tmp_path / "run").remembering is None
+@pytest.fixture(scope="module")
+def forgetful(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("runs") / "forgetful"
+    jaxchar.fit(TINY.replace(memory="none"), run_dir, display=quiet())
+    return run_dir
+
+
+def test_a_run_that_kept_its_text_out_has_no_memory(forgetful):
+    assert evaluate(forgetful).with_memory == {}
+    assert jaxchar.load(forgetful).remembering is None
 
 
 # ---- a network that goes on learning -------------------------------------------------------------
@@ -138,7 +144,7 @@ def test_it_is_for_text_that_the_network_was_not_trained_on(trained, split):
         evaluate(trained, EvaluationOptions(dynamic=True, protocol="blocks"))
 
 
-def test_another_text_is_learned_from_by_a_model_that_remembers_its_own(trained, tmp_path):
+def test_another_text_is_learned_from_by_a_model_that_remembers_its_own(trained, forgetful, tmp_path):
     (tmp_path / "other.txt").write_text("the thing that " * 40, encoding="utf-8")
     options = EvaluationOptions(corpus=str(tmp_path / "other.txt"), dynamic=True)
     report = evaluate(trained, options)
@@ -147,6 +153,5 @@ def test_another_text_is_learned_from_by_a_model_that_remembers_its_own(trained,
     assert report.dynamic["text"].evaluation.loss.value == pytest.approx(
         model.score(text, dynamic=True).loss, rel=1e-5
     )
-    jaxchar.fit(TINY.replace(memory="none"), tmp_path / "run", display=quiet())
     with pytest.raises(JaxcharError, match="needs the training text"):
-        evaluate(tmp_path / "run", options)
+        evaluate(forgetful, options)

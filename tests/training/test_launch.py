@@ -421,7 +421,7 @@ def test_a_run_that_is_being_trained_cannot_be_resumed(undisturbed):
 
 
 def test_the_best_evaluation_has_a_checkpoint_whenever_it_comes(tmp_path):
-    result = fit(STREAMS.replace(eval_every=11, keep_checkpoints=1), tmp_path / "run")
+    result = fit(STREAMS.replace(eval_every=11, keep_checkpoints=1, epochs=1), tmp_path / "run")
     best = load_checkpoint(tmp_path / "run", state_structure, "best").metadata
     assert best.step == result.summary["best_step"]
     assert best.metrics["val_loss"] == result.summary["best_val_loss"]

@@ -97,7 +97,7 @@ def test_what_cannot_be_is_refused_in_one_line_and_nothing_is_written(line, tmp_
         train.main(arguments=line.split())
     error = capsys.readouterr().err
     assert (left.value.code, error.count("\n"), error[:7]) == (2, 1, "error: ")
-    assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == ["my.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["my.txt"]
 
 
 @pytest.mark.parametrize("record", ["{", "[]", "{}", '{"config": 3}', '{"config": {"seed": -1}}', "\udcff"])
@@ -111,7 +111,7 @@ def test_a_folder_with_other_things_in_it_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(JaxcharError, match="is not empty and holds no run"):
         fit_seeds(CONFIG, tmp_path, seeds=2, display=quiet())
-    assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == ["thesis.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_runs_that_are_there_are_left_alone_without_resume(tmp_path):
