@@ -105,11 +105,13 @@ class TextMemory:
         Args:
             read: [N] ids, the text.
             foreseen: what the network predicted of it.
-            growing: count what came before in this text, too, and learn from it how far to trust counts.
+            growing: count what came before in this text, too, and learn from it how far to trust them.
             is_own_text: it is the remembered text itself: a position's own occurrence is left out.
         """
         counts = self.counts(np.asarray(read), Reading(0, growing, is_own_text))
         before = Counts(*(np.asarray(part)[foreseen.positions] for part in counts))
         with on_host():
-            mixed = mixed_surprises(Gate.fitted(), *foreseen[1:], before, np.float32(self.num_symbols))
+            mixed = mixed_surprises(
+                Gate.fitted(), *foreseen[1:], before, np.float32(self.num_symbols), learns=growing
+            )
         return trusted_surprises(foreseen.surprises, np.asarray(mixed)) if growing else np.asarray(mixed)
