@@ -1,6 +1,7 @@
-"""Fit the gate that mixes a network's predictions with a memory's counts: ``jaxchar/memory/gate.json``.
+"""Fit the gates that mix a network's predictions with counts: ``gate.json``, ``growing_gate.json``.
 
-    python experiments/measurements/fit_gate.py RUN:TEXT ...            # fit on all, and write it
+    python experiments/measurements/fit_gate.py RUN:TEXT ...              # fit on all, and write it
+    python experiments/measurements/fit_gate.py RUN:TEXT ... --growing    # the gate while a text is read
     python experiments/measurements/fit_gate.py RUN:TEXT ... --leave-out  # fit without each, and score on it
 
 Each run was trained on its text, less the last tenth. The gate is fitted on that tenth, which neither the
@@ -21,60 +22,77 @@ import optax
 import jaxchar
 from jaxchar.memory import gate as gate_module
 from jaxchar.memory import native_memory
-from jaxchar.memory.gate import Counts, Gate
+from jaxchar.memory.gate import Counts, Gate, features_of, probabilities_of, seen_by
+from jaxchar.memory.growing import GATE as GROWING_GATE
+from jaxchar.memory.growing import Evidence, evidence_of, learning_surprises
 from jaxchar.memory.lookup import Reading
-from jaxchar.memory.text_index import ORDERS, TextIndex
+from jaxchar.memory.read_counts import ReadCounts, count_read
+from jaxchar.memory.text_index import TextIndex
 from jaxchar.scoring.protocols import stateful_pass
 
 HIDDEN, STEPS, ROWS, PENALTY = 32, 1000, 4096, 1e-5
 SAMPLES = 20_000  # predictions of each run and kind of counting
 
 
-def observed(run: str, text: str) -> dict[bool, tuple]:
-    """Return what the gate sees and what each expert gave on a held-out text, by whether counts grow."""
+def observed(run: str, text: str) -> dict[str, Evidence]:
+    """Return what is known of the characters of a held-out text, by how they are counted.
+
+    ``static`` and ``grown`` are for the gate that sees one kind of counts, ``growing`` for the one that sees
+    also what was read alone.
+    """
     model = jaxchar.load(run)
     ids = model.vocabulary.encode(Path(text).read_text(encoding="utf-8"))
     held_out = round(model.config.val_fraction * len(ids))
     train, rest = ids[:-held_out], ids[-held_out:]
     found = model.predictions(jnp.asarray(rest), stateful_pass(len(rest)))
-    index = TextIndex.of(train)
-    result = {}
-    for growing in (False, True):
-        counts = native_memory.count_text(index, len(model.vocabulary), rest, Reading(0, growing))
+    network, num_symbols = (found.surprises, found.entropies, found.largest), len(model.vocabulary)
+    index, result = TextIndex.of(train), {}
+    for name in ("static", "grown"):
+        counts = native_memory.count_text(index, num_symbols, rest, Reading(0, name == "grown"))
         counts = Counts(*(np.asarray(part)[found.positions] for part in counts))
-        features = gate_module.features_of(counts, found.entropies, found.largest)
-        experts = gate_module.probabilities_of(counts, len(model.vocabulary))
-        result[growing] = features, jnp.concatenate([jnp.exp(-found.surprises)[:, None], experts], axis=1)
-    return result
+        experts = jnp.concatenate(
+            [jnp.exp(-found.surprises)[:, None], probabilities_of(counts, num_symbols)], axis=1
+        )
+        features = features_of(counts, found.entropies, found.largest)
+        result[name] = Evidence(features, seen_by(counts), experts)
+    read = ReadCounts(*(part[found.positions] for part in count_read(rest)))
+    return result | {"growing": evidence_of(*network, counts, read, num_symbols)}
 
 
-def loss(gate: Gate, features: jax.Array, experts: jax.Array) -> jax.Array:
+def loss(gate: Gate, evidence: Evidence) -> jax.Array:
     """Return the mean surprise of the mixture."""
-    return -jnp.log(jnp.sum(gate.weights(features) * experts, axis=1)).mean()
+    weights = gate.weights(evidence.features, evidence.was_seen)
+    return -jnp.log(jnp.sum(weights * evidence.experts, axis=1)).mean()
 
 
-def fit(parts: list[tuple]) -> Gate:
-    """Fit a gate on features and experts, the same number of each part."""
+def fit(parts: list[Evidence]) -> Gate:
+    """Fit a gate, on the same number of characters of each part."""
     rng = np.random.default_rng(0)
-    rows = [rng.integers(0, len(features), SAMPLES) for features, _ in parts]
-    features, experts = (
-        jnp.concatenate([part[side][some] for part, some in zip(parts, rows, strict=True)]) for side in (0, 1)
+    rows = [rng.integers(0, len(part.features), SAMPLES) for part in parts]
+    chosen = [
+        jax.tree.map(lambda array, some=some: array[some], part)
+        for part, some in zip(parts, rows, strict=True)
+    ]
+    evidence = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *chosen)
+    key, (num_features, num_experts) = (
+        jax.random.key(0),
+        (evidence.features.shape[1], evidence.experts.shape[1]),
     )
-    key, outputs = jax.random.key(0), 1 + len(ORDERS)
     gate = Gate(
-        inner=0.2 * jax.random.normal(key, (features.shape[1], HIDDEN)),
+        inner=0.2 * jax.random.normal(key, (num_features, HIDDEN)),
         inner_bias=jnp.zeros(HIDDEN),
-        outer=0.1 * jax.random.normal(key, (HIDDEN, outputs)),
-        outer_bias=jnp.zeros(outputs).at[0].set(1.5),
+        outer=0.1 * jax.random.normal(key, (HIDDEN, num_experts)),
+        outer_bias=jnp.zeros(num_experts).at[0].set(1.5),
     )
     optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, STEPS))
 
     def penalised(gate: Gate, some: jax.Array) -> jax.Array:
-        return loss(gate, features[some], experts[some]) + PENALTY * sum(jnp.sum(w**2) for w in gate)
+        batch = jax.tree.map(lambda array: array[some], evidence)
+        return loss(gate, batch) + PENALTY * sum(jnp.sum(w**2) for w in gate)
 
     @jax.jit
     def step(gate: Gate, state: optax.OptState, key: jax.Array) -> tuple[Gate, optax.OptState]:
-        gradients = jax.grad(penalised)(gate, jax.random.randint(key, (ROWS,), 0, len(features)))
+        gradients = jax.grad(penalised)(gate, jax.random.randint(key, (ROWS,), 0, len(evidence.features)))
         updates, state = optimizer.update(gradients, state)
         return optax.apply_updates(gate, updates), state
 
@@ -90,19 +108,24 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="+", metavar="RUN:TEXT")
+    parser.add_argument("--growing", action="store_true", help="the gate of a text that is being read")
     parser.add_argument("--leave-out", action="store_true", help="fit without each run, and score on it")
-    parser.add_argument("--out", default=str(Path(gate_module.__file__).with_name("gate.json")))
     arguments = parser.parse_args()
+    kinds = ("growing",) if arguments.growing else ("static", "grown")
     seen = {given: observed(*given.split(":")) for given in arguments.runs}
-    for given, parts in seen.items() if arguments.leave_out else ():
-        gate = fit([part for other in seen.keys() - {given} for part in seen[other].values()])
-        alone = -np.log(np.asarray(parts[False][1][:, 0])).mean()
-        print(given, f"{alone:.4f}", *(f"{loss(gate, *part):.4f}" for part in parts.values()), flush=True)
+    for given, found in seen.items() if arguments.leave_out else ():
+        gate = fit([seen[other][kind] for other in seen.keys() - {given} for kind in kinds])
+        alone = -np.log(np.asarray(found["static"].experts[:, 0])).mean()
+        losses = [f"{kind} {loss(gate, found[kind]):.4f}" for kind in kinds]
+        if arguments.growing:
+            losses.append(f"and learning {np.mean(learning_surprises(gate, found['growing'])):.4f}")
+        print(given, f"network {alone:.4f}", *losses, flush=True)
     if not arguments.leave_out:
-        gate = fit([part for parts in seen.values() for part in parts.values()])
+        gate = fit([found[kind] for found in seen.values() for kind in kinds])
         record = {name: np.round(np.asarray(value), 4).tolist() for name, value in gate._asdict().items()}
-        Path(arguments.out).write_text(json.dumps(record) + "\n", encoding="utf-8")
-        print(f"Wrote {arguments.out}")
+        out = Path(gate_module.__file__).with_name(GROWING_GATE if arguments.growing else "gate.json")
+        out.write_text(json.dumps(record) + "\n", encoding="utf-8")
+        print(f"Wrote {out}")
 
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ never seen has no weight.
 
 As it sees no symbol, one gate serves all texts. Its weights are in ``gate.json``; they were fitted on text
 that neither the networks nor the counts had seen, see experiments/MEMORY.md. A gate that is fitted on the end
-of a text that the network was trained on trusts the network too much. While it reads a text of which it also
-counts what it reads, the gate learns from every character that it has predicted.
+of a text that the network was trained on trusts the network too much.
 
-Letters: P predictions, K orders, F = 3 K + 2 features, M hidden units, V symbols.
+Letters: P predictions, K orders, F = 3 K + 2 features, M hidden units, E = 1 + K
+experts, V symbols.
 """
 
 import json
-from functools import cache, partial
+from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -24,38 +24,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-GATE_LEARNING_RATE = 0.01  # tried from 0.0005 to 0.02 on texts of three kinds: experiments/MEMORY.md
-
 
 class Gate(NamedTuple):
     """The weights of a gate."""
 
     inner: Any  # [F, M]
     inner_bias: Any  # [M]
-    outer: Any  # [M, 1 + K]
-    outer_bias: Any  # [1 + K]
+    outer: Any  # [M, E]
+    outer_bias: Any  # [E]
 
     @classmethod
     @cache
-    def fitted(cls) -> "Gate":
-        """Return the gate that comes with the package."""
-        saved = json.loads(files("jaxchar.memory").joinpath("gate.json").read_text(encoding="utf-8"))
+    def fitted(cls, file: str = "gate.json") -> "Gate":
+        """Return a gate that comes with the package."""
+        saved = json.loads(files("jaxchar.memory").joinpath(file).read_text(encoding="utf-8"))
         return cls(*(np.array(saved[name], np.float32) for name in cls._fields))
 
-    def weights(self, features: jax.Array) -> jax.Array:
-        """Return the weights of the network and of each order, [P, 1 + K], for features [P, F]."""
-        sums = self.hidden(features) @ self.outer + self.outer_bias
-        return jax.nn.softmax(jnp.where(self.was_seen(features), sums, -jnp.inf))
-
     def hidden(self, features: jax.Array) -> jax.Array:
-        """Return the outputs of the hidden units, [P, M]."""
+        """Return the outputs of the hidden units, [P, M], for features [P, F]."""
         return jnp.tanh(features @ self.inner + self.inner_bias)
 
-    def was_seen(self, features: jax.Array) -> jax.Array:
-        """Return who may have a weight, [P, 1 + K]: the network, and orders whose context was seen."""
-        num_orders = len(self.outer_bias) - 1
-        seen = features[:, 2 * num_orders : 3 * num_orders] > 0
-        return jnp.pad(seen, ((0, 0), (1, 0)), constant_values=True)
+    def weights(self, features: jax.Array, was_seen: jax.Array) -> jax.Array:
+        """Return the weight of each expert, [P, E]; those that were not seen, [P, E], have none."""
+        sums = self.hidden(features) @ self.outer + self.outer_bias
+        return jax.nn.softmax(jnp.where(was_seen, sums, -jnp.inf))
 
 
 class Counts(NamedTuple):
@@ -81,6 +73,11 @@ def features_of(counts: Counts, entropies: jax.Array, largest: jax.Array) -> jax
     )
 
 
+def seen_by(counts: Counts) -> jax.Array:
+    """Return who may have a weight, [P, 1 + K]: the network, and orders whose context was seen."""
+    return jnp.pad(jnp.asarray(counts.occurrences) > 0, ((0, 0), (1, 0)), constant_values=True)
+
+
 def probabilities_of(counts: Counts, num_symbols: int) -> jax.Array:
     """Return what the n-gram of each order gave the characters that did follow, [P, K]."""
     probability = jnp.full(len(counts.hits), 1 / num_symbols, jnp.float32)
@@ -92,7 +89,7 @@ def probabilities_of(counts: Counts, num_symbols: int) -> jax.Array:
     return jnp.stack(orders, axis=1)
 
 
-@partial(jax.jit, static_argnames="learns")
+@jax.jit
 def mixed_surprises(
     gate: Gate,
     surprises: jax.Array,
@@ -100,8 +97,6 @@ def mixed_surprises(
     largest: jax.Array,
     counts: Counts,
     num_symbols: Any,
-    *,
-    learns: bool = False,
 ) -> jax.Array:
     """Return the surprise of each character under the mixture, [P], nats.
 
@@ -112,36 +107,7 @@ def mixed_surprises(
         largest: [P], its largest log-probability.
         counts: before each character.
         num_symbols: [], V.
-        learns: the gate learns from each character, once it is predicted; see :func:`_learning_surprises`.
     """
-    features = features_of(counts, entropies, largest)
+    weights = gate.weights(features_of(counts, entropies, largest), seen_by(counts))
     experts = jnp.concatenate([jnp.exp(-surprises)[:, None], probabilities_of(counts, num_symbols)], axis=1)
-    if learns:
-        return _learning_surprises(gate, features, experts)
-    return -jnp.log(jnp.sum(gate.weights(features) * experts, axis=1))
-
-
-def _learning_surprises(gate: Gate, features: jax.Array, experts: jax.Array) -> jax.Array:
-    """Return the surprise of each character under a gate that learns from those before it, [P], nats.
-
-    The output layer takes a step of gradient descent after every character. With w_k the weight of expert k
-    and r_k = w_k P_k / P its share of the probability of the character that came, the gradient of the
-    surprise -ln P by the sum that w_k comes from is w_k - r_k.
-
-    Args:
-        gate: with which it begins.
-        features: [P, F].
-        experts: [P, 1 + K], what each gave the character that did follow.
-    """
-    hidden, was_seen = gate.hidden(features), gate.was_seen(features)
-
-    def predict(layer: tuple[jax.Array, jax.Array], at: tuple[jax.Array, ...]) -> tuple[Any, jax.Array]:
-        (outer, bias), (inputs, seen, given) = layer, at
-        weights = jax.nn.softmax(jnp.where(seen, inputs @ outer + bias, -jnp.inf))
-        shares = weights * given
-        total = jnp.maximum(jnp.sum(shares), jnp.finfo(jnp.float32).tiny)
-        step = GATE_LEARNING_RATE * (shares / total - weights)
-        return (outer + inputs[:, None] * step, bias + step), -jnp.log(total)
-
-    _, surprises = jax.lax.scan(predict, (gate.outer, gate.outer_bias), (hidden, was_seen, experts))
-    return surprises
+    return -jnp.log(jnp.sum(weights * experts, axis=1))

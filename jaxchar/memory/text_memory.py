@@ -10,7 +10,10 @@ import numpy as np
 from jaxchar.errors import JaxcharError
 from jaxchar.memory import lookup, native_memory
 from jaxchar.memory.gate import Counts, Gate, mixed_surprises
+from jaxchar.memory.growing import GATE as GROWING_GATE
+from jaxchar.memory.growing import evidence_of, learning_surprises
 from jaxchar.memory.lookup import Reading
+from jaxchar.memory.read_counts import ReadCounts, count_read
 from jaxchar.memory.text_index import TextIndex
 from jaxchar.memory.trust import trusted_surprises
 from jaxchar.recurrence import native
@@ -110,8 +113,12 @@ class TextMemory:
         """
         counts = self.counts(np.asarray(read), Reading(0, growing, is_own_text))
         before = Counts(*(np.asarray(part)[foreseen.positions] for part in counts))
+        network, num_symbols = foreseen[1:], np.float32(self.num_symbols)
+        if not growing:
+            with on_host():
+                return np.asarray(mixed_surprises(Gate.fitted(), *network, before, num_symbols))
+        read_before = ReadCounts(*(part[foreseen.positions] for part in count_read(read)))
         with on_host():
-            mixed = mixed_surprises(
-                Gate.fitted(), *foreseen[1:], before, np.float32(self.num_symbols), learns=growing
-            )
-        return trusted_surprises(foreseen.surprises, np.asarray(mixed)) if growing else np.asarray(mixed)
+            evidence = evidence_of(*network, before, read_before, num_symbols)
+            mixed = learning_surprises(Gate.fitted(GROWING_GATE), evidence)
+        return trusted_surprises(foreseen.surprises, np.asarray(mixed))
