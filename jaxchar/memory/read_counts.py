@@ -7,6 +7,7 @@ side by side; see :mod:`jaxchar.memory.growing`.
 Letters: N characters, R orders.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +38,7 @@ def count_read(ids: np.ndarray, lately: int = LATELY) -> ReadCounts:
     return ReadCounts(*(np.stack(parts, axis=1).astype(np.int32) for parts in zip(*columns, strict=True)))
 
 
-def _contexts(ids: np.ndarray):
+def _contexts(ids: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Yield each order, and a number for the context before each character from that order on."""
     num_symbols = int(ids.max(initial=0)) + 1
     numbers = np.zeros(len(ids), np.int64)
@@ -50,31 +51,44 @@ def _contexts(ids: np.ndarray):
 
 def _of_order(contexts: np.ndarray, ids: np.ndarray, order: int, lately: int) -> list[np.ndarray]:
     """Return the five counts of one order, each [N]; characters without so long a context have none."""
-    followed = contexts * (int(ids.max(initial=0)) + 1) + ids[order:]
-    occurrences, late_occurrences = _seen_before(contexts, lately)
-    hits, late_hits = _seen_before(followed, lately)
-    kinds = _sum_before(contexts, hits == 0)
-    return [
-        np.pad(counts, (min(order, len(ids)), 0))
-        for counts in (occurrences, kinds, hits, late_occurrences, late_hits)
-    ]
+    context = _Places(contexts)
+    followed = _Places(contexts * (int(ids.max(initial=0)) + 1) + ids[order:])
+    hits = followed.seen_before()
+    counts = (
+        context.seen_before(),
+        context.sum_before(hits == 0),
+        hits,
+        context.seen_lately(lately),
+        followed.seen_lately(lately),
+    )
+    return [np.pad(each, (min(order, len(ids)), 0)) for each in counts]
 
 
-def _seen_before(values: np.ndarray, lately: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return how often each value stood before its place, at all and among the last ones."""
-    places = np.arange(len(values))
-    keys = np.sort(values * (len(values) + 1) + places)  # sorted by value, then by place
-    rank = np.searchsorted(keys, values * (len(values) + 1) + places)
-    first = np.searchsorted(keys, values * (len(values) + 1))
-    late = np.searchsorted(keys, values * (len(values) + 1) + np.maximum(places - lately, 0))
-    return rank - first, rank - late
+class _Places:
+    """The places of each value of an array, sorted by value and then by place."""
 
+    def __init__(self, values: np.ndarray) -> None:
+        self._places = np.argsort(values, kind="stable")
+        self._start = values[self._places] * (len(values) + 1)  # of a value's keys, which are unique
+        self._first = np.searchsorted(self._start, self._start)
 
-def _sum_before(values: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    """Return at how many places with the same value before each something is counted."""
-    by_value = np.argsort(values, kind="stable")
-    running = np.cumsum(counted[by_value]) - counted[by_value]
-    first = np.searchsorted(values[by_value], values[by_value])
-    sums = np.empty(len(values), np.int64)
-    sums[by_value] = running - running[first]
-    return sums
+    def seen_before(self) -> np.ndarray:
+        """Return how often each value stood before its place."""
+        return self._at_places(np.arange(len(self._places)) - self._first)
+
+    def seen_lately(self, lately: int) -> np.ndarray:
+        """Return how often each value stood among so many places before its own."""
+        oldest = np.searchsorted(
+            self._start + self._places, self._start + np.maximum(self._places - lately, 0)
+        )
+        return self._at_places(np.arange(len(self._places)) - oldest)
+
+    def sum_before(self, counted: np.ndarray) -> np.ndarray:
+        """Return at how many places before each with the same value something is counted."""
+        running = np.cumsum(counted[self._places]) - counted[self._places]
+        return self._at_places(running - running[self._first])
+
+    def _at_places(self, sorted_counts: np.ndarray) -> np.ndarray:
+        counts = np.empty(len(self._places), np.int64)
+        counts[self._places] = sorted_counts
+        return counts

@@ -9,7 +9,8 @@ judged on the last tenth of its *training* text; experiments/RECIPE.md has the f
     size      grows with the fourth root of the arithmetic that there is time for, and is no larger than
               the text can use.
     step      B x T characters a step grow with the text, and below 512 the learning rates shrink with them.
-    length    as many passes over the text as there is time for, up to where more have stopped to help.
+    length    as many passes over the text as there is time for, up to where more have stopped to help. The
+              more characters they come to, the lower are the learning rates.
     dropout   grows with the logarithm of weights x passes / characters: how often each weight is shown
               each character, which is the chance to learn the text by heart.
 
@@ -73,6 +74,7 @@ SIZE_TOLERANCE = 0.15  # a size nearer than this to the better one is kept: to m
 FULL_STEP = 512  # characters a step from which on the learning rates are the highest
 LEARNING_RATES = {"muon": 0.025, "adamw": 4e-3, "adam": 4e-3, "rmsprop": 2e-3, "adagrad": 0.1, "sgd": 1.0}
 MUON_LEARNING_RATE = 0.03
+LONG_RUN = 3e6  # characters read in a run, from which on its learning rates fall with their square root
 MANY_SYMBOLS = 500  # from which on a head of its own takes more time than the recurrence
 EMBEDDING_SIZE = 128  # with many symbols
 # Of the steps, during which the learning rate stays at its highest value: nothing depends yet on how long the
@@ -216,6 +218,7 @@ def _with_length(
     chosen = {
         **length,
         **_regularization(text, config, total / per_pass),
+        **_learning_rates(config, total),
         "warmup_steps": min(30, int(total) // 10),
         "hold_until": int(total * HELD_SHARE),
         "ema_decay": round(1 - 1 / max(2.0, min(MOST_AVERAGED, total / 3)), 4),
@@ -275,6 +278,13 @@ def _regularization(text: _Text, config: Config, passes: float) -> dict[str, flo
         "recurrent_dropout": round(dropout / 2, 2),
         "weight_dropout": round(min(0.3, max(0.0, 0.2 * (rehearsals - 4.5))), 2),
     }
+
+
+def _learning_rates(config: Config, steps: float) -> dict[str, float]:
+    """Return lower learning rates for a long run: at high ones it walks about and does not get better."""
+    characters = steps * config.batch_size * (config.seq_len if config.return_sequences else 1)
+    share = math.sqrt(min(1.0, LONG_RUN / max(1.0, characters)))
+    return {name: _rounded(getattr(config, name) * share) for name in ("learning_rate", "muon_learning_rate")}
 
 
 def _steps_per_pass(text: _Text, config: Config) -> int:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jaxchar.config import Config
 from jaxchar.errors import JaxcharError
-from jaxchar.model.recipe import CHOSEN, LENGTH, TextFacts, choose
+from jaxchar.model.recipe import CHOSEN, LEARNING_RATES, LENGTH, MUON_LEARNING_RATE, TextFacts, choose
 
 
 class Machine:
@@ -94,6 +94,15 @@ def test_a_step_is_smaller_for_a_small_text_and_the_learning_rate_with_it():
     small, large = (chosen(text_of(n)).config for n in (15_000, 1_000_000))
     assert small.batch_size * small.seq_len < large.batch_size * large.seq_len
     assert small.learning_rate < large.learning_rate
+
+
+def test_the_learning_rates_of_a_long_run_are_lower():
+    short, long, longer = (chosen(text_of(1_000_000), seconds).config for seconds in (60, 600, 2_400))
+    assert short.learning_rate == LEARNING_RATES["muon"]
+    assert short.muon_learning_rate == MUON_LEARNING_RATE
+    for name in ("learning_rate", "muon_learning_rate"):
+        assert getattr(short, name) > getattr(long, name) > getattr(longer, name)
+    assert chosen(text_of(1_000_000), 2_400, learning_rate=0.5).config.learning_rate == 0.5
 
 
 WISHES = {
