@@ -8,7 +8,7 @@ judged on the last tenth of its *training* text; experiments/RECIPE.md has the f
 
     size      grows with the fourth root of the arithmetic that there is time for, and is no larger than
               the text can use.
-    step      B x T characters a step grow with the text, and below 512 the learning rates shrink with them.
+    step      B x T characters a step grow with the text, and so do the learning rates.
     length    as many passes over the text as there is time for, up to where more have stopped to help. The
               more characters they come to, the lower are the learning rates.
     dropout   grows with the logarithm of weights x passes / characters: how often each weight is shown
@@ -71,10 +71,10 @@ MOST_HELD_OUT = 500_000  # characters: a loss that is exact to 0.002 nats, in so
 REFERENCE_CHARS_PER_SECOND = 47_000
 REFERENCE_SIZE = 304
 SIZE_TOLERANCE = 0.15  # a size nearer than this to the better one is kept: to measure another costs seconds
-FULL_STEP = 512  # characters a step from which on the learning rates are the highest
+FULL_STEP = 2048  # characters a step, with which the learning rates are the highest
 LEARNING_RATES = {"muon": 0.025, "adamw": 4e-3, "adam": 4e-3, "rmsprop": 2e-3, "adagrad": 0.1, "sgd": 1.0}
 MUON_LEARNING_RATE = 0.03
-LONG_RUN = 3e6  # characters read in a run, from which on its learning rates fall with their square root
+LONG_RUN = 5e6  # characters read in a run, from which on its learning rates fall with their square root
 MANY_SYMBOLS = 500  # from which on a head of its own takes more time than the recurrence
 EMBEDDING_SIZE = 128  # with many symbols
 # Of the steps, during which the learning rate stays at its highest value: nothing depends yet on how long the
@@ -161,7 +161,7 @@ def _shape(text: _Text, given: Mapping[str, Any], hidden_size: int) -> Config:
     """Return everything but the length of a run and what depends on it."""
     streams = given.get("batching", "streams") == "streams"
     batch_size, seq_len = _step_shape(text, given)
-    rate = min(1.0, batch_size * (seq_len if given.get("return_sequences", True) else 1) / FULL_STEP)
+    of_full = min(1.0, batch_size * (seq_len if given.get("return_sequences", True) else 1) / FULL_STEP)
     own_cell = is_registered(given.get("cell"))  # which Muon and dropout inside the recurrence are not for
     optimizer = given.get("optimizer", "adamw" if own_cell else "muon")
     small = text.train_chars < 40_000
@@ -180,8 +180,8 @@ def _shape(text: _Text, given: Mapping[str, Any], hidden_size: int) -> Config:
         "dropout": 0.2,  # costs time, so it is there when time is measured; see _with_length
         "recurrent_dropout": 0.0 if own_cell else 0.1,
         "optimizer": optimizer,
-        "learning_rate": _rounded(LEARNING_RATES.get(optimizer, LEARNING_RATES["adam"]) * rate),
-        "muon_learning_rate": _rounded(MUON_LEARNING_RATE * math.sqrt(rate)),
+        "learning_rate": _rounded(LEARNING_RATES.get(optimizer, LEARNING_RATES["adam"]) * of_full**0.5),
+        "muon_learning_rate": _rounded(MUON_LEARNING_RATE * of_full**0.25),
         "clip_norm": 1.0,
         "schedule": "linear",
         "epochs": 1_000,
