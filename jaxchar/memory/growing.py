@@ -25,7 +25,7 @@ from jaxchar.memory.read_counts import ORDERS_READ, ReadCounts
 from jaxchar.memory.text_index import ORDERS
 
 GATE = "growing_gate.json"
-LEARNING_RATE = 0.01  # tried from 0.0005 to 0.02: experiments/MEMORY.md
+LEARNING_RATE = 0.01  # tried from 0.0005 to 0.04: experiments/MEMORY.md
 
 
 class Evidence(NamedTuple):

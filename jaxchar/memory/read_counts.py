@@ -69,8 +69,8 @@ class _Places:
 
     def __init__(self, values: np.ndarray) -> None:
         self._places = np.argsort(values, kind="stable")
-        self._start = values[self._places] * (len(values) + 1)  # of a value's keys, which are unique
-        self._first = np.searchsorted(self._start, self._start)
+        in_order = values[self._places]
+        self._first = np.searchsorted(in_order, in_order)  # of the same value
 
     def seen_before(self) -> np.ndarray:
         """Return how often each value stood before its place."""
@@ -78,9 +78,8 @@ class _Places:
 
     def seen_lately(self, lately: int) -> np.ndarray:
         """Return how often each value stood among so many places before its own."""
-        oldest = np.searchsorted(
-            self._start + self._places, self._start + np.maximum(self._places - lately, 0)
-        )
+        start = self._first * (len(self._places) + 1)
+        oldest = np.searchsorted(start + self._places, start + np.maximum(self._places - lately, 0))
         return self._at_places(np.arange(len(self._places)) - oldest)
 
     def sum_before(self, counted: np.ndarray) -> np.ndarray:
