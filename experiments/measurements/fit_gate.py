@@ -13,6 +13,7 @@ first nine tenths only.
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +22,12 @@ import optax
 
 import jaxchar
 from jaxchar.memory import gate as gate_module
-from jaxchar.memory import native_memory
-from jaxchar.memory.gate import Counts, Gate, features_of, probabilities_of, seen_by
+from jaxchar.memory.gate import Evidence, Gate, evidence_of, mixture_surprises
 from jaxchar.memory.growing import GATE as GROWING_GATE
-from jaxchar.memory.growing import Evidence, evidence_of, learning_surprises
+from jaxchar.memory.growing import learning_surprises, with_read
 from jaxchar.memory.lookup import Reading
-from jaxchar.memory.read_counts import ReadCounts, count_read
-from jaxchar.memory.text_index import TextIndex
+from jaxchar.memory.read_counts import count_read
+from jaxchar.memory.text_memory import TextMemory
 from jaxchar.scoring.protocols import stateful_pass
 
 HIDDEN, STEPS, ROWS, PENALTY = 32, 1000, 4096, 1e-5
@@ -45,24 +45,23 @@ def observed(run: str, text: str) -> dict[str, Evidence]:
     held_out = round(model.config.val_fraction * len(ids))
     train, rest = ids[:-held_out], ids[-held_out:]
     found = model.predictions(jnp.asarray(rest), stateful_pass(len(rest)))
-    network, num_symbols = (found.surprises, found.entropies, found.largest), len(model.vocabulary)
-    index, result = TextIndex.of(train), {}
-    for name in ("static", "grown"):
-        counts = native_memory.count_text(index, num_symbols, rest, Reading(0, name == "grown"))
-        counts = Counts(*(np.asarray(part)[found.positions] for part in counts))
-        experts = jnp.concatenate(
-            [jnp.exp(-found.surprises)[:, None], probabilities_of(counts, num_symbols)], axis=1
-        )
-        features = features_of(counts, found.entropies, found.largest)
-        result[name] = Evidence(features, seen_by(counts), experts)
-    read = ReadCounts(*(part[found.positions] for part in count_read(rest)))
-    return result | {"growing": evidence_of(*network, counts, read, num_symbols)}
+    memory = TextMemory(train, len(model.vocabulary))
+
+    def at_predictions(counts: Any) -> Any:
+        return jax.tree.map(lambda part: np.asarray(part)[found.positions], counts)
+
+    def evidence(grows: bool) -> Evidence:
+        counts = at_predictions(memory.counts(rest, Reading(0, grows)))
+        return evidence_of(found.surprises, found.entropies, found.largest, counts, memory.num_symbols)
+
+    grown = evidence(True)
+    growing = with_read(grown, at_predictions(count_read(rest)))
+    return {"static": evidence(False), "grown": grown, "growing": growing}
 
 
 def loss(gate: Gate, evidence: Evidence) -> jax.Array:
     """Return the mean surprise of the mixture."""
-    weights = gate.weights(evidence.features, evidence.was_seen)
-    return -jnp.log(jnp.sum(weights * evidence.experts, axis=1)).mean()
+    return mixture_surprises(gate, evidence).mean()
 
 
 def fit(parts: list[Evidence]) -> Gate:
@@ -74,10 +73,8 @@ def fit(parts: list[Evidence]) -> Gate:
         for part, some in zip(parts, rows, strict=True)
     ]
     evidence = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *chosen)
-    key, (num_features, num_experts) = (
-        jax.random.key(0),
-        (evidence.features.shape[1], evidence.experts.shape[1]),
-    )
+    key = jax.random.key(0)
+    num_features, num_experts = evidence.features.shape[1], evidence.experts.shape[1]
     gate = Gate(
         inner=0.2 * jax.random.normal(key, (num_features, HIDDEN)),
         inner_bias=jnp.zeros(HIDDEN),

@@ -89,25 +89,41 @@ def probabilities_of(counts: Counts, num_symbols: int) -> jax.Array:
     return jnp.stack(orders, axis=1)
 
 
-@jax.jit
-def mixed_surprises(
-    gate: Gate,
-    surprises: jax.Array,
-    entropies: jax.Array,
-    largest: jax.Array,
-    counts: Counts,
-    num_symbols: Any,
-) -> jax.Array:
-    """Return the surprise of each character under the mixture, [P], nats.
+class Evidence(NamedTuple):
+    """What a gate goes by, and what the experts said, of P characters."""
+
+    features: Any  # [P, F]
+    was_seen: Any  # [P, E] bool, who may have a weight
+    experts: Any  # [P, E], the probability that each gave the character that did follow
+
+
+def evidence_of(surprises: Any, entropies: Any, largest: Any, counts: Counts, num_symbols: Any) -> Evidence:
+    """Return what is known of each character, from the network and from the counts.
 
     Args:
-        gate: gives the weights.
-        surprises: [P], of the network.
-        entropies: [P], of its predictions.
+        surprises: [P], of the network, nats.
+        entropies: [P], of its predictions, nats.
         largest: [P], its largest log-probability.
-        counts: before each character.
+        counts: before each character, [P, K].
         num_symbols: [], V.
     """
-    weights = gate.weights(features_of(counts, entropies, largest), seen_by(counts))
-    experts = jnp.concatenate([jnp.exp(-surprises)[:, None], probabilities_of(counts, num_symbols)], axis=1)
-    return -jnp.log(jnp.sum(weights * experts, axis=1))
+    orders = probabilities_of(counts, num_symbols)
+    return Evidence(
+        features_of(counts, entropies, largest),
+        seen_by(counts),
+        jnp.concatenate([jnp.exp(-surprises)[:, None], orders], axis=1),
+    )
+
+
+def mixture_surprises(gate: Gate, evidence: Evidence) -> jax.Array:
+    """Return the surprise of each character under the mixture, [P], nats."""
+    weights = gate.weights(evidence.features, evidence.was_seen)
+    return -jnp.log(jnp.sum(weights * evidence.experts, axis=1))
+
+
+@jax.jit
+def mixed_surprises(
+    gate: Gate, surprises: Any, entropies: Any, largest: Any, counts: Counts, num_symbols: Any
+) -> jax.Array:
+    """Return the surprise of each character under the mixture, [P], nats; see :func:`evidence_of`."""
+    return mixture_surprises(gate, evidence_of(surprises, entropies, largest, counts, num_symbols))

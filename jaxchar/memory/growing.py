@@ -15,12 +15,12 @@ Letters: P predictions, K orders of the memory, R orders of what was read, F = 3
 E = 1 + K + 2 R experts.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxchar.memory.gate import Counts, Gate, features_of, probabilities_of, seen_by
+from jaxchar.memory.gate import Evidence, Gate
 from jaxchar.memory.read_counts import ORDERS_READ, ReadCounts
 from jaxchar.memory.text_index import ORDERS
 
@@ -28,41 +28,22 @@ GATE = "growing_gate.json"
 LEARNING_RATE = 0.01  # tried from 0.0005 to 0.04: experiments/MEMORY.md
 
 
-class Evidence(NamedTuple):
-    """What the gate goes by, and what the experts said."""
-
-    features: jax.Array  # [P, F]
-    was_seen: jax.Array  # [P, E] bool, who may have a weight
-    experts: jax.Array  # [P, E], the probability that each gave the character that did follow
-
-
-def evidence_of(
-    surprises: Any,
-    entropies: Any,
-    largest: Any,
-    counts: Counts,
-    read: ReadCounts,
-    num_symbols: Any,
-) -> Evidence:
-    """Return what is known of each character.
+def with_read(known: Evidence, read: ReadCounts) -> Evidence:
+    """Return the evidence with what was read of this text, and lately, beside it.
 
     Args:
-        surprises: [P], of the network, nats.
-        entropies: [P], of its predictions, nats.
-        largest: [P], its largest log-probability.
-        counts: of the remembered text and of what was read, [P, K].
+        known: from the network and from the counts of the remembered text and of what was read.
         read: of what was read alone, [P, R].
-        num_symbols: [], V.
     """
     n, d, c, late_n, late_c = (jnp.asarray(part, jnp.float32) for part in read)
     features = [jnp.log1p(n) / 5, jnp.log1p(d) / 3, n > 0, jnp.log1p(late_n) / 5, late_n > 0]
-    orders = probabilities_of(counts, num_symbols)
-    of_read = (c + d * orders[:, [ORDERS.index(order) for order in ORDERS_READ]]) / jnp.maximum(n + d, 1)
+    same_orders = known.experts[:, [1 + ORDERS.index(order) for order in ORDERS_READ]]
+    of_read = (c + d * same_orders) / jnp.maximum(n + d, 1)
     lately = (late_c + of_read) / (late_n + 1)
     return Evidence(
-        jnp.concatenate([features_of(counts, entropies, largest), *features], axis=1),
-        jnp.concatenate([seen_by(counts), n > 0, late_n > 0], axis=1),
-        jnp.concatenate([jnp.exp(-surprises)[:, None], orders, of_read, lately], axis=1),
+        jnp.concatenate([known.features, *features], axis=1),
+        jnp.concatenate([known.was_seen, n > 0, late_n > 0], axis=1),
+        jnp.concatenate([known.experts, of_read, lately], axis=1),
     )
 
 

@@ -34,25 +34,24 @@ def count_read(ids: np.ndarray, lately: int = LATELY) -> ReadCounts:
         lately: how many characters back is lately.
     """
     ids = np.asarray(ids, np.int64)
-    columns = [_of_order(contexts, ids, order, lately) for order, contexts in _contexts(ids)]
+    columns = [_of_order(context, ids, order, lately) for order, context in _contexts(ids)]
     return ReadCounts(*(np.stack(parts, axis=1).astype(np.int32) for parts in zip(*columns, strict=True)))
 
 
-def _contexts(ids: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield each order, and a number for the context before each character from that order on."""
+def _contexts(ids: np.ndarray) -> Iterator[tuple[int, "_Places"]]:
+    """Yield each order, and the contexts before the characters from that order on."""
     num_symbols = int(ids.max(initial=0)) + 1
     numbers = np.zeros(len(ids), np.int64)
     for order in range(1, ORDERS_READ[-1] + 1):
-        numbers = numbers[1:] * num_symbols + ids[: max(0, len(ids) - order)]
-        numbers = np.unique(numbers, return_inverse=True)[1].astype(np.int64)
+        context = _Places(numbers[1:] * num_symbols + ids[: max(0, len(ids) - order)])
+        numbers = context.numbers()
         if order in ORDERS_READ:
-            yield order, numbers
+            yield order, context
 
 
-def _of_order(contexts: np.ndarray, ids: np.ndarray, order: int, lately: int) -> list[np.ndarray]:
+def _of_order(context: "_Places", ids: np.ndarray, order: int, lately: int) -> list[np.ndarray]:
     """Return the five counts of one order, each [N]; characters without so long a context have none."""
-    context = _Places(contexts)
-    followed = _Places(contexts * (int(ids.max(initial=0)) + 1) + ids[order:])
+    followed = _Places(context.numbers() * (int(ids.max(initial=0)) + 1) + ids[order:])
     hits = followed.seen_before()
     counts = (
         context.seen_before(),
@@ -71,6 +70,10 @@ class _Places:
         self._places = np.argsort(values, kind="stable")
         in_order = values[self._places]
         self._first = np.searchsorted(in_order, in_order)  # of the same value
+
+    def numbers(self) -> np.ndarray:
+        """Return a number below N for each value, the same for the same ones."""
+        return self._at_places(self._first)
 
     def seen_before(self) -> np.ndarray:
         """Return how often each value stood before its place."""

@@ -9,9 +9,9 @@ import numpy as np
 
 from jaxchar.errors import JaxcharError
 from jaxchar.memory import lookup, native_memory
-from jaxchar.memory.gate import Counts, Gate, mixed_surprises
+from jaxchar.memory.gate import Counts, Gate, evidence_of, mixed_surprises
 from jaxchar.memory.growing import GATE as GROWING_GATE
-from jaxchar.memory.growing import evidence_of, learning_surprises
+from jaxchar.memory.growing import learning_surprises, with_read
 from jaxchar.memory.lookup import Reading
 from jaxchar.memory.read_counts import ReadCounts, count_read
 from jaxchar.memory.text_index import TextIndex
@@ -119,6 +119,6 @@ class TextMemory:
                 return np.asarray(mixed_surprises(Gate.fitted(), *network, before, num_symbols))
         read_before = ReadCounts(*(part[foreseen.positions] for part in count_read(read)))
         with on_host():
-            evidence = evidence_of(*network, before, read_before, num_symbols)
+            evidence = with_read(evidence_of(*network, before, num_symbols), read_before)
             mixed = learning_surprises(Gate.fitted(GROWING_GATE), evidence)
         return trusted_surprises(foreseen.surprises, np.asarray(mixed))

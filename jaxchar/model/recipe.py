@@ -161,7 +161,8 @@ def _shape(text: _Text, given: Mapping[str, Any], hidden_size: int) -> Config:
     """Return everything but the length of a run and what depends on it."""
     streams = given.get("batching", "streams") == "streams"
     batch_size, seq_len = _step_shape(text, given)
-    of_full = min(1.0, batch_size * (seq_len if given.get("return_sequences", True) else 1) / FULL_STEP)
+    predictions = _predictions(batch_size, seq_len, given.get("return_sequences", True))
+    of_full = min(1.0, predictions / FULL_STEP)
     own_cell = is_registered(given.get("cell"))  # which Muon and dropout inside the recurrence are not for
     optimizer = given.get("optimizer", "adamw" if own_cell else "muon")
     small = text.train_chars < 40_000
@@ -199,6 +200,11 @@ def _step_shape(text: _Text, given: Mapping[str, Any]) -> tuple[int, int]:
     seq_len = given.get("seq_len", max(1, min(64 if chars >= 512 else 32, int(chars) // 2)))
     devices = given.get("devices") or 1  # which share a batch evenly
     return given.get("batch_size", devices * max(1, round(chars / seq_len / devices))), seq_len
+
+
+def _predictions(batch_size: int, seq_len: int, return_sequences: bool) -> int:
+    """Return how many characters a step predicts."""
+    return batch_size * (seq_len if return_sequences else 1)
 
 
 # ---- the length of the run, and what follows from it ----------------------------------------------
@@ -282,7 +288,7 @@ def _regularization(text: _Text, config: Config, passes: float) -> dict[str, flo
 
 def _learning_rates(config: Config, steps: float) -> dict[str, float]:
     """Return lower learning rates for a long run: at high ones it walks about and does not get better."""
-    characters = steps * config.batch_size * (config.seq_len if config.return_sequences else 1)
+    characters = steps * _predictions(config.batch_size, config.seq_len, config.return_sequences)
     share = math.sqrt(min(1.0, LONG_RUN / max(1.0, characters)))
     return {name: _rounded(getattr(config, name) * share) for name in ("learning_rate", "muon_learning_rate")}
 

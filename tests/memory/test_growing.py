@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxchar.memory.gate import Counts, Gate, probabilities_of
-from jaxchar.memory.growing import GATE, LEARNING_RATE, evidence_of, learning_surprises
+from jaxchar.memory.gate import Counts, Gate, evidence_of, probabilities_of
+from jaxchar.memory.growing import GATE, LEARNING_RATE, learning_surprises, with_read
 from jaxchar.memory.read_counts import ORDERS_READ, ReadCounts
 from jaxchar.memory.text_index import ORDERS
 
@@ -29,7 +29,7 @@ def text_of(length, seed=0):
 
 def evidence(length, seed=0):
     foreseen, counts, read = text_of(length, seed)
-    return evidence_of(*foreseen, counts, read, np.float32(V))
+    return with_read(evidence_of(*foreseen, counts, np.float32(V)), read)
 
 
 def test_the_gate_fits_the_evidence():
@@ -41,7 +41,7 @@ def test_the_gate_fits_the_evidence():
 
 def test_what_was_read_is_smoothed_with_all_counts_and_what_was_read_lately_with_that():
     foreseen, counts, read = text_of(50)
-    found = evidence_of(*foreseen, counts, read, np.float32(V))
+    found = with_read(evidence_of(*foreseen, counts, np.float32(V)), read)
     orders = np.asarray(probabilities_of(counts, V))
     np.testing.assert_allclose(found.experts[:, : 1 + K], np.c_[np.exp(-foreseen[0]), orders], rtol=1e-6)
     for row in range(50):
@@ -88,7 +88,7 @@ def test_counts_that_mislead_are_trusted_less_and_less():
     counts = Counts(*(np.full((length, K), number, np.int32) for number in (40, 30, 0)))
     read = ReadCounts(*(np.full((length, R), number, np.int32) for number in (20, 10, 0, 5, 0)))
     found = np.asarray(
-        learning_surprises(Gate.fitted(GATE), evidence_of(*foreseen, counts, read, np.float32(V)))
+        learning_surprises(Gate.fitted(GATE), with_read(evidence_of(*foreseen, counts, np.float32(V)), read))
     )
     assert found[0] > 1.21
     assert found[-1] < 1.205 and (np.diff(found) <= 1e-6).all()

@@ -28,13 +28,9 @@ from jaxchar.training.trainer import Trainer
 
 # Everything that could tell one training from another: dropout of all kinds, carried state, a schedule,
 # a weight average.
-STREAMS = Config(
-    corpus="python",
+STREAMS = TINY.replace(
     max_chars=2_000,
-    batch_size=4,
-    seq_len=16,
     hidden_size=8,
-    recurrent_init="same",  # quick to compile
     dropout=0.2,
     input_dropout=0.1,
     recurrent_dropout=0.1,

@@ -12,7 +12,7 @@ import numpy as np
 import promises
 import pytest
 from flax import nnx
-from runs import quiet
+from runs import TINY, quiet
 
 import jaxchar
 from jaxchar import train
@@ -189,16 +189,7 @@ def test_other_numbers_of_the_same_optimizer_are_no_hindrance(optimizer):
     assert jax.tree.structure(after) == jax.tree.structure(first_state(other, GROWN))
 
 
-PLAIN = Config(
-    corpus="python",
-    max_chars=2_000,
-    batch_size=4,
-    seq_len=16,
-    hidden_size=8,
-    recurrent_init="same",  # quick to compile
-    sample_length=0,
-    epochs=2,
-)
+PLAIN = TINY.replace(max_chars=2_000, hidden_size=8, epochs=2)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", pytest.param("muon", marks=pytest.mark.slow)])
