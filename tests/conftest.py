@@ -43,6 +43,7 @@ CACHES = itertools.count()  # numbers of folders
 def pytest_configure(config):
     """Try more examples where slow tests are run, too; the same ones each time. Take Ctrl-C as usual."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs behind it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
     settings.register_profile("test", max_examples=100, derandomize=True, deadline=None)
     settings.register_profile("prove", max_examples=400, derandomize=True, deadline=None)
     settings.load_profile("test" if config.getoption("markexpr") == "not slow" else "prove")
